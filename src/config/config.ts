@@ -1,0 +1,91 @@
+/** The configuration after loading: checked, defaults filled in, ids in lower case, files read. */
+export interface Config {
+  readonly listen: ListenAddress
+  readonly metrics: ListenAddress
+  readonly admin: ListenAddress & { readonly key?: string }
+  /** Shared key that HAProxy must send in `X-Entra-Auth-Key`; content of `callerKeyFile`. */
+  readonly callerKey?: string
+  /** Directory for the last good keys. */
+  readonly keyStore?: string
+  readonly clockSkewSeconds: number
+  readonly identityHeaders: IdentityHeaderSet
+  readonly tenants: readonly TenantConfig[]
+  readonly policies: readonly PolicyConfig[]
+}
+
+export interface ListenAddress {
+  readonly host: string
+  readonly port: number
+}
+
+export type CloudName = 'public' | 'usgov' | 'china'
+
+/** A named header set, or header name → claim name. */
+export type IdentityHeaderSet =
+  | 'x-auth-request'
+  | 'remote-user'
+  | 'app-service'
+  | Readonly<Record<string, string>>
+
+export interface TenantConfig {
+  /** The name that policies use. */
+  readonly name: string
+  /** The tenant id, a GUID in lower case. */
+  readonly id: string
+  /** Base URL of the authority, without a slash at the end. */
+  readonly authority: string
+  /** The known cloud that the authority belongs to; absent for External ID and test authorities. */
+  readonly cloud?: CloudName
+  /** Client id of an API with custom signing keys: adds `?appid=` to the metadata URLs. */
+  readonly appId?: string
+}
+
+export interface PolicyConfig {
+  readonly name: string
+  /** Tenant ids (not names) whose tokens the policy admits. */
+  readonly tenants: readonly string[]
+  readonly audiences: readonly string[]
+  /** Absolute URL of the protected resource, for RFC 9728. */
+  readonly resource?: string
+  readonly cacheSeconds: number
+  readonly maxTokenLifetimeMinutes: number
+  /** `named`: only the groups that the policy names reach the application. */
+  readonly groups: 'named' | 'all'
+  /** Only `idtyp: app` makes a token app-only; `sub` equal to `oid` does not. */
+  readonly requireIdtyp: boolean
+  /** Until this instant (ms since the epoch) a refusal is only reported. */
+  readonly reportOnlyUntilMs?: number
+  readonly allow: readonly GrantConfig[]
+  readonly deny: readonly DenyConfig[]
+}
+
+export type Actor = 'user' | 'app' | 'agent'
+
+/** Conditions of one grant: everything that is present must hold; a list means any of. */
+export interface GrantConditions {
+  readonly scopes?: readonly string[] | 'any'
+  readonly roles?: readonly string[] | 'any'
+  readonly groups?: readonly string[]
+  readonly clients?: readonly string[]
+  /** `false` refuses guests. */
+  readonly guests?: boolean
+  /** The client must have proved itself with a secret or certificate. */
+  readonly confidential?: boolean
+  /** Authentication context (`c1` to `c99`) for step-up. */
+  readonly authContext?: string
+}
+
+export interface GrantConfig extends GrantConditions {
+  readonly actor: Actor
+}
+
+/** A deny rule: refuses when everything that is present holds. */
+export interface DenyConfig {
+  readonly actor?: Actor
+  readonly scopes?: readonly string[]
+  readonly roles?: readonly string[]
+  readonly groups?: readonly string[]
+  readonly clients?: readonly string[]
+  readonly users?: readonly string[]
+  readonly guests?: true
+}
