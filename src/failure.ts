@@ -137,6 +137,16 @@ const table = {
     error: 'invalid_token',
     text: 'The token is signed with a key that belongs to another issuer.',
   },
+  key_unusable: {
+    status: 401,
+    error: 'invalid_token',
+    text: 'The token is signed with a key that is not an RSA signing key of at least 2048 bits.',
+  },
+  key_unconfirmed: {
+    status: 401,
+    error: 'invalid_token',
+    text: "The signing key could not be confirmed with the token's authority for a day; the verifier cannot reach it.",
+  },
   key_withdrawn: {
     status: 401,
     error: 'invalid_token',

@@ -1,0 +1,59 @@
+import type { TenantConfig } from '../config/config.ts'
+import type { EndpointVersion } from './discovery.ts'
+import type { Http } from './http.ts'
+import {
+  createIssuerKeys,
+  type IssuerKeys,
+  type IssuerKeysState,
+  type KeysRuntime,
+} from './issuer-keys.ts'
+
+/** The authority of one configured tenant: an issuer and its keys for each token version. */
+export interface Authority {
+  readonly tenant: TenantConfig
+  issuerKeys(version: EndpointVersion): IssuerKeys
+  state(): AuthorityState
+  /** Resolves when each version was tried once; the refresh goes on in the background. */
+  start(): Promise<void>
+  stop(): void
+}
+
+/** How an authority is doing, as `/readyz` shows it. */
+export interface AuthorityState {
+  readonly tenant: string
+  readonly id: string
+  readonly ready: boolean
+  readonly tried: boolean
+  readonly versions: Readonly<Record<EndpointVersion, IssuerKeysState>>
+}
+
+/** The authorities of all configured tenants, by tenant id. */
+export type Authorities = ReadonlyMap<string, Authority>
+
+/** Creates the authority of a tenant. */
+export function createAuthority(tenant: TenantConfig, http: Http, runtime: KeysRuntime): Authority {
+  const v1 = createIssuerKeys(tenant, '1.0', http, runtime)
+  const v2 = createIssuerKeys(tenant, '2.0', http, runtime)
+  return {
+    tenant,
+    issuerKeys: (version) => (version === '1.0' ? v1 : v2),
+    state() {
+      const versions = { '1.0': v1.state(), '2.0': v2.state() }
+      const states = Object.values(versions)
+      return {
+        tenant: tenant.name,
+        id: tenant.id,
+        ready: states.some(({ keys }) => keys > 0),
+        tried: states.every(({ state }) => state !== 'untried'),
+        versions,
+      }
+    },
+    async start() {
+      await Promise.all([v1.start(), v2.start()])
+    },
+    stop() {
+      v1.stop()
+      v2.stop()
+    },
+  }
+}

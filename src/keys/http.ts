@@ -1,0 +1,65 @@
+import { EnvHttpProxyAgent } from 'undici'
+
+/** Limits of one call to an authority. */
+export interface HttpLimits {
+  readonly connectTimeoutMs: number
+  /** For the whole reply: a body of one byte every now and then must end too. */
+  readonly deadlineMs: number
+  readonly maxReplyBytes: number
+}
+
+/** Outgoing calls to authorities: metadata and key sets, nothing else. */
+export interface Http {
+  /**
+   * Options for one call of `fetch`, made anew for each: the deadline begins here. get-jwks gets
+   * them too, since its own `timeout` option is never read.
+   */
+  fetchOptions(): RequestInit
+  /** GET of a JSON document; rejects on each other status than 200, redirects among them. */
+  fetchJson(url: string): Promise<unknown>
+  close(): Promise<void>
+}
+
+/** An authority's answer that is not the document asked for. */
+export class HttpStatusError extends Error {
+  readonly status: number
+  constructor(url: string, status: number) {
+    super(`${url} answered ${status}`)
+    this.status = status
+  }
+}
+
+const defaultLimits: HttpLimits = {
+  connectTimeoutMs: 3_000,
+  deadlineMs: 5_000,
+  maxReplyBytes: 1024 * 1024,
+}
+
+/** Creates the client; it honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. */
+export function createHttp(limits: HttpLimits = defaultLimits): Http {
+  const agent = new EnvHttpProxyAgent({
+    connect: { timeout: limits.connectTimeoutMs },
+    headersTimeout: limits.deadlineMs,
+    bodyTimeout: limits.deadlineMs,
+    maxResponseSize: limits.maxReplyBytes,
+  })
+  const fetchOptions = (): RequestInit => ({
+    // The types of Node's fetch name the undici that Node was built with, not this one.
+    dispatcher: agent as never,
+    redirect: 'error',
+    signal: AbortSignal.timeout(limits.deadlineMs),
+    headers: { accept: 'application/json' },
+  })
+  return {
+    fetchOptions,
+    async fetchJson(url) {
+      const reply = await fetch(url, fetchOptions())
+      if (reply.status !== 200) {
+        await reply.body?.cancel()
+        throw new HttpStatusError(url, reply.status)
+      }
+      return reply.json()
+    },
+    close: () => agent.destroy(),
+  }
+}

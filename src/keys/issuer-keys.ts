@@ -1,0 +1,220 @@
+import type { TenantConfig } from '../config/config.ts'
+import { fail, type Result } from '../failure.ts'
+import { type EndpointVersion, type Metadata, metadataUrl, readMetadata } from './discovery.ts'
+import { type Http, HttpStatusError } from './http.ts'
+import type { Key } from './key.ts'
+import { createKeySource, type KeySource } from './key-source.ts'
+import { createKeyring } from './keyring.ts'
+
+/** Time, chance and the log, passed in so that tests can turn the clock. */
+export interface KeysRuntime {
+  /** Now, in ms since the epoch. */
+  readonly clock: () => number
+  /** A number from 0 up to 1, like Math.random. */
+  readonly random: () => number
+  /** Runs `task` once after `delayMs`; the function returned cancels it. */
+  readonly schedule: (task: () => void, delayMs: number) => () => void
+  readonly log: {
+    info(fields: object, message: string): void
+    warn(fields: object, message: string): void
+  }
+}
+
+/** How the keys of one issuer are doing. */
+export interface IssuerKeysState {
+  /** `absent`: the authority has no endpoint of this version, as External ID has no v1.0. */
+  readonly state: 'untried' | 'ready' | 'failing' | 'absent'
+  readonly keys: number
+  /** When the key set was last read, in ms. */
+  readonly lastReadMs?: number
+  readonly error?: string
+}
+
+/** The keys of one tenant and token version: discovery, background refresh, single look-ups. */
+export interface IssuerKeys {
+  /** The issuer to compare `iss` with; undefined until the metadata was read once. */
+  readonly issuer: string | undefined
+  state(): IssuerKeysState
+  /** What is known of a key without asking anybody; undefined where it is unknown. */
+  find(id: string): Result<Key> | undefined
+  /** Asks the authority about an unknown key, at most once in five minutes, whoever asks. */
+  lookUp(id: string): Promise<Result<Key>>
+  /** Reads metadata and keys now; never rejects, `state` tells how it went. */
+  refresh(): Promise<void>
+  /** Refreshes now and then in the background until `stop`. */
+  start(): Promise<void>
+  stop(): void
+}
+
+/** Time between two readings of a key set; a key withdrawn by its authority is gone within it. */
+export const refreshIntervalMs = 10 * 60 * 1000
+
+/** Time between two look-ups of unknown keys, as Microsoft advises; failures count too. */
+export const lookUpCooldownMs = 5 * 60 * 1000
+
+const metadataIntervalMs = 24 * 60 * 60 * 1000
+const firstRetryMs = 500
+const longestRetryMs = 30_000
+
+/** Creates the keys of one tenant and version; nothing is fetched before `start` or `refresh`. */
+export function createIssuerKeys(
+  tenant: TenantConfig,
+  version: EndpointVersion,
+  http: Http,
+  runtime: KeysRuntime,
+): IssuerKeys {
+  const keyring = createKeyring()
+  const about = { tenant: tenant.name, version }
+  let metadata: (Metadata & { readonly readMs: number }) | undefined
+  let source: KeySource | undefined
+  let lastReadMs: number | undefined
+  let status: IssuerKeysState['state'] = 'untried'
+  let error: string | undefined
+  let failuresInARow = 0
+  let refreshing: Promise<void> | undefined
+  let lookingUp: Promise<void> | undefined
+  let lastLookUpMs = Number.NEGATIVE_INFINITY
+  let lookUpFailed = false
+  let cancelTimer: () => void = () => {}
+  let stopped = false
+
+  async function readMetadataIfDue(): Promise<void> {
+    if (metadata && runtime.clock() - metadata.readMs < metadataIntervalMs) return
+    try {
+      const document = await http.fetchJson(metadataUrl(tenant, version))
+      const read = readMetadata(tenant, version, document)
+      if (read.jwksUri !== metadata?.jwksUri) source = createKeySource(http, read.jwksUri)
+      metadata = { ...read, readMs: runtime.clock() }
+    } catch (cause) {
+      // Metadata hardly changes: with the last good one the keys can still be read.
+      if (!metadata) throw cause
+      runtime.log.warn({ ...about, error: describe(cause) }, 'metadata not read, the last is used')
+    }
+  }
+
+  async function readKeySet(): Promise<void> {
+    await readMetadataIfDue()
+    if (!metadata || !source) return
+    const keys = await source.fetchSet()
+    const owner = { ...metadata, tenantId: tenant.id }
+    const report = keyring.merge(keys, owner, runtime.clock())
+    lastReadMs = runtime.clock()
+    lookUpFailed = false
+    for (const { id, failure } of report.rejected) {
+      runtime.log.info({ ...about, kid: id, reason: failure }, 'key not used')
+    }
+    if (report.added.length > 0 || report.withdrawn.length > 0) {
+      runtime.log.info(
+        { ...about, added: report.added, withdrawn: report.withdrawn, keys: keyring.size },
+        'keys changed',
+      )
+    }
+  }
+
+  async function refreshOnce(): Promise<void> {
+    try {
+      await readKeySet()
+      failuresInARow = 0
+      error = undefined
+      status = 'ready'
+    } catch (cause) {
+      failuresInARow++
+      error = describe(cause)
+      status = isAbsent(cause) ? 'absent' : 'failing'
+      const level = status === 'absent' ? 'info' : 'warn'
+      runtime.log[level]({ ...about, error, keys: keyring.size }, 'keys not read')
+    }
+  }
+
+  function refresh(): Promise<void> {
+    refreshing ??= refreshOnce().finally(() => {
+      refreshing = undefined
+    })
+    return refreshing
+  }
+
+  /** No endpoint of this version: only where the authority is not one of the known clouds. */
+  function isAbsent(cause: unknown): boolean {
+    return (
+      version === '1.0' &&
+      tenant.cloud === undefined &&
+      metadata === undefined &&
+      cause instanceof HttpStatusError &&
+      cause.status === 404
+    )
+  }
+
+  function nextDelayMs(): number {
+    const retryMs = Math.min(firstRetryMs * 2 ** Math.min(failuresInARow - 1, 10), longestRetryMs)
+    const delayMs = status === 'failing' ? retryMs : refreshIntervalMs
+    // Replicas that were started together must not ask together for ever.
+    return delayMs * (0.9 + 0.2 * runtime.random())
+  }
+
+  async function refreshAndSchedule(): Promise<void> {
+    await refresh()
+    if (!stopped) cancelTimer = runtime.schedule(() => void refreshAndSchedule(), nextDelayMs())
+  }
+
+  async function lookUpOnce(id: string): Promise<void> {
+    if (!metadata || !source) return
+    lastLookUpMs = runtime.clock()
+    try {
+      const jwk = await source.fetchKey(id)
+      lookUpFailed = false
+      if (jwk === undefined) return
+      keyring.add(jwk, { ...metadata, tenantId: tenant.id }, runtime.clock())
+      // A new key means that the set has changed: read its other changes too.
+      void refresh()
+    } catch (cause) {
+      lookUpFailed = true
+      runtime.log.warn({ ...about, error: describe(cause) }, 'unknown key not looked up')
+    }
+  }
+
+  function whatIsKnown(id: string): Result<Key> {
+    return (
+      keyring.get(id, runtime.clock()) ?? fail(lookUpFailed ? 'keys_unavailable' : 'key_unknown')
+    )
+  }
+
+  return {
+    get issuer() {
+      return metadata?.issuer
+    },
+    state() {
+      return {
+        state: status,
+        keys: keyring.size,
+        ...(lastReadMs !== undefined && { lastReadMs }),
+        ...(error !== undefined && { error }),
+      }
+    },
+    find: (id) => keyring.get(id, runtime.clock()),
+    async lookUp(id) {
+      if (keyring.size === 0) return fail('keys_unavailable')
+      if (!lookingUp && runtime.clock() - lastLookUpMs >= lookUpCooldownMs) {
+        lookingUp = lookUpOnce(id).finally(() => {
+          lookingUp = undefined
+        })
+      }
+      // One look-up serves everybody who waits, whatever key they wait for.
+      await lookingUp
+      return whatIsKnown(id)
+    },
+    refresh,
+    start: refreshAndSchedule,
+    stop() {
+      stopped = true
+      cancelTimer()
+    },
+  }
+}
+
+function describe(cause: unknown): string {
+  const parts: string[] = []
+  for (let error = cause; error instanceof Error && parts.length < 5; error = error.cause) {
+    if (error.message) parts.push(error.message)
+  }
+  return parts.join(': ') || String(cause)
+}

@@ -1,0 +1,126 @@
+import { type FailureCode, fail, pass, type Result } from '../failure.ts'
+import { type ImportedKey, importKey, type Key, type KeyOwner } from './key.ts'
+
+/** A key absent from every reply for this long is withdrawn: replies differ during a roll-over. */
+export const withdrawnAfterMs = 60 * 60 * 1000
+
+/** A key that its authority did not confirm for this long is not used. */
+export const unconfirmedAfterMs = 24 * 60 * 60 * 1000
+
+const maxKeys = 100
+
+/** What a key set changed. */
+export interface MergeReport {
+  readonly added: readonly string[]
+  readonly withdrawn: readonly string[]
+  readonly rejected: readonly { readonly id: string | undefined; readonly failure: FailureCode }[]
+}
+
+/** The keys of one issuer, merged from each reply of its key address. */
+export interface Keyring {
+  /** The key of this id; undefined where there is none, a failure where there is one not to use. */
+  get(id: string, nowMs: number): Result<Key> | undefined
+  /** Takes in a whole key set. One without a usable key changes nothing and throws. */
+  merge(jwks: readonly unknown[], owner: KeyOwner, nowMs: number): MergeReport
+  /** Takes in one key that was looked up by its id. */
+  add(jwk: unknown, owner: KeyOwner, nowMs: number): void
+  readonly size: number
+}
+
+/** A reply that holds no key to verify with. */
+export class EmptyKeySetError extends Error {}
+
+/** Creates an empty keyring. */
+export function createKeyring(): Keyring {
+  const keys = new Map<string, Key>()
+  const unusable = new Map<string, FailureCode>()
+
+  function remember(id: string, failure: FailureCode): void {
+    keys.delete(id)
+    unusable.delete(id)
+    unusable.set(id, failure)
+    const [oldest] = unusable.keys()
+    if (unusable.size > maxKeys && oldest !== undefined) unusable.delete(oldest)
+  }
+
+  function retire(key: Key, failure: FailureCode): void {
+    // Verdicts in the token cache hold the key itself, so they end with it.
+    key.withdrawn = true
+    remember(key.id, failure)
+  }
+
+  function put(imported: { id: string; pem: string }, nowMs: number): boolean {
+    const known = keys.get(imported.id)
+    if (known?.pem === imported.pem) {
+      known.lastSeenMs = Math.max(known.lastSeenMs, nowMs)
+      return false
+    }
+    if (known) known.withdrawn = true
+    if (!known && keys.size >= maxKeys) return false
+    unusable.delete(imported.id)
+    keys.set(imported.id, { ...imported, lastSeenMs: nowMs, withdrawn: false })
+    return true
+  }
+
+  return {
+    get size() {
+      return keys.size
+    },
+    get(id, nowMs) {
+      const key = keys.get(id)
+      if (key) return isConfirmed(key, nowMs) ? pass(key) : fail('key_unconfirmed')
+      const failure = unusable.get(id)
+      return failure && fail(failure)
+    },
+    add(jwk, owner, nowMs) {
+      const imported = importKey(jwk, owner)
+      if ('pem' in imported) put(imported, nowMs)
+      else if (imported.id !== undefined && !keys.has(imported.id)) {
+        remember(imported.id, imported.failure)
+      }
+    },
+    merge(jwks, owner, nowMs) {
+      const imported = refuseAmbiguous(jwks.slice(0, maxKeys).map((jwk) => importKey(jwk, owner)))
+      const usable = imported.filter((key) => 'pem' in key)
+      if (usable.length === 0) throw new EmptyKeySetError('the key set has no usable key')
+      const rejected = imported.filter((key) => 'failure' in key)
+      for (const { id, failure } of rejected) {
+        if (id === undefined) continue
+        const known = keys.get(id)
+        if (known) retire(known, failure)
+        else remember(id, failure)
+      }
+      const added = usable.filter((key) => put(key, nowMs)).map((key) => key.id)
+      const withdrawn = [...keys.values()].filter(
+        (key) => nowMs - key.lastSeenMs >= withdrawnAfterMs,
+      )
+      for (const key of withdrawn) retire(key, 'key_withdrawn')
+      return { added, withdrawn: withdrawn.map((key) => key.id), rejected }
+    },
+  }
+}
+
+/** Whether a key may verify now: published, and confirmed within a day. */
+export function isUsable(key: Key, nowMs: number): boolean {
+  return !key.withdrawn && isConfirmed(key, nowMs)
+}
+
+function isConfirmed(key: Key, nowMs: number): boolean {
+  return nowMs - key.lastSeenMs < unconfirmedAfterMs
+}
+
+/** Two keys under one id: no telling which one is meant, so neither is used. */
+function refuseAmbiguous(keys: readonly ImportedKey[]): readonly ImportedKey[] {
+  const pems = new Map<string, string>()
+  const ambiguous = new Set<string>()
+  for (const key of keys) {
+    if (!('pem' in key)) continue
+    if ((pems.get(key.id) ?? key.pem) !== key.pem) ambiguous.add(key.id)
+    pems.set(key.id, key.pem)
+  }
+  return keys
+    .filter((key) => 'pem' in key || key.id === undefined || !pems.has(key.id))
+    .map((key) =>
+      key.id !== undefined && ambiguous.has(key.id) ? { id: key.id, failure: 'key_unusable' } : key,
+    )
+}

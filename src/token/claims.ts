@@ -1,0 +1,279 @@
+import type { Actor } from '../config/config.ts'
+import { type FailureCode, fail, pass, type Result } from '../failure.ts'
+import type { JsonObject } from './decode.ts'
+
+/** What a token says about where it comes from, read before its signature is verified. */
+export interface TokenOrigin {
+  readonly version: TokenVersion
+  readonly tenantId: string
+  readonly issuer: string
+}
+
+export type TokenVersion = '1.0' | '2.0'
+
+/** The claims of an Entra access token, checked for type and form. All times in seconds. */
+export interface AccessToken extends TokenOrigin {
+  readonly audience: string
+  readonly issuedAt: number
+  readonly notBefore: number
+  readonly expiresAt: number
+  readonly actor: Actor
+  /** Known to be app-only from `idtyp`, not from `sub` being equal to `oid`. */
+  readonly appByIdtyp: boolean
+  /** Has no user: an application, a managed identity or an autonomous agent. */
+  readonly appOnly: boolean
+  /** `oid` of the user or service principal; an identity only together with `tenantId`. */
+  readonly userId: string
+  readonly clientId: string
+  /** How the client proved itself (`azpacr`, `appidacr`): 0 not at all, 1 secret, 2 certificate. */
+  readonly clientAuthentication: '0' | '1' | '2' | undefined
+  readonly tokenId: string | undefined
+  readonly scopes: readonly string[]
+  readonly roles: readonly string[]
+  readonly groups: readonly string[]
+  /** The user is in more groups than Entra puts into a token. */
+  readonly groupsOverage: boolean
+  /** From the optional claim `acct`; undefined where the token does not say. */
+  readonly guest: boolean | undefined
+  readonly authContexts: readonly string[]
+  /** The client said that it can answer a claims challenge (`xms_cc` with `cp1`). */
+  readonly canAnswerClaimsChallenge: boolean
+  readonly preferredUsername: string | undefined
+  readonly name: string | undefined
+  /** Only where `xms_edov` says that the domain owner was verified. */
+  readonly email: string | undefined
+}
+
+const guid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
+/** Reads version, tenant and issuer, which tell whose keys to verify the token with. */
+export function readOrigin(payload: JsonObject): Result<TokenOrigin> {
+  return reading(() => {
+    const version = payload.ver
+    if (version !== '1.0' && version !== '2.0') throw new Refusal('version_unknown')
+    return { version, tenantId: requireGuid(payload, 'tid'), issuer: requireString(payload, 'iss') }
+  })
+}
+
+/**
+ * Reads the claims of an access token and refuses what is not one.
+ *
+ * Source: "Access token claims reference" of the Microsoft identity platform. A claim that is
+ * present has the documented type or the token is refused: a loose reading is another one than
+ * that of the application behind.
+ */
+export function readClaims(payload: JsonObject): Result<AccessToken> {
+  const origin = readOrigin(payload)
+  if (!origin.ok) return origin
+  return reading(() => {
+    // A sender-constrained token is worth nothing as a plain bearer token (RFC 7800, RFC 9449).
+    if (Object.hasOwn(payload, 'cnf')) throw new Refusal('sender_constrained')
+    const userId = requireGuid(payload, 'oid')
+    const subject = requireString(payload, 'sub')
+    const scopes = readScopes(payload)
+    const kind = readKind(payload, scopes, subject === userId)
+    const groups = readStrings(payload, 'groups')
+    return {
+      ...origin.value,
+      ...kind,
+      ...readTimes(payload),
+      audience: requireString(payload, 'aud'),
+      userId,
+      clientId: readClient(payload, origin.value.version),
+      clientAuthentication: readClientAuthentication(payload, origin.value.version),
+      tokenId: readString(payload, 'uti'),
+      scopes,
+      roles: readStrings(payload, 'roles') ?? [],
+      groups: groups ?? [],
+      groupsOverage: readOverage(payload, groups !== undefined),
+      guest: readGuest(payload),
+      authContexts: readStrings(payload, 'acrs') ?? [],
+      canAnswerClaimsChallenge: (readStrings(payload, 'xms_cc') ?? []).some(
+        (capability) => capability.toLowerCase() === 'cp1',
+      ),
+      ...readDisplay(payload),
+    }
+  })
+}
+
+/** Whether the token is inside its validity, give or take the clock skew (RFC 7519 section 4.1). */
+export function checkTimes(
+  token: Pick<AccessToken, 'issuedAt' | 'notBefore' | 'expiresAt'>,
+  nowSeconds: number,
+  clockSkewSeconds: number,
+): FailureCode | undefined {
+  if (nowSeconds >= token.expiresAt + clockSkewSeconds) return 'token_expired'
+  if (token.notBefore > nowSeconds + clockSkewSeconds) return 'token_not_yet_valid'
+  // Not in RFC 7519: a token from the future means a wrong clock or a wrong issuer.
+  if (token.issuedAt > nowSeconds + clockSkewSeconds) return 'token_not_yet_valid'
+  return undefined
+}
+
+/** Leaves the reading of claims; never leaves this file. */
+class Refusal extends Error {
+  readonly failure: FailureCode
+  constructor(failure: FailureCode) {
+    super(failure)
+    this.failure = failure
+  }
+}
+
+function reading<T>(read: () => T): Result<T> {
+  try {
+    return pass(read())
+  } catch (error) {
+    if (error instanceof Refusal) return fail(error.failure)
+    throw error
+  }
+}
+
+function readTimes(payload: JsonObject) {
+  const expiresAt = requireSeconds(payload, 'exp')
+  const issuedAt = requireSeconds(payload, 'iat')
+  const notBefore = payload.nbf === undefined ? issuedAt : requireSeconds(payload, 'nbf')
+  if (expiresAt <= issuedAt) throw new Refusal('claim_malformed')
+  return { expiresAt, issuedAt, notBefore }
+}
+
+/**
+ * Tells users, apps and agents apart.
+ *
+ * `idtyp` decides where the API asked for it. Without it, a token with no scope and with `sub`
+ * equal to `oid` is app-only, since a user's `sub` is pairwise. All else without a scope is an
+ * ID token or worse.
+ */
+function readKind(payload: JsonObject, scopes: readonly string[], subjectIsObject: boolean) {
+  const agent = readAgentFacets(payload)
+  const idtyp = readString(payload, 'idtyp')
+  const hasScopes = scopes.length > 0
+  if (idtyp !== undefined && idtyp !== 'app' && idtyp !== 'user') {
+    throw new Refusal('not_an_access_token')
+  }
+  if (idtyp === 'app' && hasScopes) throw new Refusal('claim_malformed')
+  const appOnly = idtyp === 'app' || (idtyp === undefined && !hasScopes && subjectIsObject)
+  if (!appOnly && !hasScopes) throw new Refusal('not_an_access_token')
+  const actor: Actor = agent ? 'agent' : appOnly ? 'app' : 'user'
+  return { actor, appOnly, appByIdtyp: idtyp === 'app' }
+}
+
+/** Agent identity (11) or agent user (13) in the facets of actor or subject. */
+function readAgentFacets(payload: JsonObject): boolean {
+  const facets = [readString(payload, 'xms_act_fct'), readString(payload, 'xms_sub_fct')]
+  return facets.some((facet) => {
+    if (facet === undefined) return false
+    if (!/^(?:0|[1-9]\d{0,8})(?: (?:0|[1-9]\d{0,8}))*$/.test(facet)) {
+      throw new Refusal('claim_malformed')
+    }
+    return facet.split(' ').some((number) => number === '11' || number === '13')
+  })
+}
+
+/** Scopes of a user token; an autonomous agent's `/` and the empty string are none. */
+function readScopes(payload: JsonObject): readonly string[] {
+  const scp = readString(payload, 'scp', { orEmpty: true })
+  if (scp === undefined) return []
+  return scp.split(' ').filter((scope) => scope !== '' && scope !== '/')
+}
+
+function readClient(payload: JsonObject, version: TokenVersion): string {
+  const [own, other] = version === '1.0' ? ['appid', 'azp'] : ['azp', 'appid']
+  const clientId = requireGuid(payload, own)
+  if (payload[other] !== undefined && payload[other] !== clientId) {
+    throw new Refusal('claim_malformed')
+  }
+  return clientId
+}
+
+function readClientAuthentication(payload: JsonObject, version: TokenVersion) {
+  const value = readString(payload, version === '1.0' ? 'appidacr' : 'azpacr')
+  if (value === undefined || value === '0' || value === '1' || value === '2') return value
+  throw new Refusal('claim_malformed')
+}
+
+/**
+ * Whether the groups are missing because there are too many. The address in `_claim_sources` is
+ * never looked at: it is the token's word on where to send a credential.
+ */
+function readOverage(payload: JsonObject, hasGroups: boolean): boolean {
+  const names = payload._claim_names
+  if (names !== undefined && (typeof names !== 'object' || names === null)) {
+    throw new Refusal('claim_malformed')
+  }
+  const hasgroups = payload.hasgroups
+  if (hasgroups !== undefined && typeof hasgroups !== 'boolean') {
+    throw new Refusal('claim_malformed')
+  }
+  const overage = hasgroups === true || (names !== undefined && Object.hasOwn(names, 'groups'))
+  if (overage && hasGroups) throw new Refusal('claim_malformed')
+  return overage
+}
+
+function readGuest(payload: JsonObject): boolean | undefined {
+  if (payload.acct === undefined) return undefined
+  if (payload.acct === 0) return false
+  if (payload.acct === 1) return true
+  throw new Refusal('claim_malformed')
+}
+
+function readDisplay(payload: JsonObject) {
+  const preferred = readString(payload, 'preferred_username', { orEmpty: true })
+  const upn = readString(payload, 'upn', { orEmpty: true })
+  const uniqueName = readString(payload, 'unique_name', { orEmpty: true })
+  const email = readString(payload, 'email', { orEmpty: true })
+  const verified = payload.xms_edov
+  const emailVerified =
+    verified === true || verified === 1 || verified === '1' || verified === 'true'
+  return {
+    preferredUsername: preferred || upn || uniqueName || undefined,
+    name: readString(payload, 'name', { orEmpty: true }) || undefined,
+    email: (emailVerified && email) || undefined,
+  }
+}
+
+function requireString(payload: JsonObject, claim: string): string {
+  const value = readString(payload, claim)
+  if (value === undefined) throw new Refusal('claim_missing')
+  return value
+}
+
+/** A string claim; undefined where absent, refused where it has another type or is empty. */
+function readString(
+  payload: JsonObject,
+  claim: string,
+  { orEmpty = false } = {},
+): string | undefined {
+  const value = payload[claim]
+  if (value === undefined) return undefined
+  // A lone surrogate has no UTF-8, so no header could carry it.
+  if (typeof value !== 'string' || !value.isWellFormed()) throw new Refusal('claim_malformed')
+  if (value === '' && !orEmpty) throw new Refusal('claim_malformed')
+  return value
+}
+
+/** Ids are compared byte by byte, so only the form that Entra writes is one. */
+function requireGuid(payload: JsonObject, claim: string): string {
+  const value = requireString(payload, claim)
+  if (!guid.test(value)) throw new Refusal('claim_malformed')
+  return value
+}
+
+function requireSeconds(payload: JsonObject, claim: string): number {
+  const value = payload[claim]
+  if (value === undefined) throw new Refusal('claim_missing')
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+    throw new Refusal('claim_malformed')
+  }
+  return value
+}
+
+function readStrings(payload: JsonObject, claim: string): readonly string[] | undefined {
+  const value = payload[claim]
+  if (value === undefined) return undefined
+  if (!Array.isArray(value)) throw new Refusal('claim_malformed')
+  for (const item of value) {
+    if (typeof item !== 'string' || item === '' || !item.isWellFormed()) {
+      throw new Refusal('claim_malformed')
+    }
+  }
+  return value
+}

@@ -1,0 +1,53 @@
+import jwt from '@fastify/jwt'
+import fastify, { type FastifyInstance } from 'fastify'
+import type { Key } from '../keys/key.ts'
+
+/** Verifies RS256 signatures. */
+export interface SignatureEngine {
+  /** Whether `key` signed `token`; false as well for whatever else the library objects to. */
+  verify(key: Key, token: string): Promise<boolean>
+}
+
+/**
+ * Creates the engine.
+ *
+ * @fastify/jwt caches a verifier only for a key given as a PEM string when it is registered, and
+ * then verifies about twice as fast as with a key function; so each key gets a tiny instance of
+ * its own, which lives as long as the key.
+ */
+export function createSignatureEngine(): SignatureEngine {
+  const verifiers = new WeakMap<Key, Promise<FastifyInstance>>()
+  return {
+    async verify(key, token) {
+      let verifier = verifiers.get(key)
+      if (!verifier) {
+        verifier = createVerifier(key)
+        verifiers.set(key, verifier)
+      }
+      const { jwt } = await verifier
+      try {
+        jwt.verify(token)
+        return true
+      } catch {
+        return false
+      }
+    },
+  }
+}
+
+async function createVerifier(key: Key): Promise<FastifyInstance> {
+  const app = fastify()
+  await app.register(jwt, {
+    secret: { public: key.pem },
+    verify: {
+      algorithms: ['RS256'],
+      requiredClaims: ['iss', 'aud', 'exp', 'iat'],
+      cache: false,
+      // The claims stage checks times against the clock that was passed in.
+      ignoreExpiration: true,
+      ignoreNotBefore: true,
+    },
+  })
+  await app.ready()
+  return app
+}
