@@ -21,7 +21,7 @@ interface FailureRow {
 const table = {
   no_credentials: {
     status: 401,
-    text: 'No access token was sent; send one as "Authorization: Bearer <token>".',
+    text: 'No access token was sent; send one in the header Authorization: Bearer <token>.',
   },
   ambiguous_credentials: {
     status: 400,
@@ -31,7 +31,7 @@ const table = {
   malformed_credentials: {
     status: 400,
     error: 'invalid_request',
-    text: 'The Authorization header must be "Bearer", one space and one token, nothing else.',
+    text: 'The Authorization header must be the word Bearer, a space and one token, nothing else.',
   },
   body_not_allowed: {
     status: 400,
@@ -105,7 +105,7 @@ const table = {
   version_unknown: {
     status: 401,
     error: 'invalid_token',
-    text: 'The token has no "ver" claim of 1.0 or 2.0, so it is not an access token of Entra ID.',
+    text: 'The token has no ver claim of 1.0 or 2.0, so it is not an access token of Entra ID.',
   },
   claim_missing: {
     status: 401,

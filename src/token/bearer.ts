@@ -4,31 +4,17 @@ import { fail, pass, type Result } from '../failure.ts'
 export const maxTokenLength = 16 * 1024
 
 /**
- * Reads the one bearer token of a request (RFC 6750 section 2.1).
- *
- * `rawHeaders` is Node's list of names and values as they came: Node itself joins or drops
- * duplicates, and two programs that pick different ones of two `Authorization` headers are a
- * known way past a gateway, so they are counted here.
+ * Takes the token out of the value of an `Authorization` header (RFC 6750 section 2.1). Another
+ * scheme is no attempt to use a bearer token, so it counts as no credentials.
  */
-export function parseBearer(rawHeaders: readonly string[]): Result<string> {
-  let value: string | undefined
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i] as string
-    if (name.length === 13 && name.toLowerCase() === 'authorization') {
-      if (value !== undefined) return fail('ambiguous_credentials')
-      value = rawHeaders[i + 1] as string
-    }
-  }
-  if (value === undefined) return fail('no_credentials')
-  if (!/^bearer(?![!#$%&'*+.^_`|~0-9A-Za-z-])/i.test(value)) {
-    // A well-formed header of another scheme is no attempt to use a bearer token.
-    return fail(
-      /^[!#$%&'*+.^_`|~0-9A-Za-z-]+( |$)/.test(value) ? 'no_credentials' : 'malformed_credentials',
-    )
-  }
-  const token = value.slice(6).replace(/^ +/, '')
-  if (token === '' || token.length === value.length - 6) return fail('malformed_credentials')
-  if (/[\s,]/.test(token)) return fail('malformed_credentials')
+export function parseBearer(authorization: string | undefined): Result<string> {
+  if (authorization === undefined) return fail('no_credentials')
+  const scheme = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?= |$)/.exec(authorization)?.[0]
+  if (scheme === undefined) return fail('malformed_credentials')
+  if (scheme.toLowerCase() !== 'bearer') return fail('no_credentials')
+  const token = authorization.slice(scheme.length).replace(/^ +/, '')
+  // A comma or a space means a second token or a parameter: two answers where one is expected.
+  if (token === '' || /[\s,]/.test(token)) return fail('malformed_credentials')
   if (token.length > maxTokenLength) return fail('token_too_long')
   return pass(token)
 }

@@ -1,0 +1,36 @@
+import { type FailureCode, failures } from '../failure.ts'
+import type { Refusal } from './outcome.ts'
+
+/**
+ * The `WWW-Authenticate` header of a refusal (RFC 6750 section 3, RFC 9728 section 5.1); undefined
+ * for refusals that no other token would change. Without credentials it carries no error code.
+ */
+export function createChallenge(
+  refusal: Refusal,
+  resourceMetadata: string | undefined,
+): string | undefined {
+  const { error, text, status } = failures[refusal.failure]
+  if (!error && status !== 401) return undefined
+  const parameters = ['realm="entra-id"']
+  if (resourceMetadata) parameters.push(`resource_metadata="${resourceMetadata}"`)
+  if (error) parameters.push(`error="${error}"`, `error_description="${text}"`)
+  if (refusal.scope) parameters.push(`scope="${refusal.scope}"`)
+  if (refusal.claims) parameters.push(`claims="${refusal.claims}"`)
+  return `Bearer ${parameters.join(', ')}`
+}
+
+/** The JSON body of a refusal. */
+export function createRefusalBody(
+  failure: FailureCode,
+  policy: string | undefined,
+  requestId: string,
+): string {
+  const { error, text } = failures[failure]
+  return JSON.stringify({
+    error: error ?? failure,
+    error_description: text,
+    reason: failure,
+    ...(policy !== undefined && { policy }),
+    request_id: requestId,
+  })
+}

@@ -1,0 +1,44 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+
+/** What ties a line in this log to those of HAProxy and of the application. */
+export interface Correlation {
+  readonly requestId: string
+  readonly traceId?: string
+  readonly forwarded: {
+    readonly method?: string
+    readonly host?: string
+    readonly uri?: string
+    readonly for?: string
+  }
+}
+
+/** Reads correlation headers; for the log only. Whatever is not sane is left out. */
+export function readCorrelation(headers: IncomingHttpHeaders): Correlation {
+  const requestId = single(headers['x-request-id'])
+  // Trace Context: version, trace id, parent id, flags.
+  const traceId = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(
+    single(headers.traceparent) ?? '',
+  )?.[1]
+  return {
+    requestId:
+      requestId && /^[A-Za-z0-9._:/+=@-]{1,128}$/.test(requestId) ? requestId : randomUUID(),
+    ...(traceId && { traceId }),
+    forwarded: {
+      ...shortened('method', headers['x-forwarded-method']),
+      ...shortened('host', headers['x-forwarded-host']),
+      // Without the query, which may hold secrets of the application.
+      ...shortened('uri', single(headers['x-forwarded-uri'])?.split('?', 1)[0]),
+      ...shortened('for', headers['x-forwarded-for']),
+    },
+  }
+}
+
+function shortened(name: string, value: string | string[] | undefined): Record<string, string> {
+  const text = single(value)
+  return text ? { [name]: text.slice(0, 256) } : {}
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value
+}

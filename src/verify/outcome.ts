@@ -1,0 +1,67 @@
+import type { FailureCode } from '../failure.ts'
+import { encodeValue } from '../identity/encode.ts'
+import {
+  type HeaderSet,
+  type Identity,
+  identityBytes,
+  maxIdentityBytes,
+} from '../identity/headers.ts'
+import type { Policy } from '../policy/compile.ts'
+import { evaluatePolicy } from '../policy/evaluate.ts'
+import type { AccessToken } from '../token/claims.ts'
+import type { VerifiedToken } from '../token/verify-token.ts'
+
+/** What a policy says of a verified token as long as its times and its key hold. */
+export type PolicyOutcome =
+  | {
+      readonly allow: true
+      /** Reply headers but for `Cache-Control`, as Node's flat list of names and values. */
+      readonly headers: readonly string[]
+    }
+  | Refusal
+
+/** A refusal with what its challenge needs. */
+export interface Refusal {
+  readonly allow: false
+  readonly failure: FailureCode
+  readonly scope?: string | undefined
+  readonly claims?: string | undefined
+}
+
+/** Works out the outcome once, so that a repeated request only copies it. */
+export function createOutcome(
+  policy: Policy,
+  { claims, key }: VerifiedToken,
+  headerSet: HeaderSet,
+): PolicyOutcome {
+  const verdict = evaluatePolicy(policy, claims)
+  if (!verdict.allow) return verdict
+  const identity: Identity = { token: claims, groups: visibleGroups(policy, claims) }
+  const values = headerSet.values(identity)
+  if (identityBytes(headerSet.names, values) > maxIdentityBytes) {
+    return { allow: false, failure: 'identity_too_large' }
+  }
+  const headers = [
+    'X-Entra-Auth-User',
+    claims.userId,
+    'X-Entra-Auth-Tenant',
+    claims.tenantId,
+    'X-Entra-Auth-Client',
+    claims.clientId,
+    'X-Entra-Auth-Actor',
+    claims.actor,
+    'X-Entra-Auth-Token-Id',
+    encodeValue(claims.tokenId ?? ''),
+    'X-Entra-Auth-Issued-At',
+    String(claims.issuedAt),
+    'X-Entra-Auth-Key-Id',
+    encodeValue(key.id),
+  ]
+  for (const [i, name] of headerSet.names.entries()) headers.push(name, values[i] ?? '')
+  return { allow: true, headers }
+}
+
+function visibleGroups(policy: Policy, claims: AccessToken): readonly string[] {
+  const { namedGroups } = policy
+  return namedGroups ? claims.groups.filter((group) => namedGroups.has(group)) : claims.groups
+}

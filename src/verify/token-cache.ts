@@ -1,0 +1,56 @@
+import { hash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { FailureCode } from '../failure.ts'
+import type { Policy } from '../policy/compile.ts'
+import type { VerifiedToken } from '../token/verify-token.ts'
+import type { PolicyOutcome } from './outcome.ts'
+
+/** A verified token with what each policy said of it. */
+export interface CachedToken extends VerifiedToken {
+  /** Keyed by the compiled policy itself, so a reload starts with none. */
+  readonly outcomes: Map<Policy, PolicyOutcome>
+}
+
+/**
+ * Tokens that were verified before, and a few that failed. Both are bounded, and apart: a flood of
+ * forged tokens pushes out no good one. Keyed by a hash of the whole token, so no token is kept,
+ * and no two tokens that differ in a single bit share an entry.
+ */
+export interface TokenCache {
+  keyOf(token: string): string
+  get(key: string): CachedToken | undefined
+  getFailure(key: string): FailureCode | undefined
+  set(key: string, token: VerifiedToken, tokenLength: number): CachedToken
+  /** Remembers a wrong signature for some seconds: finding it out is the dear part. */
+  setFailure(key: string, failure: FailureCode): void
+  delete(key: string): void
+  readonly size: number
+}
+
+const maxTokens = 100_000
+/** Counted as token length plus a fixed part: near enough to bound the memory. */
+const maxBytes = 160 * 1024 * 1024
+const fixedBytes = 512
+const maxFailures = 5_000
+const failureTtlMs = 10_000
+
+/** Creates an empty cache. */
+export function createTokenCache(): TokenCache {
+  const tokens = new LRUCache<string, CachedToken>({ max: maxTokens, maxSize: maxBytes })
+  const failures = new LRUCache<string, FailureCode>({ max: maxFailures, ttl: failureTtlMs })
+  return {
+    keyOf: (token) => hash('sha256', token, 'base64'),
+    get: (key) => tokens.get(key),
+    getFailure: (key) => failures.get(key),
+    set(key, token, tokenLength) {
+      const cached = { ...token, outcomes: new Map() }
+      tokens.set(key, cached, { size: tokenLength + fixedBytes })
+      return cached
+    },
+    setFailure: (key, failure) => void failures.set(key, failure),
+    delete: (key) => void tokens.delete(key),
+    get size() {
+      return tokens.size
+    },
+  }
+}
