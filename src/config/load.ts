@@ -1,0 +1,219 @@
+import type { Config } from './config.ts'
+import { parseConfigDocument } from './document.ts'
+import {
+  type Environment,
+  listenFrom,
+  TENANT_VARIABLES,
+  treeFrom,
+  variableAt,
+  variableOf,
+} from './environment.ts'
+import { checkIdentityHeaders } from './identity-headers.ts'
+import { checkListeners } from './listeners.ts'
+import { checkPolicies } from './policies.ts'
+import { formatPath, type Path, type Problem, quote, type Report } from './problems.ts'
+import { checkShape } from './shape.ts'
+import { checkTenants } from './tenants.ts'
+import { mappingOf, memberOf, textOf } from './values.ts'
+
+/** Where a configuration comes from, and how a file is read. */
+export interface ConfigSource {
+  /** `--config`; without it `ENTRA_AUTH_CONFIG` counts. */
+  readonly file?: string
+  readonly env: Environment
+  /** Returns the text of a file, or throws. */
+  readonly readFile: (path: string) => string | Promise<string>
+}
+
+/** The configuration, or everything that is wrong with it; `files` are those that were read. */
+export type LoadResult = (
+  | { readonly ok: true; readonly config: Config }
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+) & {
+  /** The configuration file and key files, in order of reading, for whoever watches them. */
+  readonly files: readonly string[]
+}
+
+/**
+ * Loads and checks the configuration from a file, or from environment variables alone. Never
+ * rejects: all problems are returned at once, ordered by line.
+ */
+export async function loadConfig(source: ConfigSource): Promise<LoadResult> {
+  const files: string[] = []
+  const read: Read = async (path) => {
+    files.push(path)
+    try {
+      return { text: String(await source.readFile(path)) }
+    } catch (error) {
+      return { code: textOf(memberOf(error, 'code')) ?? 'unreadable' }
+    }
+  }
+  const file = source.file ?? variableOf(source.env, 'ENTRA_AUTH_CONFIG')
+  const { config, problems } =
+    file === undefined
+      ? await fromEnvironment(source.env, read)
+      : await fromFile(
+          file,
+          source.file === undefined ? 'ENTRA_AUTH_CONFIG' : '--config',
+          source.env,
+          read,
+        )
+  if (config !== undefined && problems.length === 0) return { ok: true, config, files }
+  return { ok: false, problems: problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0)), files }
+}
+
+type Read = (path: string) => Promise<{ readonly text: string } | { readonly code: string }>
+
+interface Outcome {
+  /** What was understood; only to be used without problems. */
+  readonly config?: Config
+  readonly problems: Problem[]
+}
+
+async function fromEnvironment(env: Environment, read: Read): Promise<Outcome> {
+  const problems: Problem[] = []
+  if (TENANT_VARIABLES.every((name) => variableOf(env, name) === undefined)) {
+    problems.push({
+      path: 'configuration',
+      message: 'is missing',
+      hint: 'Set ENTRA_AUTH_TENANT_ID and ENTRA_AUTH_AUDIENCE, or name a YAML file with --config FILE or ENTRA_AUTH_CONFIG.',
+    })
+    return { problems }
+  }
+  if (variableOf(env, 'ENTRA_AUTH_CLOUD') && variableOf(env, 'ENTRA_AUTH_AUTHORITY')) {
+    problems.push({
+      path: 'ENTRA_AUTH_AUTHORITY',
+      message: 'is set together with ENTRA_AUTH_CLOUD',
+      hint: 'Unset one of them: a cloud has its own authority.',
+    })
+  }
+  const locate = (path: Path) => ({ path: variableAt(path) ?? formatPath(path) })
+  const checked = await checkTree(treeFrom(env), locate, read)
+  return { config: checked.config, problems: [...problems, ...checked.problems] }
+}
+
+async function fromFile(
+  file: string,
+  namedBy: string,
+  env: Environment,
+  read: Read,
+): Promise<Outcome> {
+  const problems: Problem[] = TENANT_VARIABLES.filter(
+    (name) => variableOf(env, name) !== undefined,
+  ).map((name) => ({
+    path: name,
+    message: `is set although ${namedBy} names a file`,
+    hint: 'Unset it or do without the file: only one of them can decide.',
+  }))
+  const content = await read(file)
+  if ('code' in content) {
+    problems.push({
+      path: namedBy,
+      message: `names a file that cannot be read (${content.code})`,
+      hint: 'Check its path and permissions.',
+    })
+    return { problems }
+  }
+  const document = parseConfigDocument(content.text)
+  problems.push(...document.problems)
+  if (!('tree' in document)) return { problems }
+
+  const listen = listenFrom(env)
+  const variables = new Map<string, string>()
+  for (const key of ['host', 'port'] as const) {
+    if (listen[key] === undefined) continue
+    const variable = variableAt(['listen', key]) ?? ''
+    if (memberOf(memberOf(document.tree, 'listen'), key) === undefined) {
+      variables.set(formatPath(['listen', key]), variable)
+      continue
+    }
+    problems.push({
+      path: variable,
+      message: `is set although the file has listen.${key}`,
+      hint: 'Keep one of them.',
+    })
+    delete listen[key]
+  }
+  const locate = (path: Path) => {
+    const variable = variables.get(formatPath(path))
+    if (variable !== undefined) return { path: variable }
+    const line = document.lineOf(path)
+    return { path: formatPath(path), ...(line === undefined ? {} : { line }) }
+  }
+  const checked = await checkTree(withListen(document.tree, listen), locate, read)
+  return { config: checked.config, problems: [...problems, ...checked.problems] }
+}
+
+function withListen(tree: unknown, listen: ReturnType<typeof listenFrom>): unknown {
+  const root = mappingOf(tree)
+  const section = memberOf(root, 'listen')
+  // A section of the wrong type stays as it is, for the schema to report.
+  const usable = section === undefined || mappingOf(section) !== undefined
+  if (root === undefined || !usable || Object.keys(listen).length === 0) return tree
+  return Object.assign(Object.create(null), root, { listen: { ...mappingOf(section), ...listen } })
+}
+
+async function checkTree(
+  tree: unknown,
+  locate: (path: Path) => Pick<Problem, 'path' | 'line'>,
+  read: Read,
+): Promise<Required<Outcome>> {
+  const problems: Problem[] = []
+  const precise = new Set<string>()
+  const report: Report = (path, message, hint) => {
+    precise.add(formatPath(path))
+    problems.push({ ...locate(path), message, hint })
+  }
+  const { listen, metrics, admin } = checkListeners(tree, report)
+  const tenants = checkTenants(memberOf(tree, 'tenants'), memberOf(tree, 'cloud'), report)
+  const policies = checkPolicies(memberOf(tree, 'policies'), tenants, report)
+  const identityHeaders = checkIdentityHeaders(memberOf(tree, 'identityHeaders'), report)
+  const callerKey = await readKey(['callerKeyFile'], memberOf(tree, 'callerKeyFile'), read, report)
+  const adminKeyFile = memberOf(memberOf(tree, 'admin'), 'adminKeyFile')
+  const adminKey = await readKey(['admin', 'adminKeyFile'], adminKeyFile, read, report)
+  checkShape(tree, new Set(precise), report)
+  const keyStore = textOf(memberOf(tree, 'keyStore'))
+  const clockSkewSeconds = memberOf(tree, 'clockSkewSeconds')
+  const config: Config = {
+    listen,
+    metrics,
+    admin: { ...admin, ...(adminKey === undefined ? {} : { key: adminKey }) },
+    ...(callerKey === undefined ? {} : { callerKey }),
+    ...(keyStore === undefined ? {} : { keyStore }),
+    clockSkewSeconds: typeof clockSkewSeconds === 'number' ? clockSkewSeconds : 300,
+    identityHeaders,
+    tenants,
+    policies,
+  }
+  return { config, problems }
+}
+
+/** Reads a key file, without the whitespace around the key; whatever is wrong is reported. */
+async function readKey(
+  path: Path,
+  file: unknown,
+  read: Read,
+  report: Report,
+): Promise<string | undefined> {
+  if (typeof file !== 'string' || file === '') return undefined
+  const content = await read(file)
+  if ('code' in content) {
+    // The value is shown only where it looks like a path: it may be the key itself.
+    const shown = /^\.{0,2}\//.test(file) ? ` ${quote(file)}` : ''
+    report(
+      path,
+      `names a file${shown} that cannot be read (${content.code})`,
+      'Check its path and permissions; the key itself does not belong here.',
+    )
+    return undefined
+  }
+  const key = content.text.trim()
+  if (!/^[!-~]{16,512}$/.test(key)) {
+    report(
+      path,
+      'names a file whose content is no key: 16 to 512 printable ASCII characters without spaces',
+      'Write a new one, for example with "openssl rand -base64 32".',
+    )
+  }
+  return key
+}

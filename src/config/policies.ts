@@ -1,0 +1,254 @@
+import type {
+  Actor,
+  DenyConfig,
+  GrantConditions,
+  GrantConfig,
+  PolicyConfig,
+  TenantConfig,
+} from './config.ts'
+import { checkGuids, isGuid } from './guid.ts'
+import { isLoopback } from './loopback.ts'
+import { nearest } from './nearest.ts'
+import { type Path, quote, type Report } from './problems.ts'
+import { entriesOf, itemsOf, mappingOf, memberOf, textOf } from './values.ts'
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
+// A token for one of these is issued for Microsoft's API, and any app can get one: whoever accepts
+// it lets another API's callers in (confused deputy).
+const FIRST_PARTY_AUDIENCES = new Set([
+  '00000003-0000-0000-c000-000000000000',
+  'https://graph.microsoft.com',
+  'https://graph.microsoft.us',
+  'https://dod-graph.microsoft.us',
+  'https://microsoftgraph.chinacloudapi.cn',
+  '00000002-0000-0000-c000-000000000000',
+  'https://graph.windows.net',
+  '797f4846-ba00-4fd7-ba43-dac1f8f63013',
+  'https://management.azure.com',
+  'https://management.core.windows.net',
+  'https://vault.azure.net',
+  'https://storage.azure.com',
+  'https://database.windows.net',
+  'fb60f99c-7a34-4190-8149-302f77469936',
+  'azureadtokenexchange',
+  'azureadtokenexchangeusgov',
+  'azureadtokenexchangechina',
+])
+
+const GROUP_HINT = 'Write the object id of the group (its page in Entra), not its name.'
+const CLIENT_HINT = 'Write the application (client) id of the calling app.'
+const USER_HINT = 'Write the object id of the user, not a name or an address.'
+
+/** Checks the section `policies`, whose tenant names are looked up in `tenants`. */
+export function checkPolicies(
+  section: unknown,
+  tenants: readonly TenantConfig[],
+  report: Report,
+): PolicyConfig[] {
+  return entriesOf(section).map(([name, raw]) => checkPolicy(name, raw, tenants, report))
+}
+
+function checkPolicy(
+  name: string,
+  raw: unknown,
+  tenants: readonly TenantConfig[],
+  report: Report,
+): PolicyConfig {
+  const path: Path = ['policies', name]
+  const resource = textOf(memberOf(raw, 'resource'))
+  if (resource) checkResource(resource, [...path, 'resource'], report)
+  const until = textOf(memberOf(raw, 'reportOnlyUntil'))
+  return {
+    name,
+    tenants: checkTenantNames(memberOf(raw, 'tenants'), tenants, [...path, 'tenants'], report),
+    audiences: checkAudiences(memberOf(raw, 'audiences'), [...path, 'audiences'], report),
+    ...(resource === undefined ? {} : { resource }),
+    cacheSeconds: numberOr(memberOf(raw, 'cacheSeconds'), 30),
+    maxTokenLifetimeMinutes: numberOr(memberOf(raw, 'maxTokenLifetimeMinutes'), 1500),
+    groups: memberOf(raw, 'groups') === 'all' ? 'all' : 'named',
+    requireIdtyp: memberOf(raw, 'requireIdtyp') === true,
+    ...(until === undefined
+      ? {}
+      : { reportOnlyUntilMs: checkDate(until, [...path, 'reportOnlyUntil'], report) }),
+    allow: itemsOf(memberOf(raw, 'allow')).map((grant, index) =>
+      checkGrant(grant, [...path, 'allow', index], report),
+    ),
+    deny: itemsOf(memberOf(raw, 'deny')).map((rule, index) =>
+      checkDenyRule(rule, [...path, 'deny', index], report),
+    ),
+  }
+}
+
+function checkTenantNames(
+  value: unknown,
+  tenants: readonly TenantConfig[],
+  path: Path,
+  report: Report,
+): string[] {
+  const all = tenants.map((tenant) => tenant.id)
+  // Without a section `tenants` that is the one problem, not each name that refers to it.
+  if (value === undefined || tenants.length === 0) return all
+  const ids = itemsOf(value).map((item, index) => {
+    const name = textOf(item)
+    const tenant = tenants.find((candidate) => candidate.name === name)
+    if (name !== undefined && tenant === undefined) {
+      const names = tenants.map((candidate) => candidate.name)
+      const near =
+        tenants.find((candidate) => candidate.id === name.toLowerCase())?.name ??
+        nearest(name, names)
+      report(
+        [...path, index],
+        `is not a configured tenant: ${quote(name)}`,
+        near === undefined
+          ? `Configured: ${names.join(', ')}.`
+          : `Write the name ${quote(near)}, or add the tenant to tenants.`,
+      )
+    }
+    return tenant?.id ?? ''
+  })
+  return [...new Set(ids)]
+}
+
+function checkAudiences(value: unknown, path: Path, report: Report): string[] {
+  const audiences = itemsOf(value).map((item, index) => {
+    const text = textOf(item) ?? ''
+    const plain = text
+      .toLowerCase()
+      .replace(/^api:\/\//, '')
+      .replace(/\/+$/, '')
+    if (FIRST_PARTY_AUDIENCES.has(plain)) {
+      report(
+        [...path, index],
+        `is an API of Microsoft: ${quote(text)}; its tokens were not issued for your API`,
+        'Use the client id or an identifier URI of your own registration, and request tokens for that.',
+      )
+    }
+    return isGuid(text) ? text.toLowerCase() : text
+  })
+  return [...new Set(audiences)]
+}
+
+function checkResource(text: string, path: Path, report: Report): void {
+  const hint = 'Write an absolute https URL such as https://api.contoso.com/orders (RFC 9728).'
+  if (!/^https?:\/\/[!-~]+$/i.test(text) || text.includes('\\') || !URL.canParse(text)) {
+    report(path, 'is not an absolute https URL', hint)
+    return
+  }
+  const url = new URL(text)
+  if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
+    report(path, 'uses http: away from loopback', hint)
+  } else if (/[?#]/.test(text)) {
+    report(path, 'has a query or a fragment', hint)
+  } else if (url.username !== '' || url.password !== '') {
+    report(path, 'holds credentials', hint)
+  }
+}
+
+function checkDate(text: string, path: Path, report: Report): number {
+  const ms = Date.parse(text.toUpperCase().replace(' ', 'T'))
+  // Date.parse takes 30 February for 2 March.
+  const [year, month, day] = text.slice(0, 10).split('-').map(Number)
+  const lastDay = new Date(Date.UTC(year ?? 0, month ?? 0, 0)).getUTCDate()
+  if (Number.isNaN(ms) || (day ?? 0) > lastDay) {
+    report(
+      path,
+      `is not a date: ${quote(text)}`,
+      'Write a date such as 2026-12-31, or a time with its zone such as 2026-12-31T18:00:00Z.',
+    )
+    return 0
+  }
+  return ms
+}
+
+function checkGrant(raw: unknown, path: Path, report: Report): GrantConfig {
+  const actor = actorOf(memberOf(raw, 'actor')) ?? 'user'
+  const has = (key: string) => memberOf(raw, key) !== undefined
+  if (actor === 'app' && mappingOf(raw) !== undefined) {
+    for (const key of ['scopes', 'guests', 'authContext']) {
+      if (!has(key)) continue
+      report(
+        [...path, key],
+        `cannot hold for an app: an app token ${key === 'scopes' ? 'has no scopes' : 'has no user'}`,
+        'Remove it; use roles or clients.',
+      )
+    }
+    if (!has('roles') && !has('clients')) {
+      report(
+        path,
+        'admits apps with neither roles nor clients: any app of the tenant can get such a token',
+        'Add roles: [NAME] (or any), or clients: [GUID].',
+      )
+    }
+  }
+  if (actor === 'agent' && !has('scopes') && !has('roles') && !has('clients')) {
+    report(
+      path,
+      'admits agents with none of scopes, roles and clients',
+      'Add scopes: [NAME], roles: [NAME] or clients: [GUID].',
+    )
+  }
+  const grant: Writable<GrantConditions> = conditionsOf(raw, path, report)
+  for (const key of ['scopes', 'roles'] as const) {
+    if (memberOf(raw, key) === 'any') grant[key] = 'any'
+  }
+  for (const key of ['guests', 'confidential'] as const) {
+    const value = memberOf(raw, key)
+    if (typeof value === 'boolean') grant[key] = value
+  }
+  const authContext = textOf(memberOf(raw, 'authContext'))
+  if (authContext !== undefined) grant.authContext = authContext
+  return { actor, ...grant }
+}
+
+function checkDenyRule(raw: unknown, path: Path, report: Report): DenyConfig {
+  const actor = actorOf(memberOf(raw, 'actor'))
+  const users = memberOf(raw, 'users')
+  return {
+    ...(actor === undefined ? {} : { actor }),
+    ...conditionsOf(raw, path, report),
+    ...(users === undefined
+      ? {}
+      : { users: checkGuids(users, [...path, 'users'], USER_HINT, report) }),
+    ...(memberOf(raw, 'guests') === true ? { guests: true } : {}),
+  }
+}
+
+/** The lists that grants and deny rules have in common. */
+function conditionsOf(raw: unknown, path: Path, report: Report) {
+  const conditions: {
+    scopes?: readonly string[]
+    roles?: readonly string[]
+    groups?: readonly string[]
+    clients?: readonly string[]
+  } = {}
+  for (const key of ['scopes', 'roles'] as const) {
+    const value = memberOf(raw, key)
+    if (!Array.isArray(value)) continue
+    conditions[key] = [...new Set(itemsOf(value).map((item) => textOf(item) ?? ''))]
+  }
+  for (const [index, scope] of (conditions.scopes ?? []).entries()) {
+    if (!/^(api|https?):\/\/|^\.default$/i.test(scope)) continue
+    report(
+      [...path, 'scopes', index],
+      `can never match: ${quote(scope)} is what a client asks for, not what a token holds`,
+      'Write the scope as in the claim scp: the part after the last slash, such as Orders.Read.',
+    )
+  }
+  for (const [key, hint] of [
+    ['groups', GROUP_HINT],
+    ['clients', CLIENT_HINT],
+  ] as const) {
+    const value = memberOf(raw, key)
+    if (value !== undefined) conditions[key] = checkGuids(value, [...path, key], hint, report)
+  }
+  return conditions
+}
+
+function actorOf(value: unknown): Actor | undefined {
+  return value === 'user' || value === 'app' || value === 'agent' ? value : undefined
+}
+
+function numberOr(value: unknown, fallback: number): number {
+  return typeof value === 'number' ? value : fallback
+}

@@ -1,0 +1,312 @@
+import { Type } from 'typebox'
+
+// The descriptions serve three readers: the reference page, an editor that shows them while the
+// file is written, and the error report, which ends with the description of the key that is wrong.
+
+/** A GUID in either letter case. */
+export const GUID_PATTERN =
+  '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'
+
+/** Names of policies and tenants; a policy's name travels as one URL segment. */
+export const NAME_PATTERN = '^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$'
+
+/** Claims that a custom identity header may carry. */
+export const HEADER_CLAIMS = [
+  'oid',
+  'tid',
+  'azp',
+  'actor',
+  'preferred_username',
+  'name',
+  'email',
+  'roles',
+  'groups',
+  'scp',
+  'uti',
+  'sub',
+] as const
+
+const strict = { additionalProperties: false }
+
+const guid = (description: string) => Type.String({ pattern: GUID_PATTERN, description })
+
+const guids = (what: string) =>
+  Type.Array(guid(`Write the ${what} as a GUID.`), {
+    minItems: 1,
+    description: `List ${what}s (GUIDs); one of them is enough.`,
+  })
+
+const words = (what: string, example: string) =>
+  Type.Array(
+    Type.String({
+      pattern: '^[!-~]{1,256}$',
+      description: `Write one ${what} as it stands in a token, such as ${example}, without spaces.`,
+    }),
+    { minItems: 1, description: `List ${what}s such as [${example}]; one of them is enough.` },
+  )
+
+const wordsOrAny = (what: string, example: string) =>
+  Type.Union([words(what, example), Type.Literal('any')], {
+    description: `List ${what}s such as [${example}], or write the word any.`,
+  })
+
+const host = (fallback: string) =>
+  Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9._:%-]{1,253}$',
+      default: fallback,
+      description: 'Write an IP address (IPv6 without brackets) or a host name to listen on.',
+    }),
+  )
+
+const port = (fallback: number) =>
+  Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 65535,
+      default: fallback,
+      description: 'Write a port from 0 to 65535; 0 takes any free one.',
+    }),
+  )
+
+const keyFile = (what: string) =>
+  Type.Optional(
+    Type.String({
+      minLength: 1,
+      description: `Write the path of a file that holds ${what} (16 to 512 printable ASCII characters).`,
+    }),
+  )
+
+const actor = Type.Enum(['user', 'app', 'agent'], {
+  description: 'Write user, app or agent: who the token speaks for.',
+})
+
+const authority = Type.String({
+  minLength: 1,
+  description:
+    'Write the base URL of the authority without a tenant, such as https://customers.ciamlogin.com.',
+})
+
+const tenant = Type.Union(
+  [
+    guid('Write the tenant id (a GUID).'),
+    Type.Object(
+      {
+        id: guid('Write the tenant id (a GUID).'),
+        authority: Type.Optional(authority),
+        appId: Type.Optional(
+          guid('Write the client id (a GUID) of an API that has its own signing keys.'),
+        ),
+      },
+      strict,
+    ),
+  ],
+  { description: 'Write the tenant id (a GUID), or a mapping with id, authority and appId.' },
+)
+
+const grant = Type.Object(
+  {
+    actor,
+    scopes: Type.Optional(wordsOrAny('scope', 'Orders.Read')),
+    roles: Type.Optional(wordsOrAny('role', 'Orders.Process')),
+    groups: Type.Optional(guids('group object id')),
+    clients: Type.Optional(guids('client id')),
+    guests: Type.Optional(Type.Boolean({ description: 'Write false to refuse guests.' })),
+    confidential: Type.Optional(
+      Type.Boolean({
+        description:
+          'Write true to demand a client that proved itself with a secret or certificate.',
+      }),
+    ),
+    authContext: Type.Optional(
+      Type.String({
+        pattern: '^c[1-9][0-9]?$',
+        description: 'Write an authentication context from c1 to c99.',
+      }),
+    ),
+  },
+  { ...strict, description: 'Write a grant, such as { actor: user, scopes: [Orders.Read] }.' },
+)
+
+const denyRule = Type.Object(
+  {
+    actor: Type.Optional(actor),
+    scopes: Type.Optional(words('scope', 'Orders.Read')),
+    roles: Type.Optional(words('role', 'Orders.Process')),
+    groups: Type.Optional(guids('group object id')),
+    clients: Type.Optional(guids('client id')),
+    users: Type.Optional(guids('user object id')),
+    guests: Type.Optional(
+      Type.Literal(true, { description: 'Write true (deny guests), or remove the key.' }),
+    ),
+  },
+  {
+    ...strict,
+    minProperties: 1,
+    description: 'Write at least one condition, such as { users: [GUID] }.',
+  },
+)
+
+const policy = Type.Object(
+  {
+    tenants: Type.Optional(
+      Type.Array(Type.String({ description: 'Write the name of a tenant from tenants.' }), {
+        minItems: 1,
+        description: 'List names from tenants, or remove the key to admit all of them.',
+      }),
+    ),
+    audiences: Type.Array(
+      Type.String({
+        pattern: '^[!-~]{1,512}$',
+        description:
+          'Write the client id or an identifier URI of your API, such as api://orders, without spaces.',
+      }),
+      {
+        minItems: 1,
+        description:
+          'List what the aud claim of your tokens holds: the client id and identifier URIs of your API.',
+      },
+    ),
+    resource: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'Write the absolute https URL of the protected resource (RFC 9728).',
+      }),
+    ),
+    cacheSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 3600,
+        default: 30,
+        description: 'Write how many seconds HAProxy may keep a verdict, from 0 to 3600.',
+      }),
+    ),
+    maxTokenLifetimeMinutes: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 10080,
+        default: 1500,
+        description: 'Write for how many minutes a token may have been issued, from 1 to 10080.',
+      }),
+    ),
+    groups: Type.Optional(
+      Type.Enum(['named', 'all'], {
+        default: 'named',
+        description: 'Write named or all: which groups reach the application.',
+      }),
+    ),
+    requireIdtyp: Type.Optional(
+      Type.Boolean({
+        default: false,
+        description: 'Write true where only the claim idtyp may make a token an app token.',
+      }),
+    ),
+    reportOnlyUntil: Type.Optional(
+      Type.String({
+        pattern:
+          '^\\d{4}-\\d{2}-\\d{2}([Tt ]\\d{2}:\\d{2}(:\\d{2}(\\.\\d{1,9})?)?([Zz]|[+-]\\d{2}:\\d{2}))?$',
+        description:
+          'Write a date such as 2026-12-31 (its first instant in UTC), or a time such as 2026-12-31T18:00:00Z.',
+      }),
+    ),
+    allow: Type.Array(grant, {
+      minItems: 1,
+      description:
+        'List at least one grant, such as { actor: user, scopes: [Orders.Read] }; without one nobody gets in.',
+    }),
+    deny: Type.Optional(
+      Type.Array(denyRule, {
+        minItems: 1,
+        description: 'List deny rules, such as { users: [GUID] }, or remove the key.',
+      }),
+    ),
+  },
+  { ...strict, description: 'Write a mapping with at least audiences and allow.' },
+)
+
+/** JSON Schema of the configuration file; what a schema cannot say is checked after it. */
+export const configFileSchema = Type.Object(
+  {
+    listen: Type.Optional(
+      Type.Object(
+        { host: host('127.0.0.1'), port: port(8080) },
+        { ...strict, description: 'Write host and port of the verify listener.' },
+      ),
+    ),
+    metrics: Type.Optional(
+      Type.Object(
+        { host: host('127.0.0.1'), port: port(9090) },
+        { ...strict, description: 'Write host and port of the metrics listener.' },
+      ),
+    ),
+    admin: Type.Optional(
+      Type.Object(
+        {
+          host: host('127.0.0.1'),
+          port: port(9091),
+          adminKeyFile: keyFile('the key of the admin listener'),
+        },
+        { ...strict, description: 'Write host, port and adminKeyFile of the admin listener.' },
+      ),
+    ),
+    callerKeyFile: keyFile('the key that HAProxy sends in X-Entra-Auth-Key'),
+    keyStore: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'Write the path of a directory for the last good keys.',
+      }),
+    ),
+    cloud: Type.Optional(
+      Type.Enum(['public', 'usgov', 'china'], {
+        default: 'public',
+        description: 'Write public, usgov or china: the cloud of tenants without an authority.',
+      }),
+    ),
+    tenants: Type.Record(Type.String({ pattern: NAME_PATTERN }), tenant, {
+      ...strict,
+      minProperties: 1,
+      description: 'Write a name and the tenant id (a GUID) of each tenant that you trust.',
+    }),
+    clockSkewSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 600,
+        default: 300,
+        description: 'Write how many seconds clocks may differ, from 0 to 600.',
+      }),
+    ),
+    identityHeaders: Type.Optional(
+      Type.Union(
+        [
+          Type.Enum(['x-auth-request', 'remote-user', 'app-service']),
+          Type.Record(
+            Type.String({ pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$" }),
+            Type.Enum([...HEADER_CLAIMS], {
+              description: `Write one of ${HEADER_CLAIMS.join(', ')}.`,
+            }),
+            { ...strict, minProperties: 1 },
+          ),
+        ],
+        {
+          default: 'x-auth-request',
+          description:
+            'Write x-auth-request, remote-user or app-service, or a mapping from header names to claims.',
+        },
+      ),
+    ),
+    policies: Type.Record(Type.String({ pattern: NAME_PATTERN }), policy, {
+      ...strict,
+      minProperties: 1,
+      description: 'Write at least one policy: a name, and under it audiences and allow.',
+    }),
+  },
+  {
+    ...strict,
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'haproxy-entra-auth configuration',
+    description: 'Write a mapping with at least tenants and policies.',
+  },
+)
+
+/** The configuration file as it is written. */
+export type ConfigFile = Type.Static<typeof configFileSchema>

@@ -1,0 +1,35 @@
+import { createHash } from 'node:crypto'
+import type { Config } from './config.ts'
+
+// Left out by name, so that a member added later counts until someone decides that it does not. The
+// caller key is left out also because the version is public.
+const WITHOUT_EFFECT_ON_VERDICTS = new Set(['listen', 'metrics', 'admin', 'callerKey', 'keyStore'])
+
+/**
+ * A short stable hash (16 base64url characters) of everything in the configuration that can change
+ * a verdict or a header. The order of keys, tenants, policies and ids does not matter.
+ */
+export function configVersion(config: Config): string {
+  const { tenants, policies, ...rest } = config
+  const relevant = Object.entries(rest).filter(([key]) => !WITHOUT_EFFECT_ON_VERDICTS.has(key))
+  const text = JSON.stringify([
+    canonical(Object.fromEntries(relevant)),
+    // A tenant's name is only a handle inside the file.
+    tenants.map(({ name: _, ...tenant }) => JSON.stringify(canonical(tenant))).sort(),
+    policies.map((policy) => JSON.stringify(canonical(policy))).sort(),
+  ])
+  return createHash('sha256').update(text).digest('base64url').slice(0, 16)
+}
+
+// Lists of words are sets; the order of grants stays, because it may decide which reason is given.
+function canonical(value: unknown): unknown {
+  if (Array.isArray(value)) {
+    const items = value.map(canonical)
+    return items.every((item) => typeof item === 'string') ? items.sort() : items
+  }
+  if (typeof value !== 'object' || value === null) return value
+  return Object.entries(value)
+    .filter(([, member]) => member !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, member]) => [key, canonical(member)])
+}
