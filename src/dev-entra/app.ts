@@ -1,0 +1,106 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as waitFor } from 'node:timers/promises'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { addAuthorizeEndpoint } from './authorize-endpoint.ts'
+import type { DevEntraContext, Flavour } from './context.ts'
+import { addDevSurface } from './dev-surface.ts'
+import { createApiDirectory } from './directory.ts'
+import { addDiscovery } from './discovery.ts'
+import { EntraError, shapeEntraError } from './entra-error.ts'
+import { createFaultBoard } from './faults.ts'
+import { createKeyring, type Random } from './keys.ts'
+import { isLoopback } from './loopback.ts'
+import { parseForm } from './parameters.ts'
+import { createRequestCounter, type Endpoint } from './requests.ts'
+import { createSignIns } from './sign-ins.ts'
+import { addTokenEndpoint } from './token-endpoint.ts'
+import { createTokenIssuer } from './token-issuer.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Counted in `GET /dev/requests` under this name. */
+    devEntraEndpoint?: Endpoint
+  }
+}
+
+export interface DevEntraOptions {
+  /** Clock, ms since the epoch. */
+  readonly now: () => number
+  /** Default `entra`. */
+  readonly flavour?: Flavour
+  /** Origin in issuers and URLs; default: where the app listens, `http://127.0.0.1:8400` before that. */
+  readonly origin?: string
+  /** More identifier URIs of the orders API. */
+  readonly identifierUris?: readonly string[]
+  /** Answers on other addresses than loopback too; default false. */
+  readonly allowRemote?: boolean
+  /** Default: `randomBytes` of node:crypto. */
+  readonly random?: Random
+  /** Resolves after that many ms, for the fault `slow`; default: a timer. */
+  readonly wait?: (ms: number) => Promise<unknown>
+  /** Default: no log. */
+  readonly logger?: FastifyServerOptions['logger']
+}
+
+/** Port of dev-entra unless told otherwise. */
+export const defaultPort = 8400
+
+/**
+ * Builds the stand-in for Microsoft Entra ID; it listens when the caller says so. Its keys are made
+ * while it becomes ready, in about 0.1 s.
+ */
+export function buildDevEntra(options: DevEntraOptions): FastifyInstance {
+  const { now, flavour = 'entra', random = randomBytes, wait = waitFor } = options
+  const app = Fastify({
+    logger: options.logger ?? false,
+    // The fault `hang` leaves connections open that nobody else would close.
+    forceCloseConnections: true,
+    // Fastify's defaults would drop what is unknown and bend types: a typing error would go unseen.
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false } },
+  })
+  const origin = () => options.origin?.replace(/\/+$/, '') ?? readOrigin(app)
+  const apis = createApiDirectory(options.identifierUris)
+  const keyring = createKeyring(now, random)
+  const issuer = createTokenIssuer({ flavour, origin, now, random, apis, keyring })
+  const faults = createFaultBoard(wait)
+  const context: DevEntraContext = { flavour, origin, now, apis, keyring, issuer, faults }
+  const requests = createRequestCounter()
+  const signIns = createSignIns(now, random)
+
+  app.addHook('onReady', () => keyring.prepare())
+  app.addHook('onRequest', async (request, reply) => {
+    const { localAddress } = request.socket
+    if (!options.allowRemote && localAddress !== undefined && !isLoopback(localAddress)) {
+      const message = 'dev-entra answers on loopback only.'
+      return reply.code(403).send({ error: 'forbidden', message })
+    }
+    const endpoint = request.routeOptions.config.devEntraEndpoint
+    if (endpoint) requests.add(endpoint, request.url)
+    reply.header('access-control-allow-origin', '*')
+  })
+  app.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string' },
+    (_request, body, done) => done(null, parseForm(String(body))),
+  )
+  app.setErrorHandler((failure, _request, reply) =>
+    failure instanceof EntraError
+      ? reply.code(failure.status).send(shapeEntraError(failure, now(), origin()))
+      : reply.send(failure),
+  )
+
+  addDiscovery(app, context)
+  addTokenEndpoint(app, context, signIns)
+  addAuthorizeEndpoint(app, context, signIns)
+  addDevSurface(app, context, requests)
+  return app
+}
+
+function readOrigin(app: FastifyInstance): string {
+  const [address] = app.addresses()
+  if (address === undefined || typeof address === 'string') return `http://127.0.0.1:${defaultPort}`
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  // Nobody can ask a wildcard address.
+  const reachable = host === '0.0.0.0' || host === '[::]' ? '127.0.0.1' : host
+  return `http://${reachable}:${address.port}`
+}

@@ -1,0 +1,234 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { buildDevEntra, defaultPort } from './app.ts'
+import type { Flavour } from './context.ts'
+import { contoso, ordersApi } from './directory.ts'
+import { faultKinds, faultTargets } from './faults.ts'
+import { isLoopback } from './loopback.ts'
+import { personas } from './personas.ts'
+
+/** What the commands need from the process. */
+export interface DevEntraIo {
+  readonly stdout: { write(text: string): unknown }
+  readonly stderr: { write(text: string): unknown }
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Clock, ms since the epoch. */
+  readonly now: () => number
+  /** Default: the global one. */
+  readonly fetch?: typeof fetch
+  /** Told once `serve` listens, with its origin and the way to stop it. */
+  readonly onListen?: (running: { origin: string; close: () => Promise<void> }) => void
+}
+
+interface ServeOptions {
+  host: string
+  port: number
+  allowRemote?: boolean
+  origin?: string
+  flavour: Flavour
+  identifierUri: string[]
+}
+
+interface TokenOptions {
+  url?: string
+  audience?: string
+  tenant?: string
+  scope: string[]
+  role: string[]
+  version?: '1.0' | '2.0'
+  idToken?: boolean
+  expiresIn?: number
+  claim: Record<string, unknown>
+}
+
+const startHint = 'start it with: haproxy-entra-auth dev-entra serve'
+
+/**
+ * Adds `dev-entra` with serve, token, personas, rotate, withdraw, fault and reset. Errors are one
+ * line on stderr with exit code 1, by way of commander's own error handling.
+ */
+export function addDevEntraCommands(program: Command, io: DevEntraIo): void {
+  const devEntra = program
+    .command('dev-entra')
+    .description('a stand-in for Microsoft Entra ID on loopback, for development and tests')
+  addServe(devEntra, io)
+  addToken(devEntra, io)
+  devEntra
+    .command('personas')
+    .description('list the personas')
+    .action(() => {
+      io.stdout.write(listPersonas())
+    })
+  addRemote(devEntra, io, 'rotate', 'sign with a new key; the old ones stay published')
+  addRemote(devEntra, io, 'withdraw', 'publish the current key only')
+  addRemote(devEntra, io, 'reset', 'end all faults and set the request counts to zero')
+  addFault(devEntra, io)
+}
+
+function addServe(devEntra: Command, io: DevEntraIo): void {
+  devEntra
+    .command('serve', { isDefault: true })
+    .description('run dev-entra (the default)')
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--port <number>', 'port to listen on, 0 for any', readPort, defaultPort)
+    .option('--allow-remote', 'listen beyond loopback; wants DEV_ENTRA_ALLOW_REMOTE=yes as well')
+    .option('--origin <url>', 'origin in issuers and URLs (default: where it listens)')
+    .addOption(
+      new Option('--flavour <name>', 'kind of authority')
+        .choices(['entra', 'external-id'])
+        .default('entra'),
+    )
+    .option(
+      '--identifier-uri <uri>',
+      'one more identifier URI of the orders API, repeatable',
+      append,
+      [],
+    )
+    .action(async (options: ServeOptions, command: Command) => {
+      const remote = !isLoopback(options.host)
+      if (remote && !(options.allowRemote && io.env.DEV_ENTRA_ALLOW_REMOTE === 'yes')) {
+        command.error(
+          `error: dev-entra hands out tokens to anybody, so it does not listen on ${options.host}; use a loopback address, or give --allow-remote and DEV_ENTRA_ALLOW_REMOTE=yes`,
+        )
+      }
+      if (options.origin !== undefined && !isOrigin(options.origin)) {
+        command.error(`error: --origin must be like http://127.0.0.1:8400, not ${options.origin}`)
+      }
+      const app = buildDevEntra({
+        now: io.now,
+        flavour: options.flavour,
+        identifierUris: options.identifierUri,
+        allowRemote: remote,
+        ...(options.origin === undefined ? {} : { origin: options.origin }),
+      })
+      const address = await app
+        .listen({ host: options.host, port: options.port })
+        .catch((failure: Error) => command.error(`error: cannot listen: ${failure.message}`))
+      const origin = options.origin ?? address
+      io.stdout.write(
+        `dev-entra listens on ${address}; it is not Entra, its tokens prove nothing\n` +
+          `tenant    ${contoso.id} (contoso)\n` +
+          `authority ${origin}\n` +
+          `audience  ${ordersApi.appId}, ${ordersApi.identifierUris[0]}\n`,
+      )
+      io.onListen?.({ origin, close: () => app.close() })
+    })
+}
+
+function addToken(devEntra: Command, io: DevEntraIo): void {
+  addUrl(devEntra.command('token <persona>'))
+    .description('print a token of a persona')
+    .option('--audience <uri or id>', `API that the token is for (default: ${ordersApi.name})`)
+    .option('--tenant <tenant>', "tenant id, name or domain (default: the persona's)")
+    .option('--scope <name>', "scope instead of the persona's, repeatable", append, [])
+    .option('--role <name>', "role instead of the persona's, repeatable", append, [])
+    .addOption(new Option('--version <version>', 'token version').choices(['1.0', '2.0']))
+    .option('--id-token', 'an ID token instead of an access token')
+    .option('--expires-in <seconds>', 'lifetime; negative for an expired token', readInteger)
+    .option('--claim <name=json>', 'a claim to set, repeatable', readClaim, {})
+    .action(async (persona: string, options: TokenOptions, command: Command) => {
+      const { audience, tenant, scope, role, version, idToken, expiresIn, claim } = options
+      const reply = await post('/dev/token', io, command, {
+        persona,
+        claims: claim,
+        ...(audience === undefined ? {} : { audience }),
+        ...(tenant === undefined ? {} : { tenant }),
+        ...(scope.length === 0 ? {} : { scopes: scope }),
+        ...(role.length === 0 ? {} : { roles: role }),
+        ...(version === undefined ? {} : { version }),
+        ...(idToken === undefined ? {} : { idToken }),
+        ...(expiresIn === undefined ? {} : { expiresInSeconds: expiresIn }),
+      })
+      io.stdout.write(`${reply.token}\n`)
+    })
+}
+
+function addFault(devEntra: Command, io: DevEntraIo): void {
+  const effects = Object.entries(faultKinds).map(([kind, { effect }]) => `  ${kind}: ${effect}`)
+  addUrl(devEntra.command('fault'))
+    .description('make an endpoint fail until told otherwise')
+    .argument('<kind>', Object.keys(faultKinds).join(', '))
+    .addOption(
+      new Option('--target <endpoint>', 'endpoint that fails')
+        .choices(faultTargets)
+        .default('keys'),
+    )
+    .option('--ms <number>', 'delay of the fault "slow" in ms', readInteger)
+    .addHelpText('after', `\nKinds:\n${effects.join('\n')}`)
+    .action(
+      async (kind: string, { target, ms }: { target: string; ms?: number }, command: Command) => {
+        await post('/dev/fault', io, command, { target, kind, ...(ms === undefined ? {} : { ms }) })
+        io.stdout.write(`${target}: ${kind}\n`)
+      },
+    )
+}
+
+function addRemote(devEntra: Command, io: DevEntraIo, name: string, description: string): void {
+  addUrl(devEntra.command(name))
+    .description(description)
+    .action(async (_options: unknown, command: Command) => {
+      const reply = await post(`/dev/${name}`, io, command)
+      io.stdout.write(`${JSON.stringify(reply)}\n`)
+    })
+}
+
+function addUrl(command: Command): Command {
+  return command.option('--url <url>', 'running dev-entra (default: DEV_ENTRA_URL or port 8400)')
+}
+
+async function post(
+  path: string,
+  io: DevEntraIo,
+  command: Command,
+  body: object = {},
+): Promise<Record<string, unknown>> {
+  const { url } = command.opts<{ url?: string }>()
+  const base = url ?? io.env.DEV_ENTRA_URL ?? `http://127.0.0.1:${defaultPort}`
+  if (!isOrigin(base)) {
+    command.error(`error: --url must be like http://127.0.0.1:${defaultPort}, not ${base}`)
+  }
+  const response = await (io.fetch ?? fetch)(new URL(path, base), {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  }).catch(() => command.error(`error: no dev-entra answers at ${base}; ${startHint}`))
+  const reply = await response.json().catch(() => undefined)
+  if (response.ok && typeof reply === 'object' && reply !== null) return { ...reply }
+  const reason = reply?.message ?? `HTTP status ${response.status}`
+  return command.error(`error: dev-entra at ${base} refused: ${reason}`)
+}
+
+function listPersonas(): string {
+  const width = Math.max(...personas.map(({ name }) => name.length))
+  return personas.map(({ name, about }) => `${name.padEnd(width)}  ${about}\n`).join('')
+}
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
+}
+
+function append(value: string, previous: string[]): string[] {
+  return [...previous, value]
+}
+
+function readInteger(text: string): number {
+  if (/^-?\d{1,12}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('It must be a whole number.')
+}
+
+function readPort(text: string): number {
+  const port = readInteger(text)
+  if (port >= 0 && port <= 65535) return port
+  throw new InvalidArgumentError('It must be a port, 0 to 65535.')
+}
+
+function readClaim(text: string, previous: Record<string, unknown>): Record<string, unknown> {
+  const at = text.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('It must be like name=json.')
+  try {
+    return { ...previous, [text.slice(0, at)]: JSON.parse(text.slice(at + 1)) }
+  } catch {
+    throw new InvalidArgumentError(
+      'The part after = must be JSON; quote text twice: name=\'"text"\'.',
+    )
+  }
+}
