@@ -26,11 +26,13 @@ export function createRefusalBody(
   requestId: string,
 ): string {
   const { error, text } = failures[failure]
-  return JSON.stringify({
+  const body = JSON.stringify({
     error: error ?? failure,
     error_description: text,
     reason: failure,
     ...(policy !== undefined && { policy }),
     request_id: requestId,
   })
+  // The end of the line keeps a terminal readable.
+  return `${body}\n`
 }

@@ -143,7 +143,7 @@ function log(
   message = 'refused',
 ): void {
   const { token } = refusal
-  request.log.info(
+  request.server.log.info(
     {
       reason: refusal.failure,
       policy,

@@ -1,0 +1,15 @@
+import type { CloseWithGraceCallback } from 'close-with-grace'
+import type { DevEntraIo } from '../dev-entra/commands.ts'
+
+/** What commands take from the process, so that tests can give them something else. */
+export interface CommandIo extends DevEntraIo {
+  /** Returns the text of a file, or throws. */
+  readonly readFile: (path: string) => string
+  /** Ends the process with an exit code. */
+  readonly exit: (code: number) => never
+  /** Runs `close` when the process is asked to stop. */
+  readonly onStop: (close: CloseWithGraceCallback) => void
+}
+
+/** Exit codes; 69 and 78 as in sysexits.h. */
+export const exitCodes = { failure: 1, unavailable: 69, configuration: 78 } as const

@@ -1,0 +1,38 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import closeWithGrace from 'close-with-grace'
+import { Command } from 'commander'
+import type { CommandIo } from './commands/io.ts'
+import { addServeCommand } from './commands/serve.ts'
+import { addDevEntraCommands } from './dev-entra/commands.ts'
+
+const { version } = JSON.parse(
+  readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
+) as { version: string }
+
+const io: CommandIo = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  now: Date.now,
+  readFile: (path) => readFileSync(path, 'utf8'),
+  exit: (code) => process.exit(code),
+  onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false }, close),
+  onListen: ({ close }) => void closeWithGrace({ delay: 2_000, logger: false }, close),
+}
+
+const program = new Command('haproxy-entra-auth')
+  .description('Microsoft Entra ID authentication for HAProxy')
+  .version(version)
+  .showHelpAfterError('(--help says what there is)')
+  .addHelpText(
+    'after',
+    `
+Common case, without a file:
+  ENTRA_AUTH_TENANT_ID=<tenant id> ENTRA_AUTH_AUDIENCE=<app id>,api://<app id> haproxy-entra-auth serve
+
+Exit codes: 0 done, 1 failed, 69 cannot listen, 78 configuration wrong`,
+  )
+addServeCommand(program, io)
+addDevEntraCommands(program, io)
+await program.parseAsync()
