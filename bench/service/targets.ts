@@ -65,3 +65,6 @@ function benchConfig(authority: string): Config {
     ],
   }
 }
+
+// An orderly exit, so that `node --cpu-prof` writes its profile.
+process.once('SIGTERM', () => process.exit(0))
