@@ -40,7 +40,10 @@ export async function startEchoApp(
   server.on('upgrade', (request, socket, head) => {
     const protocol = request.headers.upgrade ?? ''
     requests.push(describe(request, ''))
-    if (!acceptUpgrade.test(protocol)) return socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')
+    if (!acceptUpgrade.test(protocol)) {
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+      return
+    }
     openTunnel(
       socket,
       `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`,

@@ -118,7 +118,8 @@ async function launch(
   })
   const killAtExit = () => child.kill('SIGKILL')
   process.once('exit', killAtExit)
-  const isRunning = () => child.exitCode === null && child.signalCode === null && child.pid !== undefined
+  const isRunning = () =>
+    child.exitCode === null && child.signalCode === null && child.pid !== undefined
   return {
     child,
     ended,
