@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { shippedLua } from '../../scripts/local-stack/haproxy.ts'
-import { askRaw, values } from './client.ts'
+import { values } from './client.ts'
 import { alice, allow, allowHeaders, answer, deny, type Script } from './fake-verifier.ts'
 import { eventually, replacing, type Stack, startStack } from './stack.ts'
 
@@ -303,13 +303,9 @@ describe('the configuration', () => {
 
   it('does not share its loopback port with another HAProxy', async () => {
     const stack = await startStack()
-    const loopback = /127\.0\.0\.1:\d+/
     try {
-      const text = await askRaw(stack.haproxy.port, 'GET /haproxy-livez HTTP/1.0\r\n\r\n')
-      assert.match(text, / 200 /)
-      assert.match(stack.verifier.address, loopback)
       await assert.rejects(
-        startStack({ env: { ENTRA_AUTH_BIND: `127.0.0.1:${stack.haproxy.port}` } }),
+        startStack({ env: { ENTRA_AUTH_VERIFIER: stack.haproxy.verifierSection } }),
         /cannot bind|in use/i,
       )
     } finally {
