@@ -47,6 +47,8 @@ const startHint = 'start it with: haproxy-entra-auth dev-entra serve'
  * line on stderr with exit code 1, by way of commander's own error handling.
  */
 export function addDevEntraCommands(program: Command, io: DevEntraIo): void {
+  // Else `--version` of the program would swallow that of `token`.
+  program.enablePositionalOptions()
   const devEntra = program
     .command('dev-entra')
     .description('a stand-in for Microsoft Entra ID on loopback, for development and tests')
@@ -191,10 +193,18 @@ async function post(
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   }).catch(() => command.error(`error: no dev-entra answers at ${base}; ${startHint}`))
-  const reply = await response.json().catch(() => undefined)
-  if (response.ok && typeof reply === 'object' && reply !== null) return { ...reply }
+  const reply = readObject(await response.text().catch(() => ''))
+  if (response.ok && reply) return reply
   const reason = reply?.message ?? `HTTP status ${response.status}`
   return command.error(`error: dev-entra at ${base} refused: ${reason}`)
+}
+
+function readObject(text: string): Record<string, unknown> | undefined {
+  try {
+    return { ...JSON.parse(text) }
+  } catch {
+    return undefined
+  }
 }
 
 function listPersonas(): string {
