@@ -62,8 +62,9 @@ for (const [what, args, env] of [
   ['the environment only', [], { DEV_ENTRA_ALLOW_REMOTE: 'yes' }],
   ['another value', ['--allow-remote'], { DEV_ENTRA_ALLOW_REMOTE: '1' }],
 ] as const) {
-  test(`serve refuses a remote address with ${what}`, async () => {
+  test(`serve refuses a remote address with ${what}`, async (t) => {
     const outcome = await run(['serve', '--host', '0.0.0.0', '--port', '0', ...args], env)
+    t.after(() => outcome.running?.close())
     assert.equal(outcome.running, undefined)
     assert.equal(outcome.exitCode, 1)
     assert.match(outcome.stderr, /^error: .*0\.0\.0\.0.*--allow-remote.*\n$/)

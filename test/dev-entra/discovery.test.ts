@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { networkInterfaces } from 'node:os'
 import { test } from 'node:test'
 import { contoso, getJson, mappedId, origin, startDevEntra } from './support.ts'
 
@@ -110,4 +111,22 @@ test('an origin that was given wins', async (t) => {
   const app = startDevEntra(t, { origin: 'https://login.example.com/' })
   const metadata = await getJson(app, `/${contoso}/${v2}`)
   assert.equal(metadata.issuer, `https://login.example.com/${contoso}/v2.0`)
+})
+
+const remoteAddress = Object.values(networkInterfaces())
+  .flat()
+  .find((address) => address?.family === 'IPv4' && !address.internal)?.address
+
+test('answers on loopback only, wherever it listens, unless remote callers are allowed', {
+  skip: remoteAddress === undefined && 'this machine has loopback only',
+}, async (t) => {
+  for (const [allowRemote, status] of [
+    [false, 403],
+    [true, 200],
+  ] as const) {
+    const app = startDevEntra(t, { allowRemote })
+    const { port } = new URL(await app.listen({ host: '0.0.0.0', port: 0 }))
+    const reply = await fetch(`http://${remoteAddress}:${port}/${contoso}/${v2}`)
+    assert.equal(reply.status, status)
+  }
 })
