@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { isLoopback } from '../loopback.ts'
 import { buildDevEntra, defaultPort } from './app.ts'
 import type { Flavour } from './context.ts'
 import { contoso, ordersApi } from './directory.ts'
 import { faultKinds, faultTargets } from './faults.ts'
-import { isLoopback } from './loopback.ts'
 import { personas } from './personas.ts'
 
 /** What the commands need from the process. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { Command, CommanderError } from 'commander'
 import { addDevEntraCommands } from '../../src/dev-entra/commands.ts'
-import { isLoopback } from '../../src/dev-entra/loopback.ts'
+import { isLoopback } from '../../src/loopback.ts'
 import { contoso, decode, nowMs, nowSeconds, startDevEntra } from './support.ts'
 
 interface Outcome {
