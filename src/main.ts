@@ -2,7 +2,10 @@
 import { readFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { Command } from 'commander'
+import { addDriftCommand } from './commands/drift.ts'
+import { addHaproxyConfigCommand } from './commands/haproxy-config.ts'
 import type { CommandIo } from './commands/io.ts'
+import { addSchemaCommand } from './commands/schema.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addDevEntraCommands } from './dev-entra/commands.ts'
 
@@ -35,5 +38,8 @@ Common case, without a file:
 Exit codes: 0 done, 1 failed, 69 cannot listen, 78 configuration wrong`,
   )
 addServeCommand(program, io)
+addDriftCommand(program, io)
+addHaproxyConfigCommand(program, io)
+addSchemaCommand(program, io)
 addDevEntraCommands(program, io)
 await program.parseAsync()

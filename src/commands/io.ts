@@ -13,5 +13,5 @@ export interface CommandIo extends DevEntraIo {
   readonly onStop: (close: CloseWithGraceCallback) => void
 }
 
-/** Exit codes; 69 and 78 as in sysexits.h. */
-export const exitCodes = { failure: 1, unavailable: 69, configuration: 78 } as const
+/** Exit codes; 2 where 1 has a meaning of its own, 69 and 78 as in sysexits.h. */
+export const exitCodes = { failure: 1, input: 2, unavailable: 69, configuration: 78 } as const

@@ -1,4 +1,4 @@
-import { isLoopback } from '../config/loopback.ts'
+import { isLoopback } from '../loopback.ts'
 import { firesUnless } from './condition.ts'
 import { type Finding, finding } from './finding.ts'
 import { isAction } from './protection.ts'

@@ -17,8 +17,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   verify: ['failure.ts', 'config', 'keys', 'token', 'policy', 'identity'],
   explain: ['failure.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify'],
   admin: ['failure.ts', 'keys', 'explain', 'verify'],
-  haproxy: ['config', 'identity'],
-  drift: ['config', 'haproxy', 'policy'],
+  haproxy: ['config', 'identity', 'loopback.ts'],
+  drift: ['config', 'haproxy', 'loopback.ts'],
   'dev-entra': ['loopback.ts'],
   'app.ts': ['failure.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify', 'admin'],
   commands: [
