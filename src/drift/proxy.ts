@@ -70,7 +70,7 @@ export function readTopology(config: HaproxyConfig): Topology {
   }
 }
 
-/** The routes of `from` that may lead to `to`; a computed name may be any backend, never a listen. */
+/** The routes of `from` that may lead to `to`; a computed name may be that of any backend. */
 export function routesTo(from: ProxySection, to: ProxySection): Route[] {
   return from.routes.filter((route) =>
     route.dynamic ? to.kind === 'backend' : route.target === to.name,

@@ -234,6 +234,8 @@ function checkMetadata(proxy: ProxySection, topology: Topology): Finding[] {
   const routes = topology
     .entriesOf(proxy)
     .flatMap((entry) => routesTo(entry, proxy).map((route) => ({ route, entry })))
+    // What a map leads to is the operator's own list.
+    .filter(({ route }) => !route.dynamic || isChosenByClient(route))
   const open = routes.filter(
     ({ route: { condition } }) =>
       condition?.keyword !== 'if' ||
