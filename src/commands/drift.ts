@@ -14,8 +14,8 @@ import { readConfigWithoutKeys } from './read-config.ts'
 interface DriftOptions {
   haproxy?: string[]
   config?: string
-  app: string[]
-  ignore: FindingCode[]
+  app?: string[]
+  ignore?: FindingCode[]
   json?: boolean
   fix?: boolean
 }
@@ -36,10 +36,9 @@ export function addDriftCommand(program: Command, io: CommandIo): void {
     .option(
       '--app <[policy=]file>',
       'what "az ad app show" prints, for every policy or for one; repeatable',
-      (value: string, before: string[]) => [...before, value],
-      [],
+      (value: string, before: string[] = []) => [...before, value],
     )
-    .option('--ignore <code>', 'leave a finding out; repeatable', readCode, [])
+    .option('--ignore <code>', 'leave a finding out; repeatable', readCode)
     .option('--json', 'print JSON')
     .option('--fix', 'print the change to the app registration, for az rest --method PATCH')
     .addHelpText(
@@ -59,21 +58,21 @@ Exit codes: 0 no drift, 1 drift, 2 wrong use or unreadable input, 78 configurati
 type Refuse = (message: string) => never
 
 async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Promise<void> {
-  if (!options.haproxy && options.app.length === 0) {
+  const { app = [], ignore = [] } = options
+  if (!options.haproxy && app.length === 0) {
     refuse('nothing to compare; give --haproxy FILE, --app FILE or both')
   }
-  if (options.fix && options.app.length === 0)
-    refuse('--fix changes a registration; give --app FILE')
+  if (options.fix && app.length === 0) refuse('--fix changes a registration; give --app FILE')
   const config = await readConfigWithoutKeys(options.config, io)
   const read = (file: string) => readText(file, io, refuse)
   const haproxyFiles = (options.haproxy ?? []).map((name) => ({ name, text: read(name) }))
-  const pairings = pairRegistrations(options.app, config, read, refuse)
+  const pairings = pairRegistrations(app, config, read, refuse)
   if (options.fix) {
     const [pairing, ...others] = pairings
     if (!pairing || others.length > 0) {
       return refuse('--fix prints one registration at a time; give only its --app')
     }
-    return printFix(pairing, config, options.ignore, io)
+    return printFix(pairing, config, ignore, io)
   }
 
   const haproxy =
@@ -81,7 +80,7 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
       ? { findings: [], ignored: 0 }
       : checkHaproxy(parseHaproxyFiles(haproxyFiles), config)
   const all = [...haproxy.findings, ...checkPairings(pairings, config)]
-  const report = reportOf(all, options.ignore, haproxy.ignored)
+  const report = reportOf(all, ignore, haproxy.ignored)
   io.stdout.write(options.json ? reportAsJson(report) : formatReport(report))
   io.exit(hasDrift(report) ? exitCodes.failure : 0)
 }
@@ -164,7 +163,7 @@ function readText(file: string, io: CommandIo, refuse: Refuse): string {
   }
 }
 
-function readCode(value: string, before: FindingCode[]): FindingCode[] {
+function readCode(value: string, before: FindingCode[] = []): FindingCode[] {
   const code = findingCodes.find((one) => one === value)
   if (code !== undefined) return [...before, code]
   const near = nearest(value, findingCodes)

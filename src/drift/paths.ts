@@ -1,10 +1,10 @@
 import { testsOf } from './condition.ts'
 import { type Finding, finding } from './finding.ts'
-import { firstAction, isAction } from './protection.ts'
+import { firstAction, isAction, isRefusal } from './protection.ts'
 import { type ProxySection, placeOf, type Route, type Topology } from './proxy.ts'
 
 const hint =
-  'Refuse paths that can be read in two ways before it: http-request deny deny_status 400 if { path_sub // /. % } (or normalise them with http-request normalize-uri path-merge-slashes, path-strip-dotdot and percent-decode-unreserved).'
+  'Refuse before it what can be read in two ways: http-request deny deny_status 400 if { path_sub // /./ /../ % } or { path_end /. /.. } (or use http-request normalize-uri, see docs/drift.md).'
 
 /** Names the policies of a proxy; two proxies with the same name protect alike. */
 export type PolicyKey = (proxy: ProxySection) => string
@@ -118,32 +118,47 @@ function isPathTest(proxy: ProxySection): (test: readonly string[]) => boolean {
   return ([fetch]) => isPathFetch(fetch ?? '', proxy)
 }
 
-const normalizers = {
-  percent: 'percent-decode-unreserved',
-  slashes: 'path-merge-slashes',
-  dots: 'path-strip-dotdot',
-}
+/** Other ways to write `/admin` for many applications, and the normaliser that undoes each. */
+const ambiguousPaths = [
+  ['/%61dmin', 'percent-decode-unreserved'],
+  ['//admin', 'path-merge-slashes'],
+  ['/./admin', 'path-strip-dot'],
+  ['/x/../admin', 'path-strip-dotdot'],
+] as const
 
-/** Escapes, double slashes and dot segments are each refused or normalised, without a condition. */
+/** Each ambiguous path is refused or normalised, without another condition. */
 function refusesAmbiguousPaths(proxy: ProxySection): boolean {
   const normalised = proxy.rules
     .filter(({ action, condition }) => action === 'normalize-uri' && !condition)
-    .map(({ words }) => words[0])
+    .map(({ words }) => words[0] ?? '')
+  // What comes before the decoding does not see the dots that come out of it.
+  const decoding = normalised.indexOf('percent-decode-unreserved')
+  const effective = normalised.slice(Math.max(decoding, 0))
   const refused = proxy.rules
-    .filter(({ action }) => ['deny', 'reject', 'return', 'tarpit'].includes(action))
-    .filter(({ condition }) => condition?.keyword === 'if')
-    .flatMap(
-      ({ condition }) =>
-        condition?.groups.flatMap((group) => (group.length === 1 ? group : [])) ?? [],
-    )
-    .filter(({ negated }) => !negated)
-    .flatMap(({ tests }) => tests)
-    .filter(([fetch]) => /^(path|pathq|url|base)(_sub|_reg)?(,|$)/.test(fetch ?? ''))
-    .flatMap((test) => test.slice(1).map((word) => word.replaceAll('\\', '')))
-  const refuses = (text: string) => refused.some((word) => word.includes(text))
-  return (
-    (refuses('%') || normalised.includes(normalizers.percent)) &&
-    (refuses('//') || normalised.includes(normalizers.slashes)) &&
-    (refuses('/.') || refuses('..') || normalised.includes(normalizers.dots))
+    .filter(isRefusal)
+    .flatMap(({ condition }) => (condition?.keyword === 'if' ? condition.groups : []))
+    .flatMap((group) => (group.length === 1 && !group[0]?.negated ? (group[0]?.tests ?? []) : []))
+  return ambiguousPaths.every(
+    ([path, normalizer]) =>
+      effective.includes(normalizer) || refused.some((test) => matchesPath(test, path)),
   )
+}
+
+/** Whether a test on parts of the path, or on a pattern, holds for this path. */
+function matchesPath([fetch = '', ...words]: readonly string[], path: string): boolean {
+  const [, suffix] = /^(?:path|pathq|url|base)(?:_(sub|reg|beg|end))?$/.exec(fetch) ?? []
+  if (!pathFetch.test(fetch)) return false
+  const method = words[0] === '-m' ? words[1] : suffix
+  const values = words.slice(words[0] === '-m' ? 2 : 0).filter((word) => !/^(-i|--)$/.test(word))
+  if (method === 'sub') return values.some((value) => path.includes(value))
+  if (method === 'reg') return values.some((value) => matches(value, path))
+  return false
+}
+
+function matches(pattern: string, path: string): boolean {
+  try {
+    return new RegExp(pattern).test(path)
+  } catch {
+    return false
+  }
 }

@@ -86,7 +86,8 @@ function checkActionPresent(proxy: ProxySection, topology: Topology): Finding[] 
 
 const refusals = new Set(['deny', 'tarpit', 'reject', 'silent-drop'])
 
-function isRefusal({ action, words }: Rule): boolean {
+/** Whether a rule ends the request with a refusal. */
+export function isRefusal({ action, words }: Rule): boolean {
   if (refusals.has(action)) return true
   const status = action === 'return' ? words[words.indexOf('status') + 1] : undefined
   return /^[45]\d\d$/.test(status ?? '')

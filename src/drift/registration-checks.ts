@@ -45,7 +45,7 @@ function checkScopes(app: Registration, { scopes, anyScope }: Needs): Finding[] 
         finding(
           'scope-missing',
           placeOf(app),
-          `has no scope ${quote(value)}, which ${list(policies)} names${similar(value, app.scopes)}`,
+          `has no scope ${quote(value)}, wanted by ${list(policies)}${similar(value, app.scopes)}`,
           `Add it under "Expose an API", or correct the policy; ${fixHint}`,
         ),
       )
@@ -84,7 +84,7 @@ function checkRoles(app: Registration, { roles, anyRole }: Needs): Finding[] {
         finding(
           'role-missing',
           placeOf(app),
-          `has no role ${quote(value)}, which ${list(policies)} names${similar(value, app.roles)}`,
+          `has no role ${quote(value)}, wanted by ${list(policies)}${similar(value, app.roles)}`,
           `Add it under "App roles", or correct the policy; ${fixHint}`,
         ),
       )
@@ -106,7 +106,7 @@ function checkRoles(app: Registration, { roles, anyRole }: Needs): Finding[] {
         finding(
           'role-member-type',
           placeOf(app),
-          `does not give the role ${quote(value)} to ${lacking.map((member) => (member === 'User' ? 'users and groups' : 'applications')).join(' and ')}, which ${list(policies)} admits with it`,
+          `does not give the role ${quote(value)} to ${lacking.map((member) => (member === 'User' ? 'users and groups' : 'applications')).join(' and ')}, as wanted by ${list(policies)}`,
           `Add ${lacking.join(' and ')} to its allowedMemberTypes; ${fixHint}`,
         ),
       )

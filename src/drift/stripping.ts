@@ -2,7 +2,7 @@ import type { IdentityHeaderSet } from '../config/config.ts'
 import { managedHeaders, spellingsOf, stripPatterns } from '../haproxy/strip.ts'
 import { testsOf } from './condition.ts'
 import { type Finding, type FindingCode, finding, type Place } from './finding.ts'
-import { firstAction, isAction, isCovered } from './protection.ts'
+import { firstAction, isAction, isCovered, isRefusal } from './protection.ts'
 import { headerRemover, placeOf, type Rule, type Topology } from './proxy.ts'
 
 interface Gap {
@@ -65,8 +65,6 @@ function unstripped(rules: readonly Rule[], set: IdentityHeaderSet): Gap[] {
   ]
 }
 
-const refusals = new Set(['deny', 'reject', 'tarpit', 'silent-drop', 'return'])
-
 function mentions(rule: Rule, header: string): boolean {
   return testsOf(rule.condition).some(([fetch = '']) =>
     new RegExp(`^(req\\.)?f?hdr(_cnt)?\\(${header}\\)`, 'i').test(fetch),
@@ -75,7 +73,7 @@ function mentions(rule: Rule, header: string): boolean {
 
 function upgradeGap(rules: readonly Rule[]): Gap[] {
   const safe = rules.some((rule) => {
-    if (refusals.has(rule.action)) return mentions(rule, 'upgrade')
+    if (isRefusal(rule)) return mentions(rule, 'upgrade')
     if (!headerRemover(rule)?.('upgrade')) return false
     const { condition } = rule
     // Each way to keep the header must look for websocket and nothing else.
@@ -105,7 +103,7 @@ function connectionGap(rules: readonly Rule[]): Gap[] {
   const writes = (rule: Rule) =>
     rule.action === 'set-header' && rule.words[0]?.toLowerCase() === 'connection'
   const safe = rules.some((rule) => {
-    if (refusals.has(rule.action)) return mentions(rule, 'connection')
+    if (isRefusal(rule)) return mentions(rule, 'connection')
     if (!headerRemover(rule)?.('connection') && !writes(rule)) return false
     if (!rule.condition) return true
     const { keyword, text } = rule.condition

@@ -92,15 +92,14 @@ export function checkVerifier(topology: Topology, found: VerifierSections): Find
   const reached = entry?.binds.some(({ addresses }) =>
     addresses.some((one) => answers(one, found.address)),
   )
+  const isServed = found.sections.some(({ servers }) => servers.length > 0)
   const missing =
-    action && !reached
+    action && !(reached && isServed)
       ? [
           finding(
             'verifier-missing',
             entry?.place ?? action,
-            entry
-              ? `does not listen on ${found.address}, where the action calls`
-              : `calls ${found.address}, where no section listens`,
+            describeMissing(found, reached),
             `Add listen entra-verifier with bind ${found.address}; haproxy-entra-auth haproxy-config prints it.`,
           ),
         ]
@@ -116,6 +115,11 @@ export function checkVerifier(topology: Topology, found: VerifierSections): Find
     ]),
     ...found.metadata.flatMap((proxy) => checkMetadata(proxy, topology)),
   ]
+}
+
+function describeMissing({ sections, address }: VerifierSections, reached = false): string {
+  if (sections.length === 0) return `calls ${address}, where no section listens`
+  return reached ? 'has no server' : `does not listen on ${address}, where the action calls`
 }
 
 function checkBinds({ binds, section }: ProxySection): Finding[] {

@@ -270,6 +270,17 @@ const rows: readonly Row[] = [
     unloadable: true,
   },
   {
+    name: 'backends by path whose escaped dots come out after the dots are gone',
+    changes: [
+      ['    noreuseport\n', '    noreuseport\n    expose-experimental-directives\n'],
+      [
+        route,
+        '    http-request normalize-uri path-merge-slashes\n    http-request normalize-uri path-strip-dot\n    http-request normalize-uri path-strip-dotdot full\n    http-request normalize-uri percent-decode-unreserved\n    use_backend stock if { path_beg /stock }\n',
+      ],
+    ],
+    found: ['path-ambiguous at use_backend stock if { path_beg /stock }'],
+  },
+  {
     name: 'backends by path for one application',
     changes: [
       [route, '    use_backend stock if { path_beg /stock }\n'],
@@ -502,7 +513,7 @@ const alike: readonly [name: string, changes: Changes][] = [
     [
       [
         route,
-        '    http-request deny deny_status 400 if { path_sub // /. % }\n    use_backend stock if { path_beg /stock }\n',
+        '    http-request deny deny_status 400 if { path_sub // /./ /../ % } or { path_end /. /.. }\n    use_backend stock if { path_beg /stock }\n',
       ],
     ],
   ],
@@ -511,7 +522,17 @@ const alike: readonly [name: string, changes: Changes][] = [
     [
       [
         route,
-        '    http-request deny if { path_reg //|%|/\\. }\n    use_backend stock if { path_beg /stock }\n',
+        '    http-request deny if { path_reg //|%|/\\.\\.?/ }\n    use_backend stock if { path_beg /stock }\n',
+      ],
+    ],
+  ],
+  [
+    'backends by path with normalised paths',
+    [
+      ['    noreuseport\n', '    noreuseport\n    expose-experimental-directives\n'],
+      [
+        route,
+        '    http-request normalize-uri percent-decode-unreserved\n    http-request normalize-uri path-merge-slashes\n    http-request normalize-uri path-strip-dot\n    http-request normalize-uri path-strip-dotdot full\n    use_backend stock if { path_beg /stock }\n',
       ],
     ],
   ],
