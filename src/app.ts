@@ -1,16 +1,15 @@
+import { isDeepStrictEqual } from 'node:util'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { addHealthRoutes } from './admin/health.ts'
 import type { Config } from './config/config.ts'
-import { configVersion } from './config/version.ts'
-import { createHeaderSet } from './identity/headers.ts'
-import { type Authorities, createAuthority } from './keys/authority.ts'
+import { type Authorities, type Authority, createAuthority } from './keys/authority.ts'
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
-import { compilePolicies } from './policy/compile.ts'
 import { createSignatureEngine } from './token/signature.ts'
 import { readCorrelation } from './verify/correlation.ts'
-import { describeResources } from './verify/resource-metadata.ts'
+import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addVerifyRoutes, sendRefusal } from './verify/route.ts'
+import { compileRules } from './verify/rules.ts'
 import { createTokenCache } from './verify/token-cache.ts'
 import { createVerifier } from './verify/verifier.ts'
 
@@ -26,6 +25,8 @@ export interface App {
   readonly authorities: Authorities
   /** Begins to read keys; resolves when each authority was tried once. */
   start(): Promise<void>
+  /** Puts another configuration in force; listen addresses stay as they were. */
+  reload(config: Config): Promise<void>
   /** Turns readiness red, so that HAProxy sends new requests elsewhere. */
   drain(): void
   /** Lets requests under way finish, then closes. */
@@ -37,46 +38,45 @@ const maxHeaderBytes = 32 * 1024
 
 /** Composes the service from its configuration. */
 export function buildApp(config: Config, runtime: Runtime): App {
-  const authorities: Authorities = new Map(
-    config.tenants.map((tenant) => [tenant.id, createAuthority(tenant, runtime.http, runtime)]),
-  )
-  const policies = compilePolicies(config.policies)
-  const headerSet = createHeaderSet(config.identityHeaders)
-  const resources = describeResources(config)
+  let authorities = createAuthorities(config, new Map(), runtime)
+  let rules = compileRules(config, authorities)
   let stopping = false
+  const isStopping = () => stopping
 
   const verify = buildListener(runtime.log)
   verify.addHook('onSend', async (_request, reply) => {
     if (stopping) reply.header('Connection', 'close')
   })
-  addHealthRoutes(verify, { authorities, isStopping: () => stopping })
-  for (const { path, document } of resources.values()) {
-    verify.get(path, (_request, reply) => reply.type('application/json').send(document))
-  }
+  addHealthRoutes(verify, { authorities: () => authorities, isStopping })
+  addResourceMetadataRoutes(verify, () => rules.resources)
   addVerifyRoutes(verify, {
     verifier: createVerifier({
-      authorities,
-      policies,
-      headerSet,
-      clockSkewSeconds: config.clockSkewSeconds,
       clock: runtime.clock,
       engine: createSignatureEngine(),
       cache: createTokenCache(),
     }),
-    policies,
-    resources,
-    headerSet,
-    version: configVersion(config),
-    callerKey: config.callerKey,
+    rules: () => rules,
     clock: runtime.clock,
-    isStopping: () => stopping,
+    isStopping,
   })
 
   return {
     verify,
-    authorities,
+    get authorities() {
+      return authorities
+    },
     async start() {
       await Promise.all([...authorities.values()].map((authority) => authority.start()))
+    },
+    async reload(next) {
+      const former = authorities
+      authorities = createAuthorities(next, former, runtime)
+      const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
+      // The new rules count at once; a new tenant answers 503 until its keys are there.
+      rules = compileRules(next, authorities)
+      for (const [id, authority] of former)
+        if (authorities.get(id) !== authority) authority.retire()
+      await Promise.all([...authorities.values()].filter(isNew).map((added) => added.start()))
     },
     drain() {
       stopping = true
@@ -88,6 +88,17 @@ export function buildApp(config: Config, runtime: Runtime): App {
       await runtime.http.close()
     },
   }
+}
+
+/** The authorities of the tenants; one whose tenant did not change goes on with its keys. */
+function createAuthorities(config: Config, former: Authorities, runtime: Runtime): Authorities {
+  return new Map(
+    config.tenants.map((tenant) => {
+      const known = former.get(tenant.id)
+      const unchanged = known && isDeepStrictEqual(known.tenant, tenant)
+      return [tenant.id, unchanged ? known : createAuthority(tenant, runtime.http, runtime)]
+    }),
+  )
 }
 
 /** A Fastify instance with every limit set and every error in the form of a refusal. */

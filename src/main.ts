@@ -17,6 +17,7 @@ const io: CommandIo = {
   now: Date.now,
   readFile: (path) => readFileSync(path, 'utf8'),
   exit: (code) => process.exit(code),
+  onReload: (reload) => void process.on('SIGHUP', reload),
   onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false }, close),
   onListen: ({ close }) => void closeWithGrace({ delay: 2_000, logger: false }, close),
 }

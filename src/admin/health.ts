@@ -3,7 +3,7 @@ import type { Authorities } from '../keys/authority.ts'
 
 /** What readiness depends on. */
 export interface HealthOptions {
-  readonly authorities: Authorities
+  readonly authorities: () => Authorities
   readonly isStopping: () => boolean
 }
 
@@ -16,7 +16,7 @@ export function addHealthRoutes(app: FastifyInstance, options: HealthOptions): v
     reply.header('Cache-Control', 'no-store').send({ status: 'alive' }),
   )
   app.get('/readyz', { logLevel: 'silent' }, (_request, reply) => {
-    const authorities = [...options.authorities.values()].map((authority) => authority.state())
+    const authorities = [...options.authorities().values()].map((authority) => authority.state())
     const stopping = options.isStopping()
     const ready =
       !stopping &&

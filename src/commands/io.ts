@@ -7,6 +7,8 @@ export interface CommandIo extends DevEntraIo {
   readonly readFile: (path: string) => string
   /** Ends the process with an exit code. */
   readonly exit: (code: number) => never
+  /** Runs `reload` when the process is asked to read its configuration again. */
+  readonly onReload: (reload: () => void) => void
   /** Runs `close` when the process is asked to stop. */
   readonly onStop: (close: CloseWithGraceCallback) => void
 }

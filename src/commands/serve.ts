@@ -1,15 +1,20 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { Command } from 'commander'
-import { pino } from 'pino'
+import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
 import type { Config } from '../config/config.ts'
-import { loadConfig } from '../config/load.ts'
+import type { LoadResult } from '../config/load.ts'
 import { formatProblems } from '../config/problems.ts'
+import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
 import { createHttp } from '../keys/http.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
 const drainMs = 1_500
+
+/** Time between two looks at the configuration files. */
+const watchIntervalMs = 2_000
 
 /** Adds `serve`. */
 export function addServeCommand(program: Command, io: CommandIo): void {
@@ -18,39 +23,41 @@ export function addServeCommand(program: Command, io: CommandIo): void {
     .description('answer GET /verify/{policy}')
     .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
     .action(async ({ config: file }: { config?: string }) => {
-      await serve(await readConfig(file, io), io)
+      const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
+      await serve(createConfigReloader(source), file ?? io.env.ENTRA_AUTH_CONFIG, io)
     })
 }
 
-/** Loads the configuration, or prints all that is wrong with it and exits with 78. */
-export async function readConfig(file: string | undefined, io: CommandIo): Promise<Config> {
-  const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
-  const loaded = await loadConfig(source)
+/** Unwraps a loaded configuration, or prints all that is wrong with it and exits with 78. */
+export function requireConfig(loaded: LoadResult, name: string | undefined, io: CommandIo): Config {
   if (loaded.ok) return loaded.config
-  const name = file ?? io.env.ENTRA_AUTH_CONFIG
   io.stderr.write(`${formatProblems(loaded.problems, name)}\n`)
   return io.exit(exitCodes.configuration)
 }
 
-async function serve(config: Config, io: CommandIo): Promise<void> {
+async function serve(
+  reloader: ConfigReloader,
+  configName: string | undefined,
+  io: CommandIo,
+): Promise<void> {
+  const config = requireConfig(await reloader.load(), configName, io)
   const log = pino({ redact: ['req.headers.authorization', 'headers.authorization'] })
   const app = buildApp(config, {
     clock: io.now,
     random: Math.random,
     http: createHttp(),
     log,
-    schedule(task, delayMs) {
-      const timer = setTimeout(task, delayMs)
-      return () => clearTimeout(timer)
-    },
+    schedule,
   })
   // Keys are asked for before the port is open, and a slow authority does not hold it closed.
   const started = app.start()
   await listen(app, config, io)
   log.info({ listen: config.listen, ...describe(config) }, 'listening')
+  const stopReloads = reloadOnChange(app, reloader, config, log, io)
   io.onStop(async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error')
     log.info({ signal }, 'stopping')
+    stopReloads()
     app.drain()
     // Requests still come until each HAProxy has seen that readiness is red.
     if (!err) await wait(drainMs)
@@ -58,7 +65,57 @@ async function serve(config: Config, io: CommandIo): Promise<void> {
     log.flush()
   })
   await started
-  log.info({ authorities: [...app.authorities.values()].map((a) => a.state()) }, 'keys read')
+  log.info(
+    { authorities: [...app.authorities.values()].map((a) => a.state()) },
+    'authorities tried',
+  )
+}
+
+/** Reloads on SIGHUP and when a file changes, one reload at a time; the function returned ends it. */
+function reloadOnChange(
+  app: App,
+  reloader: ConfigReloader,
+  config: Config,
+  log: Logger,
+  io: CommandIo,
+): () => void {
+  let reloading = Promise.resolve()
+  let cancel = () => {}
+
+  async function apply(loaded: LoadResult | undefined): Promise<void> {
+    if (!loaded) return
+    if (!loaded.ok) {
+      log.error({ problems: loaded.problems }, 'new configuration refused, the old one stays')
+      return
+    }
+    if (!isDeepStrictEqual(loaded.config.listen, config.listen)) {
+      log.warn({ listen: config.listen }, 'another listen address counts after a restart only')
+    }
+    const done = app.reload(loaded.config)
+    log.info(describe(loaded.config), 'configuration reloaded')
+    await done
+  }
+
+  function enqueue(load: () => Promise<LoadResult | undefined>): Promise<void> {
+    reloading = reloading
+      .then(load)
+      .then(apply)
+      .catch((err) => log.error({ err }, 'reload failed, the old configuration stays'))
+    return reloading
+  }
+
+  function watch(): void {
+    cancel = schedule(() => void enqueue(reloader.loadIfChanged).then(watch), watchIntervalMs)
+  }
+
+  io.onReload(() => void enqueue(reloader.load))
+  watch()
+  return () => cancel()
+}
+
+function schedule(task: () => void, delayMs: number): () => void {
+  const timer = setTimeout(task, delayMs)
+  return () => clearTimeout(timer)
 }
 
 async function listen(app: App, { listen: { host, port } }: Config, io: CommandIo): Promise<void> {

@@ -1,4 +1,13 @@
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  visit,
+} from 'yaml'
 import { formatPath, type Path, type Problem, quote } from './problems.ts'
 
 /** What a YAML text holds; `tree` is absent where the text cannot be trusted to mean anything. */
@@ -45,7 +54,7 @@ export function parseConfigDocument(text: string): ConfigDocument {
   const counter = new LineCounter()
   const document = parseSafely(text, counter)
   if (document === undefined) {
-    report([], 'is nested too deeply to read', 'Check that this is the right file.')
+    report([], 'cannot be read as YAML', 'Check that this is the right file.')
     return { problems, lineOf }
   }
   const lineAt = (offset: number | undefined) => Math.max(1, counter.linePos(offset ?? 0).line)
@@ -55,10 +64,23 @@ export function parseConfigDocument(text: string): ConfigDocument {
     const line = lineAt(error.pos[0])
     if (seen.has(line)) continue
     seen.add(line)
-    const message = error.message.replace(/\n[\s\S]*|[.:]$/g, '')
+    // What follows "stream:" is text of the file, which may hold a secret.
+    const message = error.message
+      .replace(/( in YAML stream): [\s\S]*/, '$1')
+      .replace(/\n[\s\S]*|[.:]$/g, '')
     report([], `is not valid YAML (${message})`, syntaxHint(error.code), line)
   }
   if (seen.size > 0) return { problems, lineOf }
+
+  // Alias.resolve() searches the whole document each time.
+  const anchored = new Map<string, unknown>()
+  const targets = new Map<unknown, unknown>()
+  visit(document, (_, node) => {
+    if (isAlias(node)) targets.set(node, anchored.get(node.source))
+    else if (isMap(node) || isSeq(node) || isScalar(node)) {
+      if (node.anchor) anchored.set(node.anchor, node)
+    }
+  })
 
   let values = 0
   let tooMany = false
@@ -70,7 +92,7 @@ export function parseConfigDocument(text: string): ConfigDocument {
       return undefined
     }
     if (isAlias(node)) {
-      const target = node.resolve(document)
+      const target = targets.get(node)
       if (target === undefined || following.has(target)) {
         report(path, 'is a YAML alias to nothing or to itself', 'Write the value out.')
         return undefined
@@ -128,7 +150,7 @@ function parseSafely(text: string, lineCounter: LineCounter): Document.Parsed | 
       customTags: [{ tag: 'tag:yaml.org,2002:timestamp', resolve: (value: string) => value }],
     })
   } catch {
-    // The parser is recursive: deep nesting ends in a RangeError.
+    // The parser reports its own overflow of the stack; a reload must survive whatever else it does.
     return undefined
   }
 }
@@ -154,6 +176,8 @@ function syntaxHint(code: string): string {
       return 'Remove the tag: plain values only.'
     case 'BLOCK_AS_IMPLICIT_KEY':
       return `Quote a value that holds ${quote(': ')}, or put the nested key on its own line.`
+    case 'RESOURCE_EXHAUSTION':
+      return 'Check that this is the right file: it is nested too deeply.'
     default:
       return 'Check indentation, brackets and quotes near this line; nothing else was checked.'
   }

@@ -1,7 +1,7 @@
 import type { IdentityHeaderSet } from './config.ts'
 import { formatPath, type Path, type Report } from './problems.ts'
 import { HEADER_CLAIMS } from './schema.ts'
-import { entriesOf, mappingOf } from './values.ts'
+import { entriesOf, mappingOf, textOf } from './values.ts'
 
 // Headers that steer the connection or the request itself (RFC 9110 section 7.6.1 and what proxies
 // treat alike), or that carry credentials: an identity value in one of them changes the request.
@@ -54,7 +54,7 @@ export function checkIdentityHeaders(value: unknown, report: Report): IdentityHe
         `Write one of ${HEADER_CLAIMS.join(', ')}.`,
       )
     }
-    headers.push([name, String(claim)])
+    headers.push([name, textOf(claim) ?? ''])
   }
   return Object.fromEntries(headers)
 }

@@ -89,7 +89,18 @@ async function fromEnvironment(env: Environment, read: Read): Promise<Outcome> {
   }
   const locate = (path: Path) => ({ path: variableAt(path) ?? formatPath(path) })
   const checked = await checkTree(treeFrom(env), locate, read)
-  return { config: checked.config, problems: [...problems, ...checked.problems] }
+  for (const problem of checked.problems) {
+    // The schema's hint speaks of the file.
+    const hint = problem.message === 'is missing' ? MISSING_VARIABLE[problem.path] : undefined
+    problems.push({ ...problem, hint: hint ?? problem.hint })
+  }
+  return { config: checked.config, problems }
+}
+
+const MISSING_VARIABLE: Readonly<Record<string, string>> = {
+  ENTRA_AUTH_TENANT_ID: 'Set it to the id of your tenant (a GUID).',
+  ENTRA_AUTH_AUDIENCE:
+    'Set it to the client id or identifier URIs of your API, separated by commas.',
 }
 
 async function fromFile(

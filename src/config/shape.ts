@@ -29,30 +29,32 @@ export function checkShape(tree: unknown, known: ReadonlySet<string>, report: Re
 }
 
 /**
- * A union fails with the errors of all its branches. Where the value has the type of one branch,
- * only that branch's errors help; otherwise only the union's own does.
+ * A union fails with the errors of all its branches, right before its own. Where the value has the
+ * type of one branch, only that branch's errors help; otherwise only the union's own does.
  */
 function dropOtherBranches(errors: readonly ErrorObject[]): readonly ErrorObject[] {
   const dropped = new Set<ErrorObject>()
-  for (const union of errors) {
+  for (const [index, union] of errors.entries()) {
     if (union.keyword !== 'anyOf') continue
     const prefix = `${union.schemaPath}/`
-    const inside = errors.filter(
-      (error) =>
-        error.schemaPath.startsWith(prefix) &&
-        `${error.instancePath}/`.startsWith(`${union.instancePath}/`),
-    )
     const branchOf = (error: ErrorObject) => error.schemaPath.slice(prefix.length).split('/')[0]
+    const inside: ErrorObject[] = []
+    for (let before = errors[index - 1]; before !== undefined; ) {
+      const same = before.instancePath === union.instancePath
+      const within = same || before.instancePath.startsWith(`${union.instancePath}/`)
+      if (!within || !before.schemaPath.startsWith(prefix)) break
+      inside.push(before)
+      before = errors[index - 1 - inside.length]
+    }
     const wrongType = new Set(
       inside
         .filter((error) => error.instancePath === union.instancePath)
         .filter((error) => ['type', 'const', 'enum'].includes(error.keyword))
         .map(branchOf),
     )
-    const fitting = new Set(inside.map(branchOf).filter((branch) => !wrongType.has(branch)))
-    for (const error of inside)
-      if (fitting.size !== 1 || wrongType.has(branchOf(error))) dropped.add(error)
-    if (fitting.size === 1) dropped.add(union)
+    const fits = inside.some((error) => !wrongType.has(branchOf(error)))
+    for (const error of inside) if (wrongType.has(branchOf(error))) dropped.add(error)
+    if (fits) dropped.add(union)
   }
   return errors.filter((error) => !dropped.has(error))
 }
@@ -87,7 +89,7 @@ function describe(error: ErrorObject): string {
     case 'type':
       return `is ${kindOf(data)} where ${kindName(String(params.type))} belongs`
     default:
-      return typeof data === 'string' ? 'is not an accepted value' : `is ${kindOf(data)}`
+      return typeof data === 'object' ? `is ${kindOf(data)}` : 'is not an accepted value'
   }
 }
 
@@ -138,7 +140,7 @@ function reportUnknownKey(path: Path, error: ErrorObject, report: Report): void 
   const keys = entriesOf(schema.properties).map(([name]) => name)
   const value = mappingOf(error.data)?.[key]
   const near = nearest(key, keys)
-  if (SECRET_KEY.test(key) && !/file$/i.test(key) && near !== key && isLiteral(value)) {
+  if (SECRET_KEY.test(key) && !/file$/i.test(key) && isLiteral(value)) {
     const file = nearest(`${key}File`, keys) ?? 'callerKeyFile or admin.adminKeyFile'
     report(
       path,
@@ -159,7 +161,7 @@ function reportUnknownKey(path: Path, error: ErrorObject, report: Report): void 
 }
 
 function isLiteral(value: unknown): boolean {
-  return ['string', 'number', 'bigint', 'boolean'].includes(typeof value)
+  return typeof value === 'string' || typeof value === 'number'
 }
 
 function inRule(path: Path): boolean {

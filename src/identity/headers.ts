@@ -12,6 +12,8 @@ export interface Identity {
 /** A set of identity headers. */
 export interface HeaderSet {
   readonly names: readonly string[]
+  /** The names, comma separated, for `X-Entra-Auth-Headers`. */
+  readonly list: string
   /** The values, in the order of `names`, empty where the token does not say. */
   values(identity: Identity): readonly string[]
 }
@@ -74,7 +76,11 @@ export function createHeaderSet(config: IdentityHeaderSet): HeaderSet {
   const headers = headersOf(config)
   const names = Object.keys(headers)
   const values = Object.values(headers)
-  return { names, values: (identity) => values.map((value) => value(identity)) }
+  return {
+    names,
+    list: names.join(','),
+    values: (identity) => values.map((value) => value(identity)),
+  }
 }
 
 /** Bytes that the identity takes in a request: names, values, separators and line ends. */

@@ -16,6 +16,8 @@ export interface Authority {
   /** Resolves when each version was tried once; the refresh goes on in the background. */
   start(): Promise<void>
   stop(): void
+  /** Stops, and ends all verdicts that rest on its keys: the tenant is no longer configured so. */
+  retire(): void
 }
 
 /** How an authority is doing, as `/readyz` shows it. */
@@ -54,6 +56,10 @@ export function createAuthority(tenant: TenantConfig, http: Http, runtime: KeysR
     stop() {
       v1.stop()
       v2.stop()
+    },
+    retire() {
+      v1.retire()
+      v2.retire()
     },
   }
 }

@@ -44,6 +44,8 @@ export interface IssuerKeys {
   /** Refreshes now and then in the background until `stop`. */
   start(): Promise<void>
   stop(): void
+  /** Stops and withdraws each key. */
+  retire(): void
 }
 
 /** Time between two readings of a key set; a key withdrawn by its authority is gone within it. */
@@ -96,6 +98,8 @@ export function createIssuerKeys(
     await readMetadataIfDue()
     if (!metadata || !source) return
     const keys = await source.fetchSet()
+    // Retired meanwhile: a key taken in now would count again.
+    if (stopped) return
     const owner = { ...metadata, tenantId: tenant.id }
     const report = keyring.merge(keys, owner, runtime.clock())
     lastReadMs = runtime.clock()
@@ -162,7 +166,7 @@ export function createIssuerKeys(
     try {
       const jwk = await source.fetchKey(id)
       lookUpFailed = false
-      if (jwk === undefined) return
+      if (jwk === undefined || stopped) return
       keyring.add(jwk, { ...metadata, tenantId: tenant.id }, runtime.clock())
       // A new key means that the set has changed: read its other changes too.
       void refresh()
@@ -176,6 +180,11 @@ export function createIssuerKeys(
     return (
       keyring.get(id, runtime.clock()) ?? fail(lookUpFailed ? 'keys_unavailable' : 'key_unknown')
     )
+  }
+
+  function stop(): void {
+    stopped = true
+    cancelTimer()
   }
 
   return {
@@ -204,9 +213,10 @@ export function createIssuerKeys(
     },
     refresh,
     start: refreshAndSchedule,
-    stop() {
-      stopped = true
-      cancelTimer()
+    stop,
+    retire() {
+      stop()
+      keyring.clear()
     },
   }
 }

@@ -24,6 +24,8 @@ export interface Keyring {
   merge(jwks: readonly unknown[], owner: KeyOwner, nowMs: number): MergeReport
   /** Takes in one key that was looked up by its id. */
   add(jwk: unknown, owner: KeyOwner, nowMs: number): void
+  /** Withdraws each key. */
+  clear(): void
   readonly size: number
 }
 
@@ -65,6 +67,9 @@ export function createKeyring(): Keyring {
   return {
     get size() {
       return keys.size
+    },
+    clear() {
+      for (const key of keys.values()) retire(key, 'key_withdrawn')
     },
     get(id, nowMs) {
       const key = keys.get(id)

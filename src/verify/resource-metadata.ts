@@ -1,6 +1,8 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config, PolicyConfig } from '../config/config.ts'
 
-const wellKnown = '/.well-known/oauth-protected-resource'
+/** Path under which the metadata of all resources stand. */
+export const wellKnown = '/.well-known/oauth-protected-resource'
 
 /** Metadata of a protected resource and where it stands (RFC 9728). */
 export interface ResourceMetadata {
@@ -45,4 +47,22 @@ function describeResource(
       bearer_methods_supported: ['header'],
     }),
   }
+}
+
+/** Adds `GET /.well-known/oauth-protected-resource{path of a resource}`. */
+export function addResourceMetadataRoutes(
+  app: FastifyInstance,
+  resources: () => ReadonlyMap<string, ResourceMetadata>,
+): void {
+  function answer(request: FastifyRequest, reply: FastifyReply) {
+    const path = request.url.split('?', 1)[0]
+    for (const resource of resources().values()) {
+      if (resource.path === path) {
+        return reply.type('application/json').send(resource.document)
+      }
+    }
+    return reply.callNotFound()
+  }
+  app.get(wellKnown, answer)
+  app.get(`${wellKnown}/*`, answer)
 }

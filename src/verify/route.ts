@@ -1,14 +1,13 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { type FailureCode, failures } from '../failure.ts'
-import type { HeaderSet } from '../identity/headers.ts'
+import { failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { AccessToken } from '../token/claims.ts'
 import { createChallenge, createRefusalBody } from './challenge.ts'
 import { type Correlation, readCorrelation } from './correlation.ts'
 import type { Refusal } from './outcome.ts'
 import { readRequest } from './request.ts'
-import type { ResourceMetadata } from './resource-metadata.ts'
+import type { Rules } from './rules.ts'
 import type { Verdict, Verifier } from './verifier.ts'
 
 /** Version of the contract between this service and the action in HAProxy. */
@@ -17,62 +16,68 @@ export const contractVersion = '1'
 /** What the route needs besides the verifier. */
 export interface VerifyRouteOptions {
   readonly verifier: Verifier
-  readonly policies: ReadonlyMap<string, Policy>
-  readonly resources: ReadonlyMap<string, ResourceMetadata>
-  readonly headerSet: HeaderSet
-  /** Hash of everything in the configuration that can change a verdict. */
-  readonly version: string
-  readonly callerKey: string | undefined
+  /** The rules in force; another object after a reload. */
+  readonly rules: () => Rules
   readonly clock: () => number
   readonly isStopping: () => boolean
 }
 
+/** One request with the rules that it is answered by. */
+interface Exchange {
+  readonly rules: Rules
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+}
+
+/** A refusal with what the log may say of the token. */
+type LoggedRefusal = Refusal & { readonly token?: AccessToken }
+
 /** Adds `GET /verify` and `GET /verify/{policy}`. */
 export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOptions): void {
-  const { verifier, policies } = options
-  const isCaller = createCallerCheck(options.callerKey)
-  const replyHeaders = [
-    'X-Entra-Auth-Verdict',
-    'allow',
-    'X-Entra-Auth-Contract',
-    contractVersion,
-    'X-Entra-Auth-Version',
-    options.version,
-    'X-Entra-Auth-Headers',
-    options.headerSet.names.join(','),
-    'Vary',
-    'Authorization',
-    'Content-Length',
-    '0',
-  ]
+  const { verifier } = options
 
   function answer(policyName: string, request: FastifyRequest, reply: FastifyReply) {
+    const rules = options.rules()
+    const exchange = { rules, request, reply }
     const verifyRequest = readRequest(request.raw.rawHeaders)
-    if (!isCaller(verifyRequest.callerKey)) {
-      return refuse(request, reply, { allow: false, failure: 'caller_not_allowed' })
+    if (!isCaller(verifyRequest.callerKey, rules.callerKey)) {
+      return refuse(exchange, { allow: false, failure: 'caller_not_allowed' })
     }
-    const policy = policies.get(policyName)
-    if (!policy) return refuse(request, reply, { allow: false, failure: 'unknown_policy' })
-    const verdict = verifier.verify(policy, verifyRequest)
-    if (!(verdict instanceof Promise)) return send(policy, verdict, request, reply)
-    return verdict.then((late) => send(policy, late, request, reply))
+    const policy = rules.policies.get(policyName)
+    if (!policy) return refuse(exchange, { allow: false, failure: 'unknown_policy' })
+    const verdict = verifier.verify(rules, policy, verifyRequest)
+    if (!(verdict instanceof Promise)) return send(exchange, policy, verdict)
+    return verdict.then((late) => send(exchange, policy, late))
   }
 
-  function send(policy: Policy, verdict: Verdict, request: FastifyRequest, reply: FastifyReply) {
-    if (verdict.allow) return allow(reply, verdict.headers, verdict.maxAgeSeconds)
-    if (options.clock() < policy.reportOnlyUntilMs) {
-      return report(policy, verdict, request, reply)
-    }
-    return refuse(request, reply, verdict, policy)
+  function send(exchange: Exchange, policy: Policy, verdict: Verdict) {
+    if (verdict.allow) return allow(exchange, verdict.headers, verdict.maxAgeSeconds)
+    if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
+    return refuse(exchange, verdict, policy)
   }
 
   /** Written past Fastify's reply, whose header handling costs more than the verdict itself. */
-  function allow(reply: FastifyReply, headers: readonly string[], maxAgeSeconds: number) {
+  function allow(
+    { rules, reply }: Exchange,
+    headers: readonly string[],
+    maxAgeSeconds: number,
+  ): void {
     reply.hijack()
     reply.raw.writeHead(200, [
+      'X-Entra-Auth-Verdict',
+      'allow',
+      'X-Entra-Auth-Contract',
+      contractVersion,
+      'X-Entra-Auth-Version',
+      rules.version,
+      'X-Entra-Auth-Headers',
+      rules.headerSet.list,
       'Cache-Control',
       `private, max-age=${maxAgeSeconds}`,
-      ...replyHeaders,
+      'Vary',
+      'Authorization',
+      'Content-Length',
+      '0',
       ...headers,
       ...(options.isStopping() ? ['Connection', 'close'] : []),
     ])
@@ -80,26 +85,17 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   }
 
   /** A refusal that is only reported yet: an allow without any identity. */
-  function report(
-    policy: Policy,
-    refusal: Refusal & { readonly token?: AccessToken },
-    request: FastifyRequest,
-    reply: FastifyReply,
-  ) {
+  function report(exchange: Exchange, policy: Policy, refusal: LoggedRefusal): void {
+    const { rules, request } = exchange
     log(request, readCorrelation(request.headers), refusal, policy.name, 'refusal only reported')
-    const empty = options.headerSet.names.flatMap((name) => [name, ''])
-    allow(reply, ['X-Entra-Auth-Report', refusal.failure, ...empty], 0)
+    const empty = rules.headerSet.names.flatMap((name) => [name, ''])
+    allow(exchange, ['X-Entra-Auth-Report', refusal.failure, ...empty], 0)
   }
 
-  function refuse(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    refusal: Refusal & { readonly token?: AccessToken },
-    policy?: Policy,
-  ) {
+  function refuse({ rules, request, reply }: Exchange, refusal: LoggedRefusal, policy?: Policy) {
     const correlation = readCorrelation(request.headers)
     log(request, correlation, refusal, policy?.name)
-    const metadata = policy && options.resources.get(policy.name)
+    const metadata = policy && rules.resources.get(policy.name)
     return sendRefusal(reply, refusal, correlation.requestId, policy?.name, metadata?.url)
   }
 
@@ -138,7 +134,7 @@ export function sendRefusal(
 function log(
   request: FastifyRequest,
   correlation: Correlation,
-  refusal: { readonly failure: FailureCode; readonly token?: AccessToken },
+  refusal: LoggedRefusal,
   policy: string | undefined,
   message = 'refused',
 ): void {
@@ -161,10 +157,9 @@ function log(
 }
 
 /** Compares the caller key in constant time; hashes have one length, so none leaks. */
-function createCallerCheck(callerKey: string | undefined): (key: string | undefined) => boolean {
-  if (callerKey === undefined) return () => true
-  const expected = sha256(callerKey)
-  return (key) => key !== undefined && timingSafeEqual(sha256(key), expected)
+function isCaller(key: string | undefined, expected: string | undefined): boolean {
+  if (expected === undefined) return true
+  return key !== undefined && timingSafeEqual(sha256(key), sha256(expected))
 }
 
 function sha256(text: string): Buffer {

@@ -4,10 +4,12 @@ import type { FailureCode } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { VerifiedToken } from '../token/verify-token.ts'
 import type { PolicyOutcome } from './outcome.ts'
+import type { Rules } from './rules.ts'
 
 /** A verified token with what each policy said of it. */
 export interface CachedToken extends VerifiedToken {
-  /** Keyed by the compiled policy itself, so a reload starts with none. */
+  /** The rules that the outcomes come from; under other rules none of them counts. */
+  rules: Rules | undefined
   readonly outcomes: Map<Policy, PolicyOutcome>
 }
 
@@ -43,7 +45,7 @@ export function createTokenCache(): TokenCache {
     get: (key) => tokens.get(key),
     getFailure: (key) => failures.get(key),
     set(key, token, tokenLength) {
-      const cached = { ...token, outcomes: new Map() }
+      const cached: CachedToken = { ...token, rules: undefined, outcomes: new Map() }
       tokens.set(key, cached, { size: tokenLength + fixedBytes })
       return cached
     },

@@ -1,14 +1,13 @@
 import type { FailureCode } from '../failure.ts'
-import type { HeaderSet } from '../identity/headers.ts'
-import type { Authorities } from '../keys/authority.ts'
 import { isUsable, unconfirmedAfterMs } from '../keys/keyring.ts'
 import type { Policy } from '../policy/compile.ts'
 import { parseBearer } from '../token/bearer.ts'
 import { type AccessToken, checkTimes } from '../token/claims.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import { verifyToken } from '../token/verify-token.ts'
-import { createOutcome, type Refusal } from './outcome.ts'
+import { createOutcome, type PolicyOutcome, type Refusal } from './outcome.ts'
 import type { VerifyRequest } from './request.ts'
+import type { Rules } from './rules.ts'
 import type { CachedToken, TokenCache } from './token-cache.ts'
 
 /** The answer to one request. */
@@ -19,12 +18,8 @@ export type Verdict =
       readonly token?: AccessToken
     })
 
-/** Everything that a verdict depends on, besides the request. */
+/** What a verdict depends on, besides the request and the rules. */
 export interface VerifierContext {
-  readonly authorities: Authorities
-  readonly policies: ReadonlyMap<string, Policy>
-  readonly headerSet: HeaderSet
-  readonly clockSkewSeconds: number
   readonly clock: () => number
   readonly engine: SignatureEngine
   readonly cache: TokenCache
@@ -33,64 +28,89 @@ export interface VerifierContext {
 /** Answers whether a policy admits the bearer of a request's token. */
 export interface Verifier {
   /** At once where the token is known, else as a promise. Never throws for bad input. */
-  verify(policy: Policy, request: VerifyRequest): Verdict | Promise<Verdict>
+  verify(rules: Rules, policy: Policy, request: VerifyRequest): Verdict | Promise<Verdict>
 }
 
 /** Creates the verifier. */
 export function createVerifier(context: VerifierContext): Verifier {
   const { cache, clock } = context
 
-  function judge(policy: Policy, cacheKey: string, token: CachedToken): Verdict {
+  function judge(rules: Rules, policy: Policy, cacheKey: string, token: CachedToken): Verdict {
     const nowMs = clock()
-    const failure = checkStillGood(token, nowMs)
+    const failure = checkStillGood(token, nowMs, rules.clockSkewSeconds)
     if (failure) {
       cache.delete(cacheKey)
       return { allow: false, failure, token: token.claims }
     }
-    let outcome = token.outcomes.get(policy)
-    if (!outcome) {
-      outcome = createOutcome(policy, token, context.headerSet)
-      token.outcomes.set(policy, outcome)
-    }
+    const outcome = outcomeOf(rules, policy, token)
     if (!outcome.allow) return { ...outcome, token: token.claims }
-    return { allow: true, headers: outcome.headers, maxAgeSeconds: maxAge(policy, token, nowMs) }
+    const maxAgeSeconds = maxAge(policy, token, nowMs, rules.clockSkewSeconds)
+    return { allow: true, headers: outcome.headers, maxAgeSeconds }
   }
 
-  /** What may have changed since the token was verified: the time and its key. */
-  function checkStillGood({ claims, key }: CachedToken, nowMs: number): FailureCode | undefined {
-    const failure = checkTimes(claims, nowMs / 1000, context.clockSkewSeconds)
-    if (failure) return failure
-    if (key.withdrawn) return 'key_withdrawn'
-    return isUsable(key, nowMs) ? undefined : 'key_unconfirmed'
-  }
-
-  function maxAge(policy: Policy, { claims, key }: CachedToken, nowMs: number): number {
-    const untilExpiry = claims.expiresAt + context.clockSkewSeconds - nowMs / 1000
-    const untilUnconfirmed = (key.lastSeenMs + unconfirmedAfterMs - nowMs) / 1000
-    return Math.max(0, Math.floor(Math.min(untilExpiry, untilUnconfirmed, policy.cacheSeconds)))
-  }
-
-  async function verifyNew(policy: Policy, cacheKey: string, token: string): Promise<Verdict> {
-    const verified = await verifyToken(token, context.authorities, context.engine)
+  async function verifyNew(
+    rules: Rules,
+    policy: Policy,
+    cacheKey: string,
+    token: string,
+  ): Promise<Verdict> {
+    const verified = await verifyToken(token, rules.authorities, context.engine)
     if (verified.ok) {
-      return judge(policy, cacheKey, cache.set(cacheKey, verified.value, token.length))
+      return judge(rules, policy, cacheKey, cache.set(cacheKey, verified.value, token.length))
     }
     if (verified.failure === 'signature_invalid') cache.setFailure(cacheKey, verified.failure)
     return { allow: false, failure: verified.failure }
   }
 
   return {
-    verify(policy, request) {
+    verify(rules, policy, request) {
       if (request.hasBody) return { allow: false, failure: 'body_not_allowed' }
       if (request.ambiguous) return { allow: false, failure: 'ambiguous_credentials' }
       const bearer = parseBearer(request.authorization)
       if (!bearer.ok) return { allow: false, failure: bearer.failure }
       const cacheKey = cache.keyOf(bearer.value)
       const cached = cache.get(cacheKey)
-      if (cached) return judge(policy, cacheKey, cached)
+      if (cached) return judge(rules, policy, cacheKey, cached)
       const failure = cache.getFailure(cacheKey)
       if (failure) return { allow: false, failure }
-      return verifyNew(policy, cacheKey, bearer.value)
+      return verifyNew(rules, policy, cacheKey, bearer.value)
     },
   }
+}
+
+/** The outcome of a policy, worked out at the first request with this token under these rules. */
+function outcomeOf(rules: Rules, policy: Policy, token: CachedToken): PolicyOutcome {
+  if (token.rules !== rules) {
+    token.rules = rules
+    token.outcomes.clear()
+  }
+  let outcome = token.outcomes.get(policy)
+  if (!outcome) {
+    outcome = createOutcome(policy, token, rules.headerSet)
+    token.outcomes.set(policy, outcome)
+  }
+  return outcome
+}
+
+/** What may have changed since the token was verified: the time and its key. */
+function checkStillGood(
+  { claims, key }: CachedToken,
+  nowMs: number,
+  clockSkewSeconds: number,
+): FailureCode | undefined {
+  const failure = checkTimes(claims, nowMs / 1000, clockSkewSeconds)
+  if (failure) return failure
+  if (key.withdrawn) return 'key_withdrawn'
+  return isUsable(key, nowMs) ? undefined : 'key_unconfirmed'
+}
+
+function maxAge(
+  policy: Policy,
+  { claims, key }: CachedToken,
+  nowMs: number,
+  clockSkewSeconds: number,
+): number {
+  const untilExpiry = claims.expiresAt + clockSkewSeconds - nowMs / 1000
+  const untilUnconfirmed = (key.lastSeenMs + unconfirmedAfterMs - nowMs) / 1000
+  return Math.max(0, Math.floor(Math.min(untilExpiry, untilUnconfirmed, policy.cacheSeconds)))
 }

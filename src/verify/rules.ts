@@ -1,0 +1,31 @@
+import type { Config } from '../config/config.ts'
+import { configVersion } from '../config/version.ts'
+import { createHeaderSet, type HeaderSet } from '../identity/headers.ts'
+import type { Authorities } from '../keys/authority.ts'
+import { compilePolicies, type Policy } from '../policy/compile.ts'
+import { describeResources, type ResourceMetadata } from './resource-metadata.ts'
+
+/** Everything that the configuration says about verdicts; a reload replaces it as a whole. */
+export interface Rules {
+  readonly authorities: Authorities
+  readonly policies: ReadonlyMap<string, Policy>
+  readonly resources: ReadonlyMap<string, ResourceMetadata>
+  readonly headerSet: HeaderSet
+  readonly clockSkewSeconds: number
+  readonly callerKey: string | undefined
+  /** Hash of all that can change a verdict or a header. */
+  readonly version: string
+}
+
+/** Compiles the rules, with the authorities that already run. */
+export function compileRules(config: Config, authorities: Authorities): Rules {
+  return {
+    authorities,
+    policies: compilePolicies(config.policies),
+    resources: describeResources(config),
+    headerSet: createHeaderSet(config.identityHeaders),
+    clockSkewSeconds: config.clockSkewSeconds,
+    callerKey: config.callerKey,
+    version: configVersion(config),
+  }
+}

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { loadConfig } from '../../src/config/load.ts'
+import { loadText, OTHER, reader, TENANT, yaml } from './fixture.ts'
+
+const both = { ENTRA_AUTH_TENANT_ID: TENANT, ENTRA_AUTH_AUDIENCE: 'api://orders' }
+
+function loadEnv(env: Record<string, string | undefined>) {
+  return loadConfig({ env, readFile: reader({ '/etc/c.yaml': yaml() }) })
+}
+
+async function configFrom(env: Record<string, string | undefined>) {
+  const result = await loadEnv(env)
+  return result.ok ? result.config : assert.fail(JSON.stringify(result.problems))
+}
+
+async function pathsFrom(env: Record<string, string | undefined>) {
+  const result = await loadEnv(env)
+  return result.ok ? [] : result.problems.map(({ path }) => path)
+}
+
+test('tenant and audience make one policy for users with a scope and apps with a role', async () => {
+  assert.deepEqual((await configFrom(both)).policies, [
+    {
+      name: 'default',
+      tenants: [TENANT],
+      audiences: ['api://orders'],
+      cacheSeconds: 30,
+      maxTokenLifetimeMinutes: 1500,
+      groups: 'named',
+      requireIdtyp: false,
+      allow: [
+        { actor: 'user', scopes: 'any' },
+        { actor: 'app', roles: 'any' },
+      ],
+      deny: [],
+    },
+  ])
+})
+
+test('the audiences are separated by commas', async () => {
+  const config = await configFrom({ ...both, ENTRA_AUTH_AUDIENCE: `api://orders, ${OTHER}` })
+  assert.deepEqual(config.policies[0]?.audiences, ['api://orders', OTHER])
+})
+
+test('a cloud gives its authority', async () => {
+  const config = await configFrom({ ...both, ENTRA_AUTH_CLOUD: 'usgov' })
+  assert.equal(config.tenants[0]?.authority, 'https://login.microsoftonline.us')
+})
+
+test('an authority is taken instead of the cloud', async () => {
+  const config = await configFrom({ ...both, ENTRA_AUTH_AUTHORITY: 'http://127.0.0.1:1/' })
+  assert.deepEqual(config.tenants, [
+    { name: 'default', id: TENANT, authority: 'http://127.0.0.1:1' },
+  ])
+})
+
+test('host and port set the verify listener', async () => {
+  const config = await configFrom({ ...both, ENTRA_AUTH_HOST: '0.0.0.0', ENTRA_AUTH_PORT: '81' })
+  assert.deepEqual(config.listen, { host: '0.0.0.0', port: 81 })
+})
+
+test('the port that Kubernetes sets for a Service named entra-auth is ignored', async () => {
+  const config = await configFrom({ ...both, ENTRA_AUTH_PORT: 'tcp://10.0.0.1:8080' })
+  assert.equal(config.listen.port, 8080)
+})
+
+test('an empty variable counts as absent', async () => {
+  const config = await configFrom({ ...both, ENTRA_AUTH_CLOUD: '', ENTRA_AUTH_CONFIG: ' ' })
+  assert.equal(config.tenants[0]?.cloud, 'public')
+})
+
+test('nothing at all is one problem that tells both ways', async () => {
+  const result = await loadEnv({})
+  assert.match(
+    !result.ok && result.problems.length === 1 ? (result.problems[0]?.hint ?? '') : '',
+    /ENTRA_AUTH_TENANT_ID and ENTRA_AUTH_AUDIENCE.*--config FILE or ENTRA_AUTH_CONFIG/,
+  )
+})
+
+test('a missing audience is named by its variable, with what to set', async () => {
+  const result = await loadEnv({ ENTRA_AUTH_TENANT_ID: TENANT })
+  assert.deepEqual(!result.ok && result.problems, [
+    {
+      path: 'ENTRA_AUTH_AUDIENCE',
+      message: 'is missing',
+      hint: 'Set it to the client id or identifier URIs of your API, separated by commas.',
+    },
+  ])
+})
+
+test('every bad variable is reported by its name', async () => {
+  const paths = await pathsFrom({
+    ENTRA_AUTH_TENANT_ID: 'common',
+    ENTRA_AUTH_AUDIENCE: 'https://graph.microsoft.com',
+    ENTRA_AUTH_AUTHORITY: 'http://login.example',
+    ENTRA_AUTH_HOST: '[::1]',
+    ENTRA_AUTH_PORT: '99999',
+  })
+  assert.deepEqual(paths.sort(), [
+    'ENTRA_AUTH_AUDIENCE',
+    'ENTRA_AUTH_AUTHORITY',
+    'ENTRA_AUTH_HOST',
+    'ENTRA_AUTH_PORT',
+    'ENTRA_AUTH_TENANT_ID',
+  ])
+})
+
+test('a port that is a word is refused', async () => {
+  assert.deepEqual(await pathsFrom({ ...both, ENTRA_AUTH_PORT: 'http' }), ['ENTRA_AUTH_PORT'])
+})
+
+test('an unknown cloud is refused', async () => {
+  assert.deepEqual(await pathsFrom({ ...both, ENTRA_AUTH_CLOUD: 'x' }), ['ENTRA_AUTH_CLOUD'])
+})
+
+test('cloud and authority together are refused', async () => {
+  const env = { ...both, ENTRA_AUTH_CLOUD: 'public', ENTRA_AUTH_AUTHORITY: 'https://a.example' }
+  assert.deepEqual(await pathsFrom(env), ['ENTRA_AUTH_AUTHORITY'])
+})
+
+test('ENTRA_AUTH_CONFIG names the file where --config does not', async () => {
+  const result = await loadEnv({ ENTRA_AUTH_CONFIG: '/etc/c.yaml' })
+  assert.deepEqual(result.files, ['/etc/c.yaml'])
+})
+
+test('an unreadable file from ENTRA_AUTH_CONFIG is reported under that name', async () => {
+  assert.deepEqual(await pathsFrom({ ENTRA_AUTH_CONFIG: '/nowhere' }), ['ENTRA_AUTH_CONFIG'])
+})
+
+test('a file together with tenant variables is refused, each variable by name', async () => {
+  const paths = await pathsFrom({ ...both, ENTRA_AUTH_CONFIG: '/etc/c.yaml' })
+  assert.deepEqual(paths, ['ENTRA_AUTH_TENANT_ID', 'ENTRA_AUTH_AUDIENCE'])
+})
+
+test('a file without a listener takes host and port from the environment', async () => {
+  const result = await loadText(
+    yaml({ head: 'listen: { host: 10.0.0.1 }' }),
+    {},
+    { ENTRA_AUTH_PORT: '81' },
+  )
+  assert.deepEqual(result.ok && result.config.listen, { host: '10.0.0.1', port: 81 })
+})
+
+test('a port both in the file and in the environment is refused', async () => {
+  const result = await loadText(
+    yaml({ head: 'listen: { port: 80 }' }),
+    {},
+    { ENTRA_AUTH_PORT: '81' },
+  )
+  assert.deepEqual(!result.ok && result.problems.map(({ path }) => path), ['ENTRA_AUTH_PORT'])
+})
+
+test('a bad port beside a file is reported under the name of its variable', async () => {
+  const result = await loadText(yaml(), {}, { ENTRA_AUTH_PORT: '99999' })
+  assert.deepEqual(!result.ok && result.problems.map(({ path }) => path), ['ENTRA_AUTH_PORT'])
+})
+
+test('a listener of the wrong type stays a problem of the file', async () => {
+  const result = await loadText(yaml({ head: 'listen: 8080' }), {}, { ENTRA_AUTH_PORT: '81' })
+  assert.deepEqual(!result.ok && result.problems.map(({ path }) => path), ['listen'])
+})
