@@ -730,11 +730,12 @@ local function run(txn, policy, enforce)
     local finished, reply = pcall(verify, txn, policy, enforce)
     if not finished then
         txn:set_var("txn.entra.ok", false)
-        local _
-        _, reply = pcall(replyToError, txn, reply, policy, enforce)
+        local answered
+        answered, reply = pcall(replyToError, txn, reply, policy, enforce)
+        -- Not even that: the guard in the configuration refuses.
+        reply = answered and reply or nil
     end
-    -- Outside of pcall, because `done` itself ends the action by raising an error. If there is no
-    -- proper reply by now, that fails too, and the guard in the configuration refuses.
+    -- Outside of pcall, because `done` itself ends the action by raising an error.
     if reply then
         txn:done(reply)
     end

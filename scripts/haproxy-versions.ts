@@ -142,7 +142,9 @@ function stanzaFor(text: string, codename: string, suite: string): string | unde
 function lineFor(text: string, codename: string, suite: string): string | undefined {
   const line = text
     .split('\n')
-    .find((one) => /^deb\s/.test(one) && one.split(/\s+/).includes(codename) && /\bmain\b/.test(one))
+    .find(
+      (one) => /^deb\s/.test(one) && one.split(/\s+/).includes(codename) && /\bmain\b/.test(one),
+    )
   return line?.replace(new RegExp(`\\s${codename}\\s.*`), ` ${suite} main\n`)
 }
 
@@ -161,7 +163,10 @@ async function withLibraries(apt: readonly string[]): Promise<string[]> {
   for (const line of output.split('\n')) {
     const dependency = /^ [ |](?:Pre)?Depends: (\S+)/.exec(line)?.[1]
     if (dependency !== undefined) current.push(dependency)
-    else if (/^\S/.test(line)) below.set(line.trim(), (current = []))
+    else if (/^\S/.test(line)) {
+      current = []
+      below.set(line.trim(), current)
+    }
   }
   const found = new Set(['haproxy'])
   for (const name of found) {
@@ -178,7 +183,8 @@ async function unpack(
 ): Promise<void> {
   await mkdir(downloads, { recursive: true })
   await run('apt-get', [...apt, 'download', ...packages], downloads)
-  for (const file of await readdir(downloads)) await run('dpkg', ['-x', join(downloads, file), root])
+  for (const file of await readdir(downloads))
+    await run('dpkg', ['-x', join(downloads, file), root])
 }
 
 /**
@@ -186,11 +192,7 @@ async function unpack(
  * where possible: HAProxy in master-worker mode executes itself again at a reload, which a loader
  * on the command line does not survive.
  */
-async function makeRunnable(
-  apt: readonly string[],
-  home: string,
-  root: string,
-): Promise<Command> {
+async function makeRunnable(apt: readonly string[], home: string, root: string): Promise<Command> {
   const binary = join(root, 'usr/sbin/haproxy')
   const loader = await findLoader(root)
   const libraries = ['usr/lib', 'lib']

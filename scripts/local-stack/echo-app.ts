@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -40,10 +41,15 @@ export async function startEchoApp(
   server.on('upgrade', (request, socket, head) => {
     const protocol = request.headers.upgrade ?? ''
     requests.push(describe(request, ''))
-    if (!acceptUpgrade.test(protocol)) return socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')
+    if (!acceptUpgrade.test(protocol)) {
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+      return
+    }
+    const key = request.headers['sec-websocket-key']
+    const accept = key === undefined ? '' : `Sec-WebSocket-Accept: ${webSocketAccept(key)}\r\n`
     openTunnel(
       socket,
-      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`,
+      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n${accept}\r\n`,
       head,
     )
   })
@@ -70,6 +76,12 @@ export async function startEchoApp(
       return new Promise((done) => server.close(() => done()))
     },
   }
+}
+
+/** RFC 6455 section 4.2.2: HAProxy checks it, and answers 502 when it does not match the key. */
+function webSocketAccept(key: string): string {
+  const fixed = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+  return createHash('sha1').update(`${key}${fixed}`).digest('base64')
 }
 
 async function see(request: IncomingMessage, requests: SeenRequest[]): Promise<SeenRequest> {

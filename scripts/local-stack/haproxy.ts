@@ -34,6 +34,8 @@ export interface Haproxy {
   readonly origin: string
   readonly port: number
   readonly pid: number
+  /** `127.0.0.1:PORT` of the section `entra-verifier`, which the action calls. */
+  readonly verifierSection: string
   /** What it wrote to its log, a line each. */
   readonly logLines: string[]
   /** What it wrote to standard error: warnings and alerts of the start. */
@@ -47,9 +49,9 @@ export interface Haproxy {
 
 /** The command for HAProxy: the variable HAPROXY (arguments allowed), else the one on PATH. */
 export async function findHaproxy(): Promise<{ command: string; args: string[] }> {
-  const [command, ...args] = (process.env['HAPROXY'] ?? '').split(/\s+/).filter(Boolean)
+  const [command, ...args] = (process.env.HAPROXY ?? '').split(/\s+/).filter(Boolean)
   if (command !== undefined) return { command, args }
-  const folders = (process.env['PATH'] ?? '').split(delimiter)
+  const folders = (process.env.PATH ?? '').split(delimiter)
   // Debian keeps it where the PATH of an ordinary user does not look.
   for (const folder of [...folders, '/usr/local/sbin', '/usr/sbin']) {
     const candidate = join(folder, 'haproxy')
@@ -118,12 +120,14 @@ async function launch(
   })
   const killAtExit = () => child.kill('SIGKILL')
   process.once('exit', killAtExit)
-  const isRunning = () => child.exitCode === null && child.signalCode === null && child.pid !== undefined
+  const isRunning = () =>
+    child.exitCode === null && child.signalCode === null && child.pid !== undefined
   return {
     child,
     ended,
     origin: `http://127.0.0.1:${port}`,
     port,
+    verifierSection: `127.0.0.1:${loopback}`,
     pid: child.pid ?? 0,
     logLines,
     errorLines,

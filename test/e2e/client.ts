@@ -1,5 +1,5 @@
 /** Clients for tests: one over node:http for answers, one over a bare socket for odd requests. */
-import { Agent, request as httpRequest } from 'node:http'
+import { type Agent, request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 
 export interface Reply {
@@ -29,7 +29,15 @@ export function ask(port: number, what: Ask = {}): Promise<Reply> {
   const start = performance.now()
   return new Promise((done, fail) => {
     const request = httpRequest(
-      { host: '127.0.0.1', port, method, path, headers: raw, agent: agent ?? false, timeout: 15_000 },
+      {
+        host: '127.0.0.1',
+        port,
+        method,
+        path,
+        headers: raw,
+        agent: agent ?? false,
+        timeout: 15_000,
+      },
       (response) => {
         const chunks: Buffer[] = []
         response.on('data', (chunk) => chunks.push(chunk))

@@ -2,7 +2,7 @@
  * A verifier that says what a test tells it to, byte for byte: a real one cannot be made to send
  * garbage.
  */
-import { createServer, type AddressInfo, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 
 /** A call as it came over the wire. */
 export interface Call {
