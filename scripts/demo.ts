@@ -31,19 +31,23 @@ function parseCommandLine(): { once: boolean } {
   }
 }
 
-/** Aborts on Ctrl-C and its relatives; a second one ends at once. */
-function listenForSignals(): { signal: AbortSignal; aborted: Promise<void> } {
+/**
+ * Aborts on Ctrl-C and its relatives, and when whoever reads along has left, as in
+ * `npm run demo | head`. Cleaning up takes seconds at most, so a second signal changes nothing.
+ */
+function listenForStop(): { signal: AbortSignal; aborted: Promise<void> } {
   const stop = new AbortController()
-  const exitCodes = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
   const aborted = new Promise<void>((done) => {
-    for (const [name, exitCode] of Object.entries(exitCodes)) {
-      process.on(name, () => {
-        if (stop.signal.aborted) process.exit(exitCode)
-        process.exitCode = exitCode
-        stop.abort()
-        done()
-      })
+    const end = (exitCode: number) => {
+      if (stop.signal.aborted) return
+      process.exitCode = exitCode
+      stop.abort()
+      done()
     }
+    process.on('SIGHUP', () => end(129))
+    process.on('SIGINT', () => end(130))
+    process.on('SIGTERM', () => end(143))
+    process.stdout.on('error', () => end(1))
   })
   return { signal: stop.signal, aborted }
 }
@@ -62,10 +66,10 @@ const seconds = () => `${(performance.now() / 1000).toFixed(1)} s`.padStart(7)
 
 async function main(): Promise<void> {
   const { once } = parseCommandLine()
-  const { signal, aborted } = listenForSignals()
-  // Whoever reads along has left, as in `npm run demo | head`.
-  process.stdout.on('error', () => process.exit(1))
+  const { signal, aborted } = listenForStop()
   const { lua } = clearEnvironment()
+  // No more rows once the demo ends, for whatever reason.
+  const over = new AbortController()
   const table = createTable(process.stdout.isTTY && !process.env.NO_COLOR)
   const score = createScore()
   const cleanup = createCleanup()
@@ -85,7 +89,8 @@ async function main(): Promise<void> {
       '\nEvery row is checked; "app saw" is whom the identity headers named to the application.\n',
     )
     const died = stack.died.then((failure) => Promise.reject(failure))
-    await Promise.race([runTour({ stack, table, score, print, signal }), stopped, died])
+    const tourSignal = AbortSignal.any([signal, over.signal])
+    await Promise.race([runTour({ stack, table, score, print, signal: tourSignal }), stopped, died])
     process.exitCode = score.exitCode()
     if (!once) {
       print(`\n${score.summary()} (${seconds().trim()})\n\n${writeGuide(stack)}`)
@@ -100,6 +105,7 @@ async function main(): Promise<void> {
       process.stderr.write(`\n${error instanceof Error ? error.message : error}\n`)
     }
   } finally {
+    over.abort()
     if (!once || signal.aborted) print('\nStopping.')
     await cleanup.run()
   }

@@ -82,6 +82,8 @@ export function startProgram(name: string, args: readonly string[]): Program {
     async stop(signal = 'SIGTERM') {
       stopping = true
       child.kill(signal)
+      // A frozen process hears SIGTERM only when it goes on.
+      child.kill('SIGCONT')
       const patience = setTimeout(() => child.kill('SIGKILL'), 8_000)
       await ended
       clearTimeout(patience)

@@ -17,6 +17,7 @@ export interface TourOptions {
 }
 
 const logWaitMs = 2_000
+const troubleWaitMs = 200
 const logWidth = 110
 
 /** Makes every call of the tour, one after the other, and counts each row. */
@@ -55,6 +56,9 @@ async function take(stack: Stack, step: Step): Promise<Row> {
       differences: findDifferences(step.expected, observed),
     }
   } catch (error) {
+    // Ctrl-C or the end of a process may be the cause: both become known within moments, end the
+    // tour and say more than this row.
+    await wait(troubleWaitMs)
     const differences = [`no answer: ${error instanceof Error ? error.message : error}`]
     return { who, call, status: '-', saw: '?', why: step.why, differences }
   }

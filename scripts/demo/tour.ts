@@ -56,8 +56,8 @@ export function identityOf(name: string, actor: 'user' | 'app' | 'agent'): Ident
 
 /** An identity for the table: `alice (user)`, or the bare id of somebody unknown. */
 export function describeIdentity({ user, actor }: Identity): string {
-  const name = personas.find(({ oid }) => oid === user)?.name ?? user
-  return `${name || 'nobody'} (${actor || 'no actor'})`
+  const nameOf = (id: string) => personas.find(({ oid }) => oid === id)?.name ?? id
+  return `${user.split(', ').map(nameOf).join(', ') || 'nobody'} (${actor || 'no actor'})`
 }
 
 const admitted = (name: string, actor: 'user' | 'app' | 'agent'): Expectation => ({
