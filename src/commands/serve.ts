@@ -8,6 +8,7 @@ import type { LoadResult } from '../config/load.ts'
 import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
 import { createHttp } from '../keys/http.ts'
+import { createKeyStore } from '../keys/key-store.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
@@ -46,6 +47,7 @@ async function serve(
     clock: io.now,
     random: Math.random,
     http: createHttp(),
+    ...(config.keyStore && { keyStore: createKeyStore(config.keyStore) }),
     log,
     schedule,
   })

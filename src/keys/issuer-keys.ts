@@ -4,7 +4,8 @@ import { type EndpointVersion, type Metadata, metadataUrl, readMetadata } from '
 import { type Http, HttpStatusError } from './http.ts'
 import type { Key } from './key.ts'
 import { createKeySource, type KeySource } from './key-source.ts'
-import { createKeyring } from './keyring.ts'
+import type { KeyStore } from './key-store.ts'
+import { createKeyring, unconfirmedAfterMs } from './keyring.ts'
 
 /** Time, chance and the log, passed in so that tests can turn the clock. */
 export interface KeysRuntime {
@@ -14,6 +15,8 @@ export interface KeysRuntime {
   readonly random: () => number
   /** Runs `task` once after `delayMs`; the function returned cancels it. */
   readonly schedule: (task: () => void, delayMs: number) => () => void
+  /** Where the last good keys are kept; absent where nothing is. */
+  readonly keyStore?: KeyStore
   readonly log: {
     info(fields: object, message: string): void
     warn(fields: object, message: string): void
@@ -67,7 +70,8 @@ export function createIssuerKeys(
 ): IssuerKeys {
   const keyring = createKeyring()
   const about = { tenant: tenant.name, version }
-  let metadata: (Metadata & { readonly readMs: number }) | undefined
+  const storeName = `${tenant.id}-v${version}`
+  let metadata: (Metadata & { readonly readMs: number; readonly document: unknown }) | undefined
   let source: KeySource | undefined
   let lastReadMs: number | undefined
   let status: IssuerKeysState['state'] = 'untried'
@@ -86,7 +90,7 @@ export function createIssuerKeys(
       const document = await http.fetchJson(metadataUrl(tenant, version))
       const read = readMetadata(tenant, version, document)
       if (read.jwksUri !== metadata?.jwksUri) source = createKeySource(http, read.jwksUri)
-      metadata = { ...read, readMs: runtime.clock() }
+      metadata = { ...read, readMs: runtime.clock(), document }
     } catch (cause) {
       // Metadata hardly changes: with the last good one the keys can still be read.
       if (!metadata) throw cause
@@ -100,10 +104,14 @@ export function createIssuerKeys(
     const keys = await source.fetchSet()
     // Retired meanwhile: a key taken in now would count again.
     if (stopped) return
-    const owner = { ...metadata, tenantId: tenant.id }
-    const report = keyring.merge(keys, owner, runtime.clock())
-    lastReadMs = runtime.clock()
     lookUpFailed = false
+    takeIn(metadata, keys, runtime.clock())
+    await store(metadata.document, keys)
+  }
+
+  function takeIn(from: Metadata, keys: readonly unknown[], readMs: number): void {
+    const report = keyring.merge(keys, { ...from, tenantId: tenant.id }, readMs)
+    lastReadMs = readMs
     for (const { id, failure } of report.rejected) {
       runtime.log.info({ ...about, kid: id, reason: failure }, 'key not used')
     }
@@ -112,6 +120,32 @@ export function createIssuerKeys(
         { ...about, added: report.added, withdrawn: report.withdrawn, keys: keyring.size },
         'keys changed',
       )
+    }
+  }
+
+  /** Keeps what was read; a full disk costs the next cold start, not this one. */
+  async function store(document: unknown, keys: readonly unknown[]): Promise<void> {
+    try {
+      await runtime.keyStore?.save(storeName, { readMs: runtime.clock(), metadata: document, keys })
+    } catch (cause) {
+      runtime.log.warn({ ...about, error: describe(cause) }, 'keys not stored')
+    }
+  }
+
+  /** Takes in the stored keys, checked like new ones and no younger than they are. */
+  async function readStoredKeys(): Promise<void> {
+    const stored = await runtime.keyStore?.load(storeName)
+    if (!stored || stored.readMs > runtime.clock()) return
+    if (runtime.clock() - stored.readMs >= unconfirmedAfterMs) return
+    try {
+      const read = readMetadata(tenant, version, stored.metadata)
+      takeIn(read, stored.keys, stored.readMs)
+      source = createKeySource(http, read.jwksUri)
+      // Due at once: the next refresh reads the metadata itself again.
+      metadata = { ...read, readMs: Number.NEGATIVE_INFINITY, document: stored.metadata }
+      runtime.log.warn({ ...about, readMs: stored.readMs }, 'stored keys are used')
+    } catch (cause) {
+      runtime.log.warn({ ...about, error: describe(cause) }, 'stored keys not used')
     }
   }
 
@@ -127,6 +161,7 @@ export function createIssuerKeys(
       status = isAbsent(cause) ? 'absent' : 'failing'
       const level = status === 'absent' ? 'info' : 'warn'
       runtime.log[level]({ ...about, error, keys: keyring.size }, 'keys not read')
+      if (status === 'failing' && keyring.size === 0) await readStoredKeys()
     }
   }
 

@@ -1,0 +1,70 @@
+/**
+ * The servers that are compared, each in a process of its own: `node bench/service/targets.ts NAME
+ * PORT`. All of them are Fastify with the settings of the service.
+ */
+import { createPublicKey, verify } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import fastify from 'fastify'
+import { pino } from 'pino'
+import { buildApp } from '../../src/app.ts'
+import type { Config } from '../../src/config/config.ts'
+import { createHttp } from '../../src/keys/http.ts'
+import { benchTenant, keyFile, startAuthority } from './fixture.ts'
+
+const [name, port] = process.argv.slice(2)
+const listen = { host: '127.0.0.1', port: Number(port) }
+
+if (name === 'bare' || name === 'crypto-verify') {
+  const app = fastify()
+  const jwk = JSON.parse(readFileSync(keyFile, 'utf8')).publicJwk
+  const key = createPublicKey({ key: jwk, format: 'jwk' })
+  app.get('/verify/:policy', (request, reply) => {
+    if (name === 'crypto-verify') {
+      const token = (request.headers.authorization ?? '').slice(7)
+      const dot = token.lastIndexOf('.')
+      const signature = Buffer.from(token.slice(dot + 1), 'base64url')
+      const good = verify('RSA-SHA256', Buffer.from(token.slice(0, dot)), key, signature)
+      if (!good) return reply.code(401).send()
+    }
+    return reply.send('')
+  })
+  await app.listen(listen)
+} else {
+  const authority = await startAuthority()
+  const app = buildApp(benchConfig(authority), {
+    clock: Date.now,
+    random: Math.random,
+    schedule: () => () => {},
+    http: createHttp(),
+    log: pino({ level: 'silent' }),
+  })
+  await app.start()
+  await app.verify.listen(listen)
+}
+
+function benchConfig(authority: string): Config {
+  return {
+    listen,
+    metrics: listen,
+    admin: listen,
+    clockSkewSeconds: 300,
+    identityHeaders: 'x-auth-request',
+    tenants: [{ name: 'bench', id: benchTenant, authority }],
+    policies: [
+      {
+        name: 'orders',
+        tenants: [benchTenant],
+        audiences: ['api://orders'],
+        cacheSeconds: 30,
+        maxTokenLifetimeMinutes: 1500,
+        groups: 'named',
+        requireIdtyp: false,
+        allow: [{ actor: 'user', scopes: ['Orders.Read'] }],
+        deny: [],
+      },
+    ],
+  }
+}
+
+// An orderly exit, so that `node --cpu-prof` writes its profile.
+process.once('SIGTERM', () => process.exit(0))

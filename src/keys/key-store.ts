@@ -1,0 +1,43 @@
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** The last good documents of one issuer, as the authority sent them. */
+export interface StoredKeys {
+  /** When the key set was read, in ms. */
+  readonly readMs: number
+  readonly metadata: unknown
+  readonly keys: readonly unknown[]
+}
+
+/** Keeps the last good keys for a cold start while the authority is out of reach. */
+export interface KeyStore {
+  /** The stored documents, which are then checked like new ones; undefined where there are none. */
+  load(name: string): Promise<StoredKeys | undefined>
+  save(name: string, stored: StoredKeys): Promise<void>
+}
+
+/** Creates a store of one JSON file for each issuer; `directory` is made when it is missing. */
+export function createKeyStore(directory: string): KeyStore {
+  const fileOf = (name: string) => join(directory, `${name}.json`)
+  return {
+    async load(name) {
+      const text = await readFile(fileOf(name), 'utf8').catch(() => undefined)
+      if (text === undefined) return undefined
+      try {
+        const { readMs, metadata, keys } = JSON.parse(text)
+        return Number.isSafeInteger(readMs) && Array.isArray(keys)
+          ? { readMs, metadata, keys }
+          : undefined
+      } catch {
+        return undefined
+      }
+    },
+    async save(name, stored) {
+      await mkdir(directory, { recursive: true, mode: 0o700 })
+      // Written beside and renamed: a process killed half-way leaves the former file whole.
+      const temporary = `${fileOf(name)}.new`
+      await writeFile(temporary, JSON.stringify(stored), { mode: 0o600 })
+      await rename(temporary, fileOf(name))
+    },
+  }
+}

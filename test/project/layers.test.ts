@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { describe, it } from 'node:test'
+
+const source = resolve(import.meta.dirname, '../../src')
+
+/** What the files of a folder may import from; type-only imports bind nothing and are free. */
+const mayImport: Readonly<Record<string, readonly string[]>> = {
+  'failure.ts': [],
+  'loopback.ts': [],
+  config: ['loopback.ts'],
+  keys: ['failure.ts'],
+  token: ['failure.ts', 'keys'],
+  policy: ['failure.ts', 'token'],
+  identity: ['failure.ts', 'token'],
+  verify: ['failure.ts', 'config', 'keys', 'token', 'policy', 'identity'],
+  explain: ['failure.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify'],
+  admin: ['failure.ts', 'keys', 'explain', 'verify'],
+  haproxy: ['config', 'identity'],
+  drift: ['config', 'haproxy', 'policy'],
+  'dev-entra': ['loopback.ts'],
+  'app.ts': ['failure.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify', 'admin'],
+  commands: [
+    'app.ts',
+    'loopback.ts',
+    'config',
+    'keys',
+    'token',
+    'policy',
+    'verify',
+    'explain',
+    'haproxy',
+    'drift',
+    'dev-entra',
+    'identity',
+    'failure.ts',
+  ],
+  'main.ts': ['commands', 'dev-entra'],
+}
+
+/** Folders whose files are pure: same input, same output, whatever the machine does. */
+const pureFolders = ['policy', 'identity']
+const impureModules =
+  /^node:(fs|net|http|https|child_process|dns|timers|os|process)|^(undici|fastify|pino)$/
+
+interface Import {
+  readonly from: string
+  readonly target: string
+}
+
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) =>
+  file.endsWith('.ts'),
+)
+
+describe('the layers of src', () => {
+  it('have each folder named in this test', () => {
+    assert.deepEqual(
+      files.map(roomOf).filter((room) => !Object.hasOwn(mayImport, room)),
+      [],
+    )
+  })
+
+  it('import in one direction only', () => {
+    const wrong = files.flatMap(readImports).filter(({ from, target }) => {
+      if (!target.startsWith('.')) return false
+      const room = roomOf(relative(source, resolve(source, dirname(from), target)))
+      return room !== roomOf(from) && !mayImport[roomOf(from)]?.includes(room)
+    })
+    assert.deepEqual(wrong, [])
+  })
+
+  it('keep policy and identity free of input and output', () => {
+    const wrong = files
+      .filter((file) => pureFolders.includes(roomOf(file)))
+      .flatMap(readImports)
+      .filter(({ target }) => impureModules.test(target))
+    assert.deepEqual(wrong, [])
+  })
+
+  it('leave the process to main.ts', () => {
+    const wrong = files.filter((file) => {
+      const code = readFileSync(join(source, file), 'utf8').replace(/^\s*(\/\/|\*|\/\*).*$/gm, '')
+      return file !== 'main.ts' && /\bprocess\.|\bDate\.now\(/.test(code)
+    })
+    assert.deepEqual(wrong, [])
+  })
+})
+
+function roomOf(file: string): string {
+  return file.split('/')[0] ?? ''
+}
+
+function readImports(file: string): Import[] {
+  const code = readFileSync(join(source, file), 'utf8')
+  const statements = code.matchAll(/^(?:import|export)\s(?!type\b)[^'"]*?from\s+'([^']+)'/gms)
+  return (
+    [...statements]
+      // `import { type A }` alone binds nothing either.
+      .filter(([statement]) => !/^import\s*\{(\s*type\s+\w+\s*,?)+\}/s.test(statement))
+      .map(([, target]) => ({ from: file, target: target ?? '' }))
+  )
+}
