@@ -1,6 +1,6 @@
 import type { Actor } from '../config/config.ts'
 import { type FailureCode, fail, pass, type Result } from '../failure.ts'
-import type { JsonObject } from './decode.ts'
+import { isObject, type JsonObject } from './decode.ts'
 
 /** What a token says about where it comes from, read before its signature is verified. */
 export interface TokenOrigin {
@@ -196,9 +196,7 @@ function readClientAuthentication(payload: JsonObject, version: TokenVersion) {
  */
 function readOverage(payload: JsonObject, hasGroups: boolean): boolean {
   const names = payload._claim_names
-  if (names !== undefined && (typeof names !== 'object' || names === null)) {
-    throw new Refusal('claim_malformed')
-  }
+  if (names !== undefined && !isObject(names)) throw new Refusal('claim_malformed')
   const hasgroups = payload.hasgroups
   if (hasgroups !== undefined && typeof hasgroups !== 'boolean') {
     throw new Refusal('claim_malformed')

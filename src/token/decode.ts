@@ -132,6 +132,7 @@ function hasNamesAlikeButForCase(object: JsonObject): boolean {
   return new Set(names.map((name) => name.toLowerCase())).size !== names.length
 }
 
-function isObject(value: unknown): value is JsonObject {
+/** Whether a JSON value is an object, and neither null nor an array. */
+export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
