@@ -67,7 +67,8 @@ export function createOutcome(
   return { allow: true, headers }
 }
 
-function visibleGroups(policy: Policy, claims: AccessToken): readonly string[] {
+/** The groups that may reach the application. */
+export function visibleGroups(policy: Policy, claims: AccessToken): readonly string[] {
   const { namedGroups } = policy
   return namedGroups ? claims.groups.filter((group) => namedGroups.has(group)) : claims.groups
 }
