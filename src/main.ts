@@ -33,6 +33,8 @@ const io: CommandIo = {
 const program = new Command('haproxy-entra-auth')
   .description('Microsoft Entra ID authentication for HAProxy')
   .version(version)
+  // Else --version of a command, such as dev-entra token, would be taken for this one.
+  .enablePositionalOptions()
   .showHelpAfterError('(--help says what there is)')
   .addHelpText(
     'after',

@@ -1,7 +1,7 @@
 import { type FailureCode, failures } from '../failure.ts'
 import { metadataUrl } from '../keys/discovery.ts'
 import { scopePrefix } from '../policy/compile.ts'
-import { chooseGrant, denies } from '../policy/evaluate.ts'
+import { chooseGrant, denies, findFailure } from '../policy/evaluate.ts'
 import type { Change } from './explanation.ts'
 import { describeDistance, describeSpan, type Facts, type FailedStep, nameTenant } from './facts.ts'
 
@@ -11,6 +11,23 @@ type Advice = (facts: Facts, claim: string | undefined) => readonly Change[]
 export function adviseChanges(facts: Facts, { failure, claim }: FailedStep): readonly Change[] {
   const changes = advice[failure]?.(facts, claim) ?? []
   return changes.length > 0 ? changes : [change('request', failures[failure].text)]
+}
+
+/** What to change so that a grant holds: the nearest one first, then the others for this actor. */
+export function adviseOnGrants(facts: Facts, failed: FailedStep): readonly Change[] {
+  const { policy, claims } = facts
+  const chosen = claims && chooseGrant(policy, claims).grant
+  if (!chosen) return adviseChanges(facts, failed)
+  const others = policy.allow.filter(
+    (grant) => grant !== chosen && grant.actor === chosen.actor && grant.actor === claims.actor,
+  )
+  if (others.length === 0) return adviseChanges({ ...facts, grant: chosen }, failed)
+  return [chosen, ...others].flatMap((grant) => {
+    const failure = findFailure(grant, claims) ?? failed.failure
+    const rule = `policies.${policy.name}.allow[${policy.allow.indexOf(grant)}]`
+    const changes = adviseChanges({ ...facts, grant }, { failure, claim: undefined })
+    return changes.map((item) => ({ ...item, rule }))
+  })
 }
 
 /** Tenant of personal Microsoft accounts. */
@@ -204,14 +221,14 @@ const advice: Readonly<Partial<Record<FailureCode, Advice>>> = {
   step_up_required: (facts) => [
     change(
       'client',
-      `The grant wants the authentication context ${grantOf(facts)?.authContext}. Declare that the client answers claims challenges (MSAL: client capability cp1), so that it is sent one; its token has no xms_cc with cp1.`,
+      `The grant wants the authentication context ${facts.grant?.authContext}. Declare that the client answers claims challenges (MSAL: client capability cp1), so that it is sent one; its token has no xms_cc with cp1.`,
     ),
     requireContext(facts),
   ],
   step_up_possible: (facts) => [
     change(
       'client',
-      `The client was sent a claims challenge for ${grantOf(facts)?.authContext}; let it request a token with these claims (MSAL: withClaims or claimsRequest) and try again.`,
+      `The client was sent a claims challenge for ${facts.grant?.authContext}; let it request a token with these claims (MSAL: withClaims or claimsRequest) and try again.`,
     ),
     requireContext(facts),
   ],
@@ -475,7 +492,7 @@ function adviseOnSpelling({ policy, claims }: Facts, aud: string, near: string):
 
 function adviseOnScope(facts: Facts): Change[] {
   const { claims } = facts
-  const hint = grantOf(facts)?.scopeHint
+  const hint = facts.grant?.scopeHint
   return [
     change(
       'request',
@@ -490,7 +507,7 @@ function adviseOnScope(facts: Facts): Change[] {
 
 function adviseOnRole(facts: Facts): Change[] {
   const { claims } = facts
-  const wanted = grantOf(facts)?.roles
+  const wanted = facts.grant?.roles
   const roles = wanted === 'any' || wanted === undefined ? 'an app role' : [...wanted].join(' or ')
   const held = `The token has ${list(claims?.roles, 'no roles')}.`
   if (claims?.appOnly) {
@@ -546,13 +563,8 @@ function adviseOnGroup({ payload, claims }: Facts): Change[] {
 function requireContext(facts: Facts): Change {
   return change(
     'directory',
-    `A Conditional Access policy must offer the authentication context ${grantOf(facts)?.authContext} (Protection > Conditional Access > Authentication contexts, "Publish to apps").`,
+    `A Conditional Access policy must offer the authentication context ${facts.grant?.authContext} (Protection > Conditional Access > Authentication contexts, "Publish to apps").`,
   )
-}
-
-/** The grant that the reason comes from. */
-function grantOf({ policy, claims }: Facts) {
-  return claims && chooseGrant(policy, claims).grant
 }
 
 /** A scope to ask for that leads to a token for this policy. */

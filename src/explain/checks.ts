@@ -31,10 +31,7 @@ export const stepDescriptions: Readonly<Record<VerifyStep, StepDescription>> = {
   form: {
     title: 'it is a signed JSON Web Token',
     expected: () => ['three base64url parts; one JSON object each in the first two, no name twice'],
-    said: ({ credentials }) => [
-      { claim: 'parts', value: credentials.split('.').length },
-      { claim: 'length', value: credentials.length, note: 'characters' },
-    ],
+    said: ({ credentials }) => [{ claim: 'parts', value: credentials.split('.').length }],
   },
   header: {
     title: 'its header is one of Entra ID',
@@ -167,9 +164,11 @@ function describeIssuer({ authority, origin }: Facts): string {
 
 function describeKeys({ authority, origin }: Facts): string {
   if (!authority || !origin) return ''
+  const { tenant } = authority
   const { keys, error } = authority.issuerKeys(origin.version).state()
-  const url = metadataUrl(authority.tenant, origin.version)
-  return `one of ${keys} usable keys of ${url}${error ? ` (last reading: ${error})` : ''}`
+  const appId = tenant.appId ? ` for appId ${tenant.appId}` : ''
+  const trouble = error ? ` (last reading: ${error})` : ''
+  return `one of ${keys} usable v${origin.version} keys of ${tenant.name} at ${tenant.authority}${appId}${trouble}`
 }
 
 function countIdentityBytes({ claims, policy, rules }: Facts): number {

@@ -5,7 +5,7 @@ import type { VerifyRequest } from '../verify/request.ts'
 import type { Rules } from '../verify/rules.ts'
 import { noTokenCache } from '../verify/token-cache.ts'
 import { createVerifier, type VerifyStep, verifySteps } from '../verify/verifier.ts'
-import { adviseChanges } from './changes.ts'
+import { adviseChanges, adviseOnGrants } from './changes.ts'
 import { stepDescriptions } from './checks.ts'
 import type { Check, Explanation, RuleReport } from './explanation.ts'
 import { collectFacts, type Facts, type FailedStep } from './facts.ts'
@@ -67,7 +67,7 @@ function reportCheck(step: VerifyStep, failed: FailedStep | undefined, facts: Fa
     reason: failed?.failure ?? null,
     expected: expected(facts),
     said: said(facts, failed),
-    changes: failed ? adviseChanges(facts, failed) : [],
+    changes: failed ? (step === 'allow' ? adviseOnGrants : adviseChanges)(facts, failed) : [],
     ...reportRules(step, facts),
   }
 }

@@ -57,6 +57,8 @@ export interface Change {
     | 'clock'
     | 'network'
   readonly text: string
+  /** The grant that would hold then, where several come into question. */
+  readonly rule?: string
 }
 
 /** One grant or deny rule with its conditions. */

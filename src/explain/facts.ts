@@ -1,6 +1,6 @@
 import type { FailureCode } from '../failure.ts'
 import type { Authority } from '../keys/authority.ts'
-import type { Policy } from '../policy/compile.ts'
+import type { Grant, Policy } from '../policy/compile.ts'
 import { type AccessToken, readClaims, readOrigin, type TokenOrigin } from '../token/claims.ts'
 import { decodeToken, type JsonObject } from '../token/decode.ts'
 import type { Rules } from '../verify/rules.ts'
@@ -19,6 +19,8 @@ export interface Facts {
   readonly claims: AccessToken | undefined
   /** The configured authority of the token's tenant. */
   readonly authority: Authority | undefined
+  /** The grant that the advice is about. */
+  readonly grant?: Grant
 }
 
 /** The step that failed. */

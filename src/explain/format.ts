@@ -40,7 +40,7 @@ function escapeForJson(character: string): string {
 function formatCheck({ state, title, expected, said, rules = [] }: Check): string[] {
   return [
     `${states[state].padEnd(indent)}${title}`,
-    ...said.flatMap((item) => wrap('token', formatSaid(item), indent)),
+    ...(said.length > 0 ? wrap('token', said.map(formatSaid).join(', '), indent) : []),
     ...(expected.length > 0 ? wrap('expected', shorten(expected).join(', '), indent) : []),
     ...rules.flatMap(formatRule),
   ]
@@ -58,8 +58,8 @@ function formatRule({ path, holds, conditions }: RuleReport): string[] {
   ]
 }
 
-function formatChange({ where, text }: Change): string[] {
-  return wrap(where, text, 0, 15)
+function formatChange({ where, text, rule }: Change): string[] {
+  return wrap(where, rule === undefined ? text : `for ${rule}: ${text}`, 0, 15)
 }
 
 function formatSaid(said: Said): string {
@@ -84,12 +84,14 @@ function shorten(items: readonly string[]): string[] {
   return items.length > 10 ? [...shown, `and ${items.length - 10} more`] : shown
 }
 
-/** One labelled text in lines of at most 100 columns; a word that is longer is broken. */
+/** One labelled text in lines of at most 100 columns. */
 function wrap(label: string, text: string, left: number, labelWidth = 13): string[] {
   const room = width - left - labelWidth
+  const breaks = new RegExp(`.{1,${room}}`, 'gsu')
   const words = oneLine(text)
     .split(' ')
-    .flatMap((word) => word.match(new RegExp(`.{1,${room}}`, 'gsu')) ?? [''])
+    // An address stays whole, to be copied; a claim that is one endless word does not.
+    .flatMap((word) => (word.length > 120 ? (word.match(breaks) ?? []) : [word]))
   const rows: string[] = []
   let row = ''
   for (const word of words) {

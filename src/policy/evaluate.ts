@@ -204,15 +204,26 @@ export function chooseGrant(policy: Policy, token: AccessToken): GrantChoice {
   let nearest: GrantChoice = { grant: undefined, failure: 'actor_not_allowed' }
   let furthest = -1
   for (const grant of policy.allow) {
-    const stopped = grantConditions.findIndex(
-      (condition) => condition.isSet(grant) && condition.check(grant, token) !== undefined,
-    )
-    const failure = grantConditions[stopped]?.check(grant, token)
-    if (!failure) return { grant, failure: undefined }
-    if (stopped > furthest) nearest = { grant, failure }
-    furthest = Math.max(furthest, stopped)
+    const stop = findStop(grant, token)
+    if (!stop) return { grant, failure: undefined }
+    if (stop.index > furthest) nearest = { grant, failure: stop.failure }
+    furthest = Math.max(furthest, stop.index)
   }
   return nearest
+}
+
+/** Why a grant does not hold; undefined where it does. */
+export function findFailure(grant: Grant, token: AccessToken): FailureCode | undefined {
+  return findStop(grant, token)?.failure
+}
+
+/** The first condition that does not hold. */
+function findStop(grant: Grant, token: AccessToken) {
+  for (const [index, condition] of grantConditions.entries()) {
+    const failure = condition.isSet(grant) ? condition.check(grant, token) : undefined
+    if (failure) return { index, failure }
+  }
+  return undefined
 }
 
 function refuse({ failure, grant }: GrantChoice & { failure: FailureCode }): PolicyVerdict {
