@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { Command } from 'commander'
+import { addCheckCommand } from './commands/check.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import type { CommandIo } from './commands/io.ts'
 import { addServeCommand } from './commands/serve.ts'
@@ -46,6 +47,7 @@ Exit codes: 0 done, 1 failed or refused, 64 no input, 69 cannot listen or reach 
 78 configuration wrong`,
   )
 addServeCommand(program, io)
+addCheckCommand(program, io)
 addExplainCommand(program, io)
 addDevEntraCommands(program, io)
 await program.parseAsync()

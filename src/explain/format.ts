@@ -1,7 +1,7 @@
 import { oneLine } from '../config/problems.ts'
+import { wrap } from '../terminal.ts'
 import type { Change, Check, Explanation, RuleReport, Said } from './explanation.ts'
 
-const width = 100
 const indent = 13
 const states = { passed: 'passed', failed: 'FAILED', not_reached: 'not reached' } as const
 
@@ -22,19 +22,6 @@ export function formatExplanation(explanation: Explanation): string {
   const changes = explanation.checks.flatMap((check) => check.changes)
   if (changes.length > 0) lines.push('', 'what to change', ...changes.flatMap(formatChange))
   return `${lines.join('\n')}\n`
-}
-
-/** An explanation or report as JSON; what a terminal would obey is escaped inside the strings. */
-export function formatJson(value: object): string {
-  const json = JSON.stringify(value, undefined, 2)
-  return `${json.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
-    character === '\n' ? character : escapeForJson(character),
-  )}\n`
-}
-
-function escapeForJson(character: string): string {
-  const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i))
-  return units.map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`).join('')
 }
 
 function formatCheck({ state, title, expected, said, rules = [] }: Check): string[] {
@@ -59,7 +46,8 @@ function formatRule({ path, holds, conditions }: RuleReport): string[] {
 }
 
 function formatChange({ where, text, rule }: Change): string[] {
-  return wrap(where, rule === undefined ? text : `for ${rule}: ${text}`, 0, 15)
+  const short = rule?.slice(rule.lastIndexOf('.') + 1)
+  return wrap(where, short === undefined ? text : `for ${short}: ${text}`, 0, 15)
 }
 
 function formatSaid(said: Said): string {
@@ -82,26 +70,4 @@ function shorten(items: readonly string[]): string[] {
     .slice(0, 10)
     .map((item) => (item.length > 300 ? `${item.slice(0, 297)}...` : item))
   return items.length > 10 ? [...shown, `and ${items.length - 10} more`] : shown
-}
-
-/** One labelled text in lines of at most 100 columns. */
-function wrap(label: string, text: string, left: number, labelWidth = 13): string[] {
-  const room = width - left - labelWidth
-  const breaks = new RegExp(`.{1,${room}}`, 'gsu')
-  const words = oneLine(text)
-    .split(' ')
-    // An address stays whole, to be copied; a claim that is one endless word does not.
-    .flatMap((word) => (word.length > 120 ? (word.match(breaks) ?? []) : [word]))
-  const rows: string[] = []
-  let row = ''
-  for (const word of words) {
-    if (row !== '' && row.length + 1 + word.length > room) {
-      rows.push(row)
-      row = word
-    } else row = row === '' ? word : `${row} ${word}`
-  }
-  rows.push(row)
-  return rows.map((line, i) =>
-    `${' '.repeat(left)}${(i === 0 ? label : '').padEnd(labelWidth)}${line}`.trimEnd(),
-  )
 }
