@@ -44,15 +44,18 @@ export function decodeToken(token: string): Result<RawToken> {
  */
 export function checkHeader(header: JsonObject): Result<string> {
   // Entra signs tokens for Microsoft Graph over a hashed nonce, so nobody else can verify them.
-  if (Object.hasOwn(header, 'nonce')) return fail('token_for_graph')
-  if (Object.hasOwn(header, 'enc') || Object.hasOwn(header, 'zip')) return fail('token_encrypted')
-  if (header.alg !== 'RS256') return fail('algorithm_not_allowed')
-  for (const name of ['crit', 'b64', 'jwk', 'jku', 'x5u', 'x5c']) {
-    if (Object.hasOwn(header, name)) return fail('header_not_allowed')
+  if (Object.hasOwn(header, 'nonce')) return fail('token_for_graph', 'nonce')
+  for (const name of ['enc', 'zip']) {
+    if (Object.hasOwn(header, name)) return fail('token_encrypted', name)
   }
-  if (header.typ !== undefined && header.typ !== 'JWT') return fail('not_an_access_token')
+  if (header.alg !== 'RS256') return fail('algorithm_not_allowed', 'alg')
+  for (const name of ['crit', 'b64', 'jwk', 'jku', 'x5u', 'x5c']) {
+    if (Object.hasOwn(header, name)) return fail('header_not_allowed', name)
+  }
+  if (header.typ !== undefined && header.typ !== 'JWT') return fail('not_an_access_token', 'typ')
   const kid = header.kid
-  if (typeof kid !== 'string' || kid === '' || kid.length > 256) return fail('key_id_missing')
+  if (typeof kid !== 'string' || kid === '' || kid.length > 256)
+    return fail('key_id_missing', 'kid')
   return pass(kid)
 }
 
