@@ -82,7 +82,7 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
   const all = [...haproxy.findings, ...checkPairings(pairings, config)]
   const report = reportOf(all, ignore, haproxy.ignored)
   io.stdout.write(options.json ? reportAsJson(report) : formatReport(report))
-  io.exit(hasDrift(report) ? exitCodes.failure : 0)
+  if (hasDrift(report)) io.setExitCode(exitCodes.failure)
 }
 
 /** Prints the change; what it leaves open goes to stderr and decides about the exit code. */
@@ -99,8 +99,9 @@ function printFix(
   const after = readRegistration(JSON.stringify(fixed))
   if (typeof after === 'string') throw new Error(`the changed registration ${after}`)
   const left = reportOf(checkRegistration(after, policies, config), ignore, 0)
-  if (hasDrift(left)) io.stderr.write(`Not changed by this:\n${formatReport(left)}`)
-  io.exit(hasDrift(left) ? exitCodes.failure : 0)
+  if (!hasDrift(left)) return
+  io.stderr.write(`Not changed by this:\n${formatReport(left)}`)
+  io.setExitCode(exitCodes.failure)
 }
 
 function checkPairings(pairings: readonly Pairing[], config: Config): Finding[] {

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
-import { formatProblems } from '../config/problems.ts'
-import { type CommandIo, exitCodes } from './io.ts'
+import type { CommandIo } from './io.ts'
+import { requireConfig } from './serve.ts'
 
 const anyKey = 'a key that is not looked at'.replaceAll(' ', '-')
 
@@ -16,7 +16,5 @@ export async function readConfigWithoutKeys(
   const name = file ?? io.env.ENTRA_AUTH_CONFIG?.trim()
   const readFile = (path: string) => (path === name ? io.readFile(path) : anyKey)
   const loaded = await loadConfig({ env: io.env, readFile, ...(file !== undefined && { file }) })
-  if (loaded.ok) return loaded.config
-  io.stderr.write(`${formatProblems(loaded.problems, name)}\n`)
-  return io.exit(exitCodes.configuration)
+  return requireConfig(loaded, name, io)
 }

@@ -1,3 +1,5 @@
+import { oneLine } from '../config/problems.ts'
+import { formatJson } from '../terminal.ts'
 import { type Finding, findingCodes, type Place, type Severity } from './finding.ts'
 
 /** What was compared, and with what result. */
@@ -30,14 +32,14 @@ export function formatReport(report: DriftReport): string {
     `  ${one.message}`,
     `  ${one.hint}`,
   ])
-  return [...lines, formatCounts(report), ''].map(onOneLine).join('\n')
+  return [...lines, formatCounts(report), ''].map(oneLine).join('\n')
 }
 
 /** The report for programs. */
 export function reportAsJson(report: DriftReport): string {
   const findings = sortFindings(report.findings)
   const counts = { ...countBySeverity(findings), ignored: report.ignored }
-  return `${JSON.stringify({ drift: hasDrift(report), counts, findings }, undefined, 2)}\n`
+  return formatJson({ drift: hasDrift(report), counts, findings })
 }
 
 function formatPlace(place: Place): string {
@@ -71,9 +73,4 @@ function placeKey(place: Place): string {
 
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
-}
-
-// Values come from files of others: none may add lines or move the cursor.
-function onOneLine(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?')
 }

@@ -114,7 +114,7 @@ describe('haproxy-entra-auth drift', () => {
     assert.equal((await run(all, { ...files, 'c.yaml': keyed })).code, 0)
   })
 
-  it('shows control characters of others as question marks', async () => {
+  it('escapes what a terminal would obey', async () => {
     const odd = replaced(files['h.cfg'], 'auth orders #', 'auth "or\\x1b[31mders\u202e" #')
     const { stdout } = await run(all, { ...files, 'h.cfg': odd })
     assert.match(stdout, /policy-unknown/)

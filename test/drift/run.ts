@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { Command } from 'commander'
 import { addDriftCommand } from '../../src/commands/drift.ts'
 import { addHaproxyConfigCommand } from '../../src/commands/haproxy-config.ts'
@@ -28,12 +29,17 @@ export async function run(
 ): Promise<Outcome> {
   let stdout = ''
   let stderr = ''
+  let exitCode = 0
   const unused = () => {
     throw new Error('not for this command')
   }
   const io: CommandIo = {
     stdout: { write: (text) => (stdout += text) },
     stderr: { write: (text) => (stderr += text) },
+    stdin: Readable.from([]),
+    setExitCode: (code) => {
+      exitCode = code
+    },
     env,
     now: unused,
     readFile: reader(files),
@@ -50,7 +56,7 @@ export async function run(
   addHaproxyConfigCommand(program, io)
   addSchemaCommand(program, io)
   const code = await program.parseAsync(args, { from: 'user' }).then(
-    () => 0,
+    () => exitCode,
     (error: unknown) => {
       if (error instanceof Exit) return error.code
       throw error

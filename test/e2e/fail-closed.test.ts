@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { shippedLua } from '../../scripts/local-stack/haproxy.ts'
 import { values } from './client.ts'
 import { alice, allow, allowHeaders, answer, deny, type Script } from './fake-verifier.ts'
-import { eventually, replacing, type Stack, startStack } from './stack.ts'
+import { complaintOfStart, eventually, replacing, type Stack, startStack } from './stack.ts'
 
 /** The listen section gives up after one second, and asks twice at most. */
 const inTimeMs = 4000
@@ -195,10 +196,8 @@ describe('an error in the action', () => {
     if (onlyForBadSettings.has(name)) continue
     if (atStart.has(name)) {
       it(`stops the start: ${name}`, async () => {
-        await assert.rejects(
-          startStack({ editLua: breaking(name, 'error("injected")') }),
-          /injected/,
-        )
+        const options = { editLua: breaking(name, 'error("injected")') }
+        assert.match(await complaintOfStart(options), /injected/)
       })
       continue
     }
@@ -245,6 +244,21 @@ describe('an error in the action', () => {
     }
   })
 
+  it('refuses when a second action fails outright after a first that allowed', async () => {
+    const call = 'local finished, reply = pcall'
+    const second = 'if policy == "second" then error("injected") end'
+    const line = 'http-request lua.entra-auth orders'
+    const stack = await startStack({
+      editLua: replacing(call, `${second} ${call}`),
+      editConfig: replacing(line, `${line}\n    http-request lua.entra-auth second`),
+    })
+    try {
+      await expectClosed(stack, true, 'run')
+    } finally {
+      await stack.stop()
+    }
+  })
+
   it('refuses when the action runs out of its CPU time', async () => {
     const stack = await startStack({
       editLua: breaking('judge', 'while true do end'),
@@ -281,10 +295,18 @@ describe('an error in the action', () => {
 })
 
 describe('the configuration', () => {
-  it('does not start when a section forgot mode http', async () => {
-    // Without a mode a section is TCP, in which every http-request line is ignored.
-    const forgotten = (text: string) => text.replace(/^( *)mode http$/gm, '$1mode tcp')
-    await assert.rejects(startStack({ editConfig: forgotten }))
+  it('does not start with a section that forgot mode http', async () => {
+    const [port] = await freePorts(1)
+    // In TCP mode, which is HAProxy's default, both lines are ignored with no more than a warning.
+    const forgetful = (text: string) => `${text}
+listen forgetful
+    mode tcp
+    bind 127.0.0.1:${port}
+    http-request lua.entra-auth orders
+    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }
+    server app 127.0.0.1:9
+`
+    assert.match(await complaintOfStart({ editConfig: forgetful }), /HTTP mode|mode http|warning/i)
   })
 
   it('refuses by its guard when the action is a no-op', async () => {
@@ -304,10 +326,8 @@ describe('the configuration', () => {
   it('does not share its loopback port with another HAProxy', async () => {
     const stack = await startStack()
     try {
-      await assert.rejects(
-        startStack({ env: { ENTRA_AUTH_VERIFIER: stack.haproxy.verifierSection } }),
-        /cannot bind|in use/i,
-      )
+      const env = { ENTRA_AUTH_VERIFIER: stack.haproxy.verifierSection }
+      assert.match(await complaintOfStart({ env }), /cannot bind|in use/i)
     } finally {
       await stack.stop()
     }

@@ -70,6 +70,18 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   }
 }
 
+/** The complaint with which HAProxy refuses to start; fails, and cleans up, when it does start. */
+export async function complaintOfStart(options: StackOptions): Promise<string> {
+  let stack: Stack
+  try {
+    stack = await startStack(options)
+  } catch (error) {
+    return (error as Error).message
+  }
+  await stack.stop()
+  throw new Error('HAProxy starts, and should not')
+}
+
 async function edited(
   path: string,
   edit: ((text: string) => string) | undefined,
