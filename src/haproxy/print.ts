@@ -180,15 +180,18 @@ function metadataLines(verifier: string): string[] {
   ]
 }
 
-/** Policy → name of its backend: the same, unless a section of this configuration has it already. */
+const ownSections = ['entra-verifier', 'entra-metadata', 'www']
+
+/**
+ * Policy → name of its backend: the same, unless a section of this configuration has it already. Even
+ * a frontend and a backend of one name are too much for HAProxy from 3.2 on.
+ */
 function backendNames({ policies }: Config): ReadonlyMap<string, string> {
-  const taken = new Set(['entra-verifier', 'entra-metadata', ...policies.map(({ name }) => name)])
+  const taken = new Set([...ownSections, ...policies.map(({ name }) => name)])
   return new Map(
     policies.map(({ name }) => {
       let free = name
-      if (name === 'entra-verifier' || name === 'entra-metadata') {
-        while (taken.has(free)) free += '-app'
-      }
+      while (ownSections.includes(name) && taken.has(free)) free += '-app'
       taken.add(free)
       return [name, free]
     }),

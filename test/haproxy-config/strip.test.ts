@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -30,7 +29,7 @@ const innocent = [
 // A real HAProxy strips and sends back the names that are left, one port for each set.
 describe('the lines that strip identity headers, in HAProxy', () => {
   let ports: readonly number[]
-  let stop: () => Promise<void>
+  let stop = async () => {}
 
   before(async () => {
     ports = await freePorts(sets.length)
@@ -56,8 +55,10 @@ describe('the lines that strip identity headers, in HAProxy', () => {
     const child = spawn(command, [...args, '-db', '-f', file], {
       stdio: ['ignore', 'ignore', 'inherit'],
     })
+    const ended = new Promise<void>((done) => {
+      child.once('error', () => done()).once('close', () => done())
+    })
     stop = async () => {
-      const ended = once(child, 'close')
       child.kill('SIGKILL')
       await ended
       rmSync(folder, { recursive: true })
@@ -72,7 +73,7 @@ describe('the lines that strip identity headers, in HAProxy', () => {
         return
       await new Promise((next) => setTimeout(next, 20))
     }
-    throw new Error('HAProxy does not answer')
+    throw new Error(`HAProxy does not answer: ${command}`)
   })
   after(() => stop())
 
