@@ -1,5 +1,5 @@
+import { isLoopback } from '../loopback.ts'
 import type { CloudName } from './config.ts'
-import { isLoopback } from './loopback.ts'
 import { type Path, quote, type Report } from './problems.ts'
 
 /** The authority of each cloud. */

@@ -1,5 +1,5 @@
+import { isLoopback } from '../loopback.ts'
 import type { ListenAddress } from './config.ts'
-import { isLoopback } from './loopback.ts'
 import type { Report } from './problems.ts'
 import { memberOf, textOf } from './values.ts'
 

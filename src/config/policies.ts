@@ -1,3 +1,4 @@
+import { isLoopback } from '../loopback.ts'
 import type {
   Actor,
   DenyConfig,
@@ -7,7 +8,6 @@ import type {
   TenantConfig,
 } from './config.ts'
 import { checkGuids, isGuid } from './guid.ts'
-import { isLoopback } from './loopback.ts'
 import { nearest } from './nearest.ts'
 import { type Path, quote, type Report } from './problems.ts'
 import { entriesOf, itemsOf, mappingOf, memberOf, textOf } from './values.ts'

@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { isLoopback } from '../loopback.ts'
 import { buildDevEntra, defaultPort } from './app.ts'
 import type { Flavour } from './context.ts'
 import { contoso, ordersApi } from './directory.ts'
 import { faultKinds, faultTargets } from './faults.ts'
-import { isLoopback } from './loopback.ts'
 import { personas } from './personas.ts'
 
 /** What the commands need from the process. */
@@ -25,19 +25,19 @@ interface ServeOptions {
   allowRemote?: boolean
   origin?: string
   flavour: Flavour
-  identifierUri: string[]
+  identifierUri?: string[]
 }
 
 interface TokenOptions {
   url?: string
   audience?: string
   tenant?: string
-  scope: string[]
-  role: string[]
+  scope?: string[]
+  role?: string[]
   version?: '1.0' | '2.0'
   idToken?: boolean
   expiresIn?: number
-  claim: Record<string, unknown>
+  claim?: Record<string, unknown>
 }
 
 const startHint = 'start it with: haproxy-entra-auth dev-entra serve'
@@ -47,6 +47,8 @@ const startHint = 'start it with: haproxy-entra-auth dev-entra serve'
  * line on stderr with exit code 1, by way of commander's own error handling.
  */
 export function addDevEntraCommands(program: Command, io: DevEntraIo): void {
+  // Else `--version` of the program would swallow that of `token`.
+  program.enablePositionalOptions()
   const devEntra = program
     .command('dev-entra')
     .description('a stand-in for Microsoft Entra ID on loopback, for development and tests')
@@ -81,7 +83,6 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
       '--identifier-uri <uri>',
       'one more identifier URI of the orders API, repeatable',
       append,
-      [],
     )
     .action(async (options: ServeOptions, command: Command) => {
       const remote = !isLoopback(options.host)
@@ -96,8 +97,8 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
       const app = buildDevEntra({
         now: io.now,
         flavour: options.flavour,
-        identifierUris: options.identifierUri,
         allowRemote: remote,
+        ...(options.identifierUri ? { identifierUris: options.identifierUri } : {}),
         ...(options.origin === undefined ? {} : { origin: options.origin }),
       })
       const address = await app
@@ -119,21 +120,21 @@ function addToken(devEntra: Command, io: DevEntraIo): void {
     .description('print a token of a persona')
     .option('--audience <uri or id>', `API that the token is for (default: ${ordersApi.name})`)
     .option('--tenant <tenant>', "tenant id, name or domain (default: the persona's)")
-    .option('--scope <name>', "scope instead of the persona's, repeatable", append, [])
-    .option('--role <name>', "role instead of the persona's, repeatable", append, [])
+    .option('--scope <name>', "scope instead of the persona's, repeatable", append)
+    .option('--role <name>', "role instead of the persona's, repeatable", append)
     .addOption(new Option('--version <version>', 'token version').choices(['1.0', '2.0']))
     .option('--id-token', 'an ID token instead of an access token')
     .option('--expires-in <seconds>', 'lifetime; negative for an expired token', readInteger)
-    .option('--claim <name=json>', 'a claim to set, repeatable', readClaim, {})
+    .option('--claim <name=json>', 'a claim to set, repeatable', readClaim)
     .action(async (persona: string, options: TokenOptions, command: Command) => {
       const { audience, tenant, scope, role, version, idToken, expiresIn, claim } = options
       const reply = await post('/dev/token', io, command, {
         persona,
-        claims: claim,
         ...(audience === undefined ? {} : { audience }),
         ...(tenant === undefined ? {} : { tenant }),
-        ...(scope.length === 0 ? {} : { scopes: scope }),
-        ...(role.length === 0 ? {} : { roles: role }),
+        ...(claim === undefined ? {} : { claims: claim }),
+        ...(scope === undefined ? {} : { scopes: scope }),
+        ...(role === undefined ? {} : { roles: role }),
         ...(version === undefined ? {} : { version }),
         ...(idToken === undefined ? {} : { idToken }),
         ...(expiresIn === undefined ? {} : { expiresInSeconds: expiresIn }),
@@ -191,10 +192,18 @@ async function post(
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   }).catch(() => command.error(`error: no dev-entra answers at ${base}; ${startHint}`))
-  const reply = await response.json().catch(() => undefined)
-  if (response.ok && typeof reply === 'object' && reply !== null) return { ...reply }
+  const reply = readObject(await response.text().catch(() => ''))
+  if (response.ok && reply) return reply
   const reason = reply?.message ?? `HTTP status ${response.status}`
   return command.error(`error: dev-entra at ${base} refused: ${reason}`)
+}
+
+function readObject(text: string): Record<string, unknown> | undefined {
+  try {
+    return { ...JSON.parse(text) }
+  } catch {
+    return undefined
+  }
 }
 
 function listPersonas(): string {
@@ -206,7 +215,7 @@ function isOrigin(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
 }
 
-function append(value: string, previous: string[]): string[] {
+function append(value: string, previous: string[] = []): string[] {
   return [...previous, value]
 }
 
@@ -221,7 +230,7 @@ function readPort(text: string): number {
   throw new InvalidArgumentError('It must be a port, 0 to 65535.')
 }
 
-function readClaim(text: string, previous: Record<string, unknown>): Record<string, unknown> {
+function readClaim(text: string, previous: Record<string, unknown> = {}): Record<string, unknown> {
   const at = text.indexOf('=')
   if (at < 1) throw new InvalidArgumentError('It must be like name=json.')
   try {

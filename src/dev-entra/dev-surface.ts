@@ -132,11 +132,4 @@ export function addDevSurface(
     faults.clear()
     return requests.read()
   })
-
-  // Where the fault `redirect` points: good content, so that only who follows is found out.
-  app.get<{ Params: { '*': string } }>(
-    '/dev/elsewhere/*',
-    { config: { devEntraEndpoint: 'elsewhere' } },
-    async () => ({ keys: (await keyring.list()).map(({ published }) => published) }),
-  )
 }

@@ -106,6 +106,13 @@ export const clients = {
   },
 } as const satisfies Record<string, ClientRegistration>
 
+const guid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/
+
+/** Whether a text is a GUID in lower case. */
+export function isGuid(text: string): boolean {
+  return guid.test(text)
+}
+
 /** Finds a tenant by id, name or domain in any letter case; undefined when there is none. */
 export function findTenant(segment: string): Tenant | undefined {
   const wanted = segment.toLowerCase()

@@ -1,8 +1,8 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { DevEntraContext } from './context.ts'
-import { consumers, findTenant, sharedAuthorities, type TokenVersion } from './directory.ts'
+import { consumers, findTenant, isGuid, sharedAuthorities, type TokenVersion } from './directory.ts'
 import { EntraError } from './entra-error.ts'
-import type { FaultKind } from './faults.ts'
+import { elsewhere, type FaultTarget } from './faults.ts'
 import { deriveIssuer } from './token-issuer.ts'
 
 interface DiscoveryRoute {
@@ -17,8 +17,9 @@ export interface Authority {
   readonly id: string
 }
 
+type CreateBody = (authority: Authority, appId: string | undefined) => Promise<object>
+
 const template = '{tenantid}'
-const guid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/
 const keysCacheControl = 'max-age=86400, private'
 
 /** The authority of a path segment; throws AADSTS90002 for an unknown tenant. */
@@ -41,40 +42,35 @@ export function resolveAuthority(segment: string, { flavour }: DevEntraContext):
 export function addDiscovery(app: FastifyInstance, context: DevEntraContext): void {
   const { flavour, faults, keyring } = context
 
+  const addRoute = (path: string, target: FaultTarget, createBody: CreateBody) => {
+    const create = ({ params, query }: FastifyRequest<DiscoveryRoute>) =>
+      createBody(resolveAuthority(params.tenant, context), readAppId(query.appid))
+    app.get<DiscoveryRoute>(
+      path,
+      { config: { devEntraEndpoint: target } },
+      async (request, reply) =>
+        faults.send(target, await create(request), reply.header('cache-control', keysCacheControl)),
+    )
+    // Where the fault `redirect` points: good content, so that only the counter finds out who follows.
+    app.get<DiscoveryRoute>(
+      `${elsewhere}${path}`,
+      { config: { devEntraEndpoint: 'elsewhere' } },
+      create,
+    )
+  }
+
   const addVersion = (version: TokenVersion, metadataPath: string, keysPath: string) => {
-    app.get<DiscoveryRoute>(
-      metadataPath,
-      { config: { devEntraEndpoint: 'metadata' } },
-      (request, reply) => {
-        const authority = resolveAuthority(request.params.tenant, context)
-        const appId = readAppId(request.query.appid)
-        const body = shapeMetadata(version, authority, appId, context)
-        return faults.send('metadata', body, reply.header('cache-control', keysCacheControl))
-      },
+    addRoute(metadataPath, 'metadata', async (authority, appId) =>
+      shapeMetadata(version, authority, appId, context),
     )
-    app.get<DiscoveryRoute>(
-      keysPath,
-      { config: { devEntraEndpoint: 'keys' } },
-      async (request, reply) => {
-        const authority = resolveAuthority(request.params.tenant, context)
-        const appId = readAppId(request.query.appid)
-        const { kind } = faults.get('keys')
-        const keys =
-          kind === 'wrong-keys'
-            ? await keyring.listImpostors()
-            : (await keyring.list(appId)).map((key) => key.published)
-        const origin = context.origin()
-        const naming =
-          version === '1.0'
-            ? {}
-            : {
-                cloud_instance_name: nameCloudInstance(origin),
-                issuer: deriveIssuer(origin, chooseKeyIssuer(kind, authority), version),
-              }
-        const body = { keys: keys.map((key) => ({ ...key, ...naming })) }
-        return faults.send('keys', body, reply.header('cache-control', keysCacheControl))
-      },
-    )
+    addRoute(keysPath, 'keys', async (authority, appId) => {
+      const { kind } = faults.get('keys')
+      const keys =
+        kind === 'wrong-keys'
+          ? await keyring.listImpostors()
+          : (await keyring.list(appId)).map((key) => key.published)
+      return { keys: keys.map((key) => ({ ...key, ...nameIssuer(version, authority, context) })) }
+    })
   }
 
   addVersion(
@@ -120,13 +116,21 @@ function addInstanceDiscovery(app: FastifyInstance, context: DevEntraContext): v
 function readAppId(query: string | string[] | undefined): string | undefined {
   if (query === undefined) return undefined
   const appId = typeof query === 'string' ? query.toLowerCase() : ''
-  if (guid.test(appId)) return appId
+  if (isGuid(appId)) return appId
   throw new EntraError(400, 'invalid_request', 900144, 'The appid parameter is not one GUID.')
 }
 
-function chooseKeyIssuer(kind: FaultKind, authority: Authority): string {
-  if (kind === 'foreign-issuer') return consumers.id
-  return kind === 'template-issuer' ? template : authority.id
+/** Only v2.0 keys say whose they are. */
+function nameIssuer(version: TokenVersion, authority: Authority, context: DevEntraContext) {
+  if (version === '1.0') return {}
+  const { kind } = context.faults.get('keys')
+  const foreign = kind === 'foreign-issuer' ? consumers.id : undefined
+  const templated = kind === 'template-issuer' ? template : undefined
+  const origin = context.origin()
+  return {
+    cloud_instance_name: nameCloudInstance(origin),
+    issuer: deriveIssuer(origin, foreign ?? templated ?? authority.id, version),
+  }
 }
 
 function nameCloudInstance(origin: string): string {

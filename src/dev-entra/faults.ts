@@ -43,6 +43,9 @@ export interface FaultBoard {
   send(target: FaultTarget, body: object, reply: FastifyReply): Promise<FastifyReply>
 }
 
+/** Path in front of which the fault `redirect` finds good content. */
+export const elsewhere = '/dev/elsewhere'
+
 const noFault: Fault = { kind: 'none', ms: 0 }
 const hugeChunk = 'x'.repeat(64 * 1024)
 const hugeChunks = 256
@@ -85,7 +88,7 @@ export function createFaultBoard(wait: (ms: number) => Promise<unknown>): FaultB
         case 'half':
           return cutInTheMiddle(body, reply)
         case 'redirect':
-          return reply.redirect(`/dev/elsewhere${reply.request.url}`)
+          return reply.redirect(`${elsewhere}${reply.request.url}`)
         case 'huge':
           return json().send(Readable.from(inflate(body)))
         default:

@@ -1,5 +1,5 @@
 import type { Flavour } from './context.ts'
-import { type ApiDirectory, findTenant, ordersApi, type TokenVersion } from './directory.ts'
+import { type ApiDirectory, findTenant, isGuid, ordersApi, type TokenVersion } from './directory.ts'
 import { type KeyChoice, type Keyring, type Random, signToken } from './keys.ts'
 import { findPersona, type Persona } from './personas.ts'
 import { type JsonObject, shapeAccessToken, shapeHeader, shapeIdToken } from './tokens.ts'
@@ -63,7 +63,6 @@ interface TokenIssuerParts {
 const backdatedSeconds = 300
 const shortestLifetimeSeconds = 3600
 const lifetimeSpreadSeconds = 1800
-const guid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/
 
 /** The issuer of a tenant's tokens: the v1.0 one ends in a slash, the v2.0 one does not. */
 export function deriveIssuer(origin: string, tenantId: string, version: TokenVersion): string {
@@ -113,6 +112,7 @@ export function createTokenIssuer(parts: TokenIssuerParts): TokenIssuer {
         issuer: deriveIssuer(origin(), tenantId, version),
         identityProvider: deriveIssuer(origin(), homeTenant?.id ?? tenantId, '1.0'),
         audience,
+        applicationId: request.idToken ? audience : (api?.appId ?? audience),
         issuedAt,
         expiresAt,
         unique: createUniqueValues(tenantId),
@@ -140,7 +140,7 @@ function shapeIdOf(persona: Persona, shape: Omit<Parameters<typeof shapeIdToken>
 
 function resolveTenantId(wanted: string): string {
   const id = findTenant(wanted)?.id ?? wanted.toLowerCase()
-  if (guid.test(id)) return id
+  if (isGuid(id)) return id
   throw new IssueError(`There is no tenant "${wanted}"; name contoso, fabrikam or any GUID.`)
 }
 

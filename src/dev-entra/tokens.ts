@@ -23,6 +23,8 @@ export interface TokenShape<P extends Persona = Persona> {
   /** The v1.0 issuer of the tenant where the persona signed in. */
   readonly identityProvider: string
   readonly audience: string
+  /** Application that the user's `sub` is pairwise for. */
+  readonly applicationId: string
   /** Client that asked for the token; absent: the persona's own. */
   readonly client?: { readonly appId: string; readonly proof: '0' | '1' | '2' }
   readonly scopes?: readonly string[]
@@ -55,8 +57,8 @@ export function shapeAccessToken(shape: TokenShape): JsonObject {
   return {
     ...shapeFrame(shape),
     ...own,
-    ...(persona.extraClaims ?? {}),
     ver: shape.version,
+    ...(persona.extraClaims ?? {}),
     xms_ftd: shape.unique.xmsFtd,
   }
 }
@@ -78,7 +80,7 @@ export function shapeIdToken(shape: TokenShape<UserPersona>): JsonObject {
     ...shapeRoles(shape),
     ...shapeGroups(shape.tenantId, persona),
     sid: unique.sid,
-    sub: derivePairwiseSubject(shape.tenantId, persona.oid, shape.audience),
+    sub: derivePairwiseSubject(shape),
     tid: shape.tenantId,
     uti: unique.uti,
     ver: version,
@@ -91,7 +93,7 @@ function shapeFrame({ audience, issuer, issuedAt, expiresAt, unique }: TokenShap
 }
 
 function shapeUserClaims(shape: TokenShape<UserPersona>): JsonObject {
-  const { version, persona, tenantId, audience, unique } = shape
+  const { version, persona, tenantId, unique } = shape
   const guest = persona.homeTenant !== undefined
   const client = shape.client ?? {
     appId: persona.client.appId,
@@ -111,7 +113,7 @@ function shapeUserClaims(shape: TokenShape<UserPersona>): JsonObject {
     ...shapeGroups(tenantId, persona),
     ...shapeScopes(shape),
     sid: unique.sid,
-    sub: derivePairwiseSubject(tenantId, persona.oid, audience),
+    sub: derivePairwiseSubject(shape),
     tid: tenantId,
     uti: unique.uti,
   }
@@ -172,6 +174,9 @@ function shapeGroups(tenantId: string, { groups, oid }: UserPersona): JsonObject
 }
 
 /** A user's `sub`: another one for each application, and never the `oid`. */
-function derivePairwiseSubject(tenantId: string, oid: string, audience: string): string {
-  return createHash('sha256').update(`${tenantId} ${oid} ${audience}`).digest('base64url')
+function derivePairwiseSubject(shape: TokenShape): string {
+  const { tenantId, persona, applicationId } = shape
+  return createHash('sha256')
+    .update(`${tenantId} ${persona.oid} ${applicationId}`)
+    .digest('base64url')
 }

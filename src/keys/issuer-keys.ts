@@ -207,8 +207,9 @@ export function createIssuerKeys(
       lookUpFailed = false
       if (jwk === undefined || stopped) return
       keyring.add(jwk, { ...metadata, tenantId: tenant.id }, runtime.clock())
-      // A new key means that the set has changed: read its other changes too.
-      void refresh()
+      // A new key means that the set has changed. The whole of it also tells whether the id stands
+      // there twice, for two keys, which a single look-up cannot see.
+      await refresh()
     } catch (cause) {
       lookUpFailed = true
       runtime.log.warn({ ...about, error: describe(cause) }, 'unknown key not looked up')

@@ -1,6 +1,6 @@
 import type { Actor } from '../config/config.ts'
 import { type FailureCode, fail, pass, type Result } from '../failure.ts'
-import type { JsonObject } from './decode.ts'
+import { isObject, type JsonObject } from './decode.ts'
 
 /** What a token says about where it comes from, read before its signature is verified. */
 export interface TokenOrigin {
@@ -201,7 +201,7 @@ function readClientAuthentication(payload: JsonObject, version: TokenVersion) {
  */
 function readOverage(payload: JsonObject, hasGroups: boolean): boolean {
   const names = payload._claim_names
-  if (names !== undefined && (typeof names !== 'object' || names === null)) {
+  if (names !== undefined && !isObject(names)) {
     throw new Refusal('claim_malformed', '_claim_names')
   }
   const hasgroups = payload.hasgroups

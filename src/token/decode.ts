@@ -27,7 +27,10 @@ export function decodeToken(token: string): Result<RawToken> {
   // A JWE in compact form has five parts (RFC 7516 section 7.1).
   if (parts.length === 5) return fail('token_encrypted')
   const [header, payload, signature] = parts
-  if (parts.length !== 3 || !header || !payload || !signature) return fail('token_malformed')
+  // An empty signature goes on to the header, whose algorithm is the better reason to refuse.
+  if (parts.length !== 3 || !header || !payload || signature === undefined) {
+    return fail('token_malformed')
+  }
   if (!canonicalBase64url.test(signature)) return fail('token_malformed')
   const decodedHeader = decodePart(header)
   const decodedPayload = decodePart(payload)
@@ -132,6 +135,7 @@ function hasNamesAlikeButForCase(object: JsonObject): boolean {
   return new Set(names.map((name) => name.toLowerCase())).size !== names.length
 }
 
-function isObject(value: unknown): value is JsonObject {
+/** Whether a JSON value is an object, and neither null nor an array. */
+export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

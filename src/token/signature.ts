@@ -28,8 +28,9 @@ export function createSignatureEngine(): SignatureEngine {
       try {
         jwt.verify(token)
         return true
-      } catch {
-        return false
+      } catch (error) {
+        // Found out after the signature held; the claims stage refuses it with its own reason.
+        return (error as { code?: unknown }).code === 'FAST_JWT_MISSING_REQUIRED_CLAIM'
       }
     },
   }
