@@ -1,6 +1,6 @@
 import type { Config, PolicyConfig } from '../config/config.ts'
-import { isLoopback } from '../config/loopback.ts'
 import { formatPath } from '../config/problems.ts'
+import { isLoopback } from '../loopback.ts'
 import type { Finding } from './report.ts'
 
 /** Longest clock skew and cache time that need no word, in seconds. */
