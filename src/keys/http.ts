@@ -29,14 +29,18 @@ export class HttpStatusError extends Error {
   }
 }
 
-const defaultLimits: HttpLimits = {
+/** The limits of the service. */
+export const defaultLimits: HttpLimits = {
   connectTimeoutMs: 3_000,
   deadlineMs: 5_000,
   maxReplyBytes: 1024 * 1024,
 }
 
+/** Is told of each reply before its body is read. */
+export type OnReply = (reply: { readonly status: number; readonly headers: Headers }) => void
+
 /** Creates the client; it honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. */
-export function createHttp(limits: HttpLimits = defaultLimits): Http {
+export function createHttp(limits: HttpLimits = defaultLimits, onReply?: OnReply): Http {
   const agent = new EnvHttpProxyAgent({
     connect: { timeout: limits.connectTimeoutMs },
     headersTimeout: limits.deadlineMs,
@@ -55,6 +59,7 @@ export function createHttp(limits: HttpLimits = defaultLimits): Http {
     fetchOptions,
     async fetchJson(url) {
       const reply = await fetch(url, fetchOptions())
+      onReply?.(reply)
       if (reply.status !== 200) {
         await reply.body?.cancel()
         throw new HttpStatusError(url, reply.status)

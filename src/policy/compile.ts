@@ -58,7 +58,7 @@ export function compilePolicy(config: PolicyConfig): Policy {
     maxTokenLifetimeSeconds: config.maxTokenLifetimeMinutes * 60,
     requireIdtyp: config.requireIdtyp,
     reportOnlyUntilMs: config.reportOnlyUntilMs ?? 0,
-    allow: config.allow.map((grant) => compileGrant(grant, scopePrefix(config))),
+    allow: config.allow.map((grant) => compileGrant(grant, scopePrefix(config.audiences))),
     deny: config.deny.map(compileDenyRule),
     namedGroups: config.groups === 'all' ? undefined : namedGroups(config),
     resource: config.resource,
@@ -97,9 +97,9 @@ function compileDenyRule(rule: DenyConfig): DenyRule {
 }
 
 /** A scope is requested as `{identifier URI}/{scope}`, or with the client id where there is none. */
-function scopePrefix(config: PolicyConfig): string {
-  const uri = config.audiences.find((audience) => audience.includes(':'))
-  return (uri ?? config.audiences[0] ?? '').replace(/\/$/, '')
+export function scopePrefix(audiences: readonly string[]): string {
+  const uri = audiences.find((audience) => audience.includes(':'))
+  return (uri ?? audiences[0] ?? '').replace(/\/$/, '')
 }
 
 function namedGroups(config: PolicyConfig): ReadonlySet<string> {

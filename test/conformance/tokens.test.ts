@@ -84,7 +84,7 @@ describe('form', () => {
   refuses('two segments', `${goodHeader}.${goodPayload}`, 'token_malformed')
   refuses('four segments', `${v2User()}.${goodSignature}`, 'token_malformed')
   refuses('six segments', 'a.b.c.d.e.f', 'token_malformed')
-  refuses('an empty signature', `${goodHeader}.${goodPayload}.`, 'token_malformed')
+  refuses('an empty signature', `${goodHeader}.${goodPayload}.`, 'signature_invalid')
   refuses('an empty header', `.${goodPayload}.${goodSignature}`, 'token_malformed')
   refuses('an empty payload', `${goodHeader}..${goodSignature}`, 'token_malformed')
   refuses('a dot before the token', `.${v2User()}`, 'token_malformed')
@@ -198,7 +198,7 @@ describe('algorithms', () => {
       `${header}.${goodPayload}.${goodSignature}`,
       'algorithm_not_allowed',
     )
-    refuses(`alg ${alg} without a signature`, `${header}.${goodPayload}.`, 'token_malformed')
+    refuses(`alg ${alg} without a signature`, `${header}.${goodPayload}.`, 'algorithm_not_allowed')
   }
   const pem = key.publicKey.export({ type: 'spki', format: 'pem' }) as string
   const pkcs1 = key.publicKey.export({ type: 'pkcs1', format: 'pem' }) as string
