@@ -5,6 +5,7 @@ import { Command } from 'commander'
 import { addCheckCommand } from './commands/check.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import type { CommandIo } from './commands/io.ts'
+import { addRevocationCommands } from './commands/revocations.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addDevEntraCommands } from './dev-entra/commands.ts'
 
@@ -49,5 +50,6 @@ Exit codes: 0 done, 1 failed or refused, 64 no input, 69 cannot listen or reach 
 addServeCommand(program, io)
 addCheckCommand(program, io)
 addExplainCommand(program, io)
+addRevocationCommands(program, io)
 addDevEntraCommands(program, io)
 await program.parseAsync()

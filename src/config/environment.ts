@@ -10,6 +10,7 @@ const VARIABLE_OF_PATH: readonly (readonly [Path, string])[] = [
   [['cloud'], 'ENTRA_AUTH_CLOUD'],
   [['listen', 'host'], 'ENTRA_AUTH_HOST'],
   [['listen', 'port'], 'ENTRA_AUTH_PORT'],
+  [['admin', 'port'], 'ENTRA_AUTH_ADMIN_PORT'],
 ]
 
 /** Variables that configure a tenant and its policy, and so exclude a file. */
@@ -40,10 +41,13 @@ export function listenFrom(env: Environment): { host?: string; port?: number | s
   return {
     ...(host === undefined ? {} : { host }),
     // Kubernetes sets ENTRA_AUTH_PORT=tcp://… by itself in every pod beside a Service "entra-auth".
-    ...(port === undefined || /^(tcp|udp|sctp):\/\//.test(port)
-      ? {}
-      : { port: /^\d{1,5}$/.test(port) ? Number(port) : port }),
+    ...(port === undefined || /^(tcp|udp|sctp):\/\//.test(port) ? {} : { port: readPort(port) }),
   }
+}
+
+/** A number where the text is one; else the text, for the schema to report. */
+function readPort(text: string): number | string {
+  return /^\d{1,5}$/.test(text) ? Number(text) : text
 }
 
 /** The file that would say what the environment says: one tenant, and one policy `default`. */
@@ -51,12 +55,14 @@ export function treeFrom(env: Environment): unknown {
   const id = variableOf(env, 'ENTRA_AUTH_TENANT_ID')
   const authority = variableOf(env, 'ENTRA_AUTH_AUTHORITY')
   const cloud = variableOf(env, 'ENTRA_AUTH_CLOUD')
+  const adminPort = variableOf(env, 'ENTRA_AUTH_ADMIN_PORT')
   const audiences = variableOf(env, 'ENTRA_AUTH_AUDIENCE')
     ?.split(',')
     .map((audience) => audience.trim())
   return {
     ...(cloud === undefined ? {} : { cloud }),
     listen: listenFrom(env),
+    ...(adminPort === undefined ? {} : { admin: { port: readPort(adminPort) } }),
     ...(id === undefined
       ? {}
       : { tenants: { default: authority === undefined ? id : { id, authority } } }),

@@ -184,6 +184,7 @@ async function checkTree(
   const adminKey = await readKey(['admin', 'adminKeyFile'], adminKeyFile, read, report)
   checkShape(tree, new Set(precise), report)
   const keyStore = textOf(memberOf(tree, 'keyStore'))
+  const revocationFile = textOf(memberOf(tree, 'revocationFile'))
   const clockSkewSeconds = memberOf(tree, 'clockSkewSeconds')
   const config: Config = {
     listen,
@@ -191,6 +192,7 @@ async function checkTree(
     admin: { ...admin, ...(adminKey === undefined ? {} : { key: adminKey }) },
     ...(callerKey === undefined ? {} : { callerKey }),
     ...(keyStore === undefined ? {} : { keyStore }),
+    ...(revocationFile === undefined ? {} : { revocationFile }),
     clockSkewSeconds: typeof clockSkewSeconds === 'number' ? clockSkewSeconds : 300,
     identityHeaders,
     tenants,
