@@ -21,8 +21,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   explain: ['failure.ts', 'terminal.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify'],
   check: ['failure.ts', 'terminal.ts', 'loopback.ts', 'config', 'keys'],
   admin: ['failure.ts', 'terminal.ts', 'loopback.ts', 'keys', 'revocation', 'explain', 'verify'],
-  haproxy: ['config', 'identity'],
-  drift: ['config', 'haproxy', 'policy'],
+  haproxy: ['loopback.ts', 'config', 'identity'],
+  drift: ['loopback.ts', 'terminal.ts', 'config', 'haproxy'],
   'dev-entra': ['loopback.ts'],
   'app.ts': ['config', 'keys', 'token', 'revocation', 'verify', 'explain', 'admin', 'listener.ts'],
   commands: [
