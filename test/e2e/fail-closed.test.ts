@@ -1,0 +1,335 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
+import { shippedLua } from '../../scripts/local-stack/haproxy.ts'
+import { values } from './client.ts'
+import { alice, allow, allowHeaders, answer, deny, type Script } from './fake-verifier.ts'
+import { complaintOfStart, eventually, replacing, type Stack, startStack } from './stack.ts'
+
+/** The listen section gives up after one second, and asks twice at most. */
+const inTimeMs = 4000
+
+describe('an answer that is none', () => {
+  let stack: Stack
+  before(async () => {
+    stack = await startStack()
+  })
+  after(() => stack.stop())
+  beforeEach(() => stack.reset())
+
+  const without = (name: string) => allowHeaders().filter(([one]) => one !== name)
+  const many = (count: number) =>
+    Array.from({ length: count }, (_, index) => [`X-Many-${index}`, 'v'] as const)
+
+  const scripts: Record<string, Script> = {
+    'a verifier that hangs': () => 'hang',
+    'a verifier that closes without a word': () => 'close',
+    'garbage: random text': () => ({ garbage: 'this is not HTTP\r\n\r\n' }),
+    'garbage: an empty line': () => ({ garbage: '\r\n\r\n' }),
+    'garbage: zero bytes': () => ({ garbage: Buffer.alloc(64) }),
+    'garbage: half a status line': () => ({ garbage: 'HTTP/1.1 20' }),
+    'garbage: a status that is no number': () => ({ garbage: 'HTTP/1.1 OK allow\r\n\r\n' }),
+    'garbage: a header without a colon': () => ({
+      garbage: 'HTTP/1.1 200 OK\r\nX-Entra-Auth-Verdict allow\r\n\r\n',
+    }),
+    'garbage: a head that never ends': () => ({ garbage: allow().slice(0, -10) }),
+    'garbage: another protocol': () => ({ garbage: 'SSH-2.0-OpenSSH_9.2\r\n' }),
+    'garbage: a TLS alert': () => ({ garbage: Buffer.from('15030100020228', 'hex') }),
+    'status 100 and no more': () => ({ garbage: 'HTTP/1.1 100 Continue\r\n\r\n' }),
+    'status 101 with a verdict': () => answer(101, allowHeaders()),
+    'status 201 with a verdict': () => answer(201, allowHeaders()),
+    'status 204 with a verdict': () => answer(204, allowHeaders()),
+    'status 206 with a verdict': () => answer(206, allowHeaders()),
+    'status 302 with a verdict': () => answer(302, [...allowHeaders(), ['Location', '/']]),
+    'status 304 with a verdict': () => answer(304, allowHeaders()),
+    'status 500 with a verdict': () => answer(500, allowHeaders()),
+    'status 502': () => answer(502),
+    'status 401 with a verdict and no reason': () => answer(401, allowHeaders()),
+    'status 429': () => answer(429),
+    'a reason that is no reason code': () => answer(401, [['X-Entra-Auth-Reason', 'Bad Reason!']]),
+    'status 200 without a verdict': () => answer(200, without('X-Entra-Auth-Verdict')),
+    'status 200 with an HTML page': () =>
+      answer(200, [['Content-Type', 'text/html']], '<h1>It works</h1>'),
+    'the verdict deny with status 200': () =>
+      answer(200, [...without('X-Entra-Auth-Verdict'), ['X-Entra-Auth-Verdict', 'deny']]),
+    'a verdict in capitals': () =>
+      answer(200, [...without('X-Entra-Auth-Verdict'), ['X-Entra-Auth-Verdict', 'ALLOW']]),
+    'two verdicts': () => answer(200, [...allowHeaders(), ['X-Entra-Auth-Verdict', 'allow']]),
+    'two values of an identity header': () =>
+      answer(200, [...allowHeaders(), ['X-Auth-Request-User', 'bob-oid']]),
+    'no list of identity headers': () => answer(200, without('X-Entra-Auth-Headers')),
+    'a list that names Host': () =>
+      answer(200, [
+        ...without('X-Entra-Auth-Headers'),
+        ['X-Entra-Auth-Headers', 'Host'],
+        ['Host', 'x'],
+      ]),
+    'a list that names Transfer-Encoding': () =>
+      answer(200, [
+        ...without('X-Entra-Auth-Headers'),
+        ['X-Entra-Auth-Headers', 'transfer-encoding'],
+      ]),
+    'a list with a name twice': () =>
+      answer(200, [
+        ...without('X-Entra-Auth-Headers'),
+        ['X-Entra-Auth-Headers', 'x-auth-request-user,X-Auth-Request-User'],
+      ]),
+    'a list with a name that is none': () =>
+      answer(200, [...without('X-Entra-Auth-Headers'), ['X-Entra-Auth-Headers', 'x-auth request']]),
+    'a value with a carriage return': () =>
+      allow({ ...alice, 'X-Auth-Request-User': 'a\rX-Evil: 1' }),
+    'a value with a tab': () => allow({ ...alice, 'X-Auth-Request-User': 'a\tb' }),
+    'a value with a byte above ASCII': () => allow({ ...alice, 'X-Auth-Request-User': 'Jürgen' }),
+    'a user for the log with a byte above ASCII': () =>
+      answer(200, [...without('X-Entra-Auth-User'), ['X-Entra-Auth-User', 'Jürgen']]),
+    'a report that is no reason code': () =>
+      answer(200, [...allowHeaders(), ['X-Entra-Auth-Report', 'Not A Code']]),
+    'a header of 40 KB': () => answer(200, [...allowHeaders(), ['X-Big', 'x'.repeat(40_000)]]),
+    'a value that fills the buffer': () =>
+      allow({ ...alice, 'X-Auth-Request-Groups': 'g'.repeat(31_000) }),
+    'a hundred and ten headers': () => answer(200, [...allowHeaders(), ...many(110)]),
+    'a challenge of 6 KB': () => deny(401, 'token_expired', [`Bearer realm="${'x'.repeat(6000)}"`]),
+  }
+
+  for (const [what, script] of Object.entries(scripts)) {
+    it(`refuses in time, and HAProxy lives on: ${what}`, async () => {
+      stack.verifier.script = script
+      const reply = await stack.ask()
+      assert.ok(reply.status === 503 || reply.status === 500, `status ${reply.status}`)
+      if (reply.status === 503) assert.match(values(reply, 'retry-after')[0] ?? '', /^\d+$/)
+      assert.match(JSON.parse(reply.body).reason, /^(verifier_unavailable|identity_incomplete)$/)
+      assert.ok(reply.ms < inTimeMs, `${reply.ms} ms`)
+      assert.equal(stack.app.requests.length, 0)
+      stack.verifier.script = () => allow()
+      assert.ok(stack.haproxy.isRunning())
+      await eventually(stack.ask, (next) => next.status === 200)
+    })
+  }
+
+  it('takes an allow with as many headers as HAProxy can hold', async () => {
+    stack.verifier.script = () =>
+      answer(200, [...allowHeaders(), ...many(98 - allowHeaders().length)])
+    assert.equal((await stack.ask()).status, 200)
+  })
+
+  it('does not take a line that was smuggled into the answer for an identity header', async () => {
+    stack.verifier.script = () =>
+      allow({ ...alice, 'X-Auth-Request-User': 'a\r\nX-Auth-Request-Evil: 1\r\nX-Evil: 1' })
+    await stack.ask()
+    for (const seen of stack.app.requests) {
+      assert.deepEqual([...values(seen, 'x-evil'), ...values(seen, 'x-auth-request-evil')], [])
+    }
+  })
+
+  it('refuses while the verifier is down, at once, and recovers by itself', async () => {
+    await stack.verifier.stop()
+    const reply = await stack.ask()
+    assert.equal(reply.status, 503)
+    assert.ok(reply.ms < inTimeMs, `${reply.ms} ms`)
+    // When the health check has seen it, there is nothing to wait for any more.
+    await stack.haproxy.waitForLog((line) => line.includes('entra-verifier/v1 is DOWN'))
+    const later = await stack.ask()
+    assert.equal(later.status, 503)
+    assert.ok(later.ms < 500, `${later.ms} ms`)
+    assert.equal(stack.app.requests.length, 0)
+    await stack.verifier.restart()
+    await eventually(stack.ask, (next) => next.status === 200, 3000)
+  })
+})
+
+describe('an error in the action', () => {
+  const source = readFileSync(shippedLua, 'utf8')
+  const header = /^(?: {4})?local function (\w+)\(.*\)$/gm
+  const names = [...source.matchAll(header)].map((match) => match[1] ?? '')
+
+  /** Only run on some refusals, so an allowed request does not meet the error. */
+  const offTheWay = new Set([
+    ...['unavailable', 'badSetup', 'refuse'],
+    ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
+    ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
+    ...['refusalBody', 'refusalReply', 'replyToError'],
+  ])
+  const atStart = new Set([
+    ...['readVariable', 'readSettings', 'readArguments', 'parseVerifier', 'parseNumber'],
+    ...['parseChoice'],
+  ])
+  const onlyForBadSettings = new Set(['refuseStart', 'settingNames', 'parseCallerKey'])
+
+  function breaking(name: string, by: string): (text: string) => string {
+    const line = new RegExp(`^((?: {4})?local function ${name}\\(.*\\))$`, 'm')
+    return (text) => text.replace(line, (head) => `${head} ${by}`)
+  }
+
+  /** Asks for an allow and for refusals; the application must not see any but a whole allow. */
+  async function expectClosed(stack: Stack, allowRefused: boolean, what: string): Promise<void> {
+    const allowed = await stack.ask()
+    if (allowRefused) {
+      assert.ok(allowed.status >= 500, `${what}: status ${allowed.status}`)
+      assert.equal(stack.app.requests.length, 0, what)
+    }
+    stack.reset()
+    const scripts: Script[] = [
+      () => deny(401, 'token_expired', ['Bearer realm="x"']),
+      () => deny(403, 'role_missing'),
+      () => deny(404, 'unknown_policy'),
+      () => deny(503, 'keys_unavailable'),
+      () => answer(200),
+      () => 'close',
+    ]
+    for (const script of scripts) {
+      stack.verifier.script = script
+      const reply = await stack.ask()
+      assert.ok(reply.status >= 400, `${what}: status ${reply.status}`)
+    }
+    assert.ok((await stack.ask({ headers: [] })).status >= 400, what)
+    assert.equal(stack.app.requests.length, 0, what)
+    assert.ok(stack.haproxy.isRunning(), what)
+  }
+
+  it('knows the functions of the file', () => {
+    assert.ok(names.length > 30, names.join())
+    for (const name of [...atStart, ...onlyForBadSettings]) assert.ok(names.includes(name), name)
+  })
+
+  for (const name of names) {
+    if (onlyForBadSettings.has(name)) continue
+    if (atStart.has(name)) {
+      it(`stops the start: ${name}`, async () => {
+        const options = { editLua: breaking(name, 'error("injected")') }
+        assert.match(await complaintOfStart(options), /injected/)
+      })
+      continue
+    }
+    it(`refuses every request: ${name}`, async () => {
+      const stack = await startStack({ editLua: breaking(name, 'error("injected")') })
+      try {
+        await expectClosed(stack, !offTheWay.has(name), name)
+      } finally {
+        await stack.stop()
+      }
+    })
+  }
+
+  it('is answered with 500, a reason and a log line', async () => {
+    const stack = await startStack({ editLua: breaking('judge', 'error("injected")') })
+    try {
+      const reply = await stack.ask()
+      assert.equal(reply.status, 500)
+      assert.equal(JSON.parse(reply.body).reason, 'internal_error')
+      await stack.haproxy.waitForLog((line) => /error in the action: .*injected/.test(line))
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('refuses when the error strikes after the identity headers are set', async () => {
+    const late = replacing('    local largest = present[#present]', '    error("injected")')
+    const stack = await startStack({ editLua: late })
+    try {
+      await expectClosed(stack, true, 'setIdentity')
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('refuses when handling the error fails too', async () => {
+    const twice = (text: string) =>
+      breaking('replyToError', 'error("again")')(breaking('judge', 'error("injected")')(text))
+    const stack = await startStack({ editLua: twice })
+    try {
+      await expectClosed(stack, true, 'judge and replyToError')
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('refuses when a second action fails outright after a first that allowed', async () => {
+    const call = 'local finished, reply = pcall'
+    const second = 'if policy == "second" then error("injected") end'
+    const line = 'http-request lua.entra-auth orders'
+    const stack = await startStack({
+      editLua: replacing(call, `${second} ${call}`),
+      editConfig: replacing(line, `${line}\n    http-request lua.entra-auth second`),
+    })
+    try {
+      await expectClosed(stack, true, 'run')
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('refuses when the action runs out of its CPU time', async () => {
+    const stack = await startStack({
+      editLua: breaking('judge', 'while true do end'),
+      editConfig: replacing(
+        '    maxconn 4000',
+        '    maxconn 4000\n    tune.lua.session-timeout 100',
+      ),
+    })
+    try {
+      const reply = await stack.ask()
+      assert.ok(reply.status >= 500, `status ${reply.status}`)
+      assert.equal(stack.app.requests.length, 0)
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('refuses when Lua runs out of memory', async () => {
+    const stack = await startStack({
+      editLua: breaking(
+        'judge',
+        'local all = {} for i = 1, 100 do all[i] = ("x"):rep(1048576 + i) end',
+      ),
+      editConfig: replacing('    maxconn 4000', '    maxconn 4000\n    tune.lua.maxmem 20'),
+    })
+    try {
+      const reply = await stack.ask()
+      assert.ok(reply.status >= 500, `status ${reply.status}`)
+      assert.equal(stack.app.requests.length, 0)
+    } finally {
+      await stack.stop()
+    }
+  })
+})
+
+describe('the configuration', () => {
+  it('does not start with a section that forgot mode http', async () => {
+    const [port] = await freePorts(1)
+    // In TCP mode, which is HAProxy's default, both lines are ignored with no more than a warning.
+    const forgetful = (text: string) => `${text}
+listen forgetful
+    mode tcp
+    bind 127.0.0.1:${port}
+    http-request lua.entra-auth orders
+    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }
+    server app 127.0.0.1:9
+`
+    assert.match(await complaintOfStart({ editConfig: forgetful }), /HTTP mode|mode http|warning/i)
+  })
+
+  it('refuses by its guard when the action is a no-op', async () => {
+    const stack = await startStack({
+      editLua: (text) =>
+        text.replace(/^local function run\(.*\)$/m, (head) => `${head} do return end`),
+    })
+    try {
+      const reply = await stack.ask()
+      assert.equal(reply.status, 503)
+      assert.equal(stack.app.requests.length, 0)
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('does not share its loopback port with another HAProxy', async () => {
+    const stack = await startStack()
+    try {
+      const env = { ENTRA_AUTH_VERIFIER: stack.haproxy.verifierSection }
+      assert.match(await complaintOfStart({ env }), /cannot bind|in use/i)
+    } finally {
+      await stack.stop()
+    }
+  })
+})

@@ -1,0 +1,153 @@
+/**
+ * A verifier that says what a test tells it to, byte for byte: a real one cannot be made to send
+ * garbage.
+ */
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+
+/** A call as it came over the wire. */
+export interface Call {
+  readonly method: string
+  readonly url: string
+  readonly headers: readonly (readonly [string, string])[]
+  /** Which connection it came on, counted from 0. */
+  readonly connection: number
+}
+
+/** What to do with a call: send these bytes, say nothing, or close without a word. */
+export type Answer = string | Buffer | 'hang' | 'close'
+
+/** `garbage` sends its bytes and closes, since such an answer has no end of its own. */
+export type Script = (call: Call) => Answer | { readonly garbage: string | Buffer }
+
+export interface FakeVerifier {
+  readonly address: string
+  readonly calls: Call[]
+  /** Answers to /verify from here on. */
+  script: Script
+  stop(): Promise<void>
+  /** Listens again on the same port after `stop`. */
+  restart(): Promise<void>
+}
+
+export type Headers = readonly (readonly [string, string])[]
+
+/** An answer with this status and these headers, in HTTP/1.1 with a length. */
+export function answer(status: number, headers: Headers = [], body = ''): string {
+  const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')
+  return `HTTP/1.1 ${status} Status\r\n${lines}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+}
+
+/** What an identity header set looks like; a name without a value is managed, but empty. */
+export type Identity = Readonly<Record<string, string>>
+
+export const alice: Identity = {
+  'X-Auth-Request-User': 'alice-oid',
+  'X-Auth-Request-Tenant': 'contoso-tid',
+  'X-Auth-Request-Actor': 'user',
+  'X-Auth-Request-Roles': '',
+}
+
+/** The headers of a proper allow. */
+export function allowHeaders(identity: Identity = alice): [string, string][] {
+  return [
+    ['X-Entra-Auth-Verdict', 'allow'],
+    ['X-Entra-Auth-Contract', '1'],
+    ['X-Entra-Auth-Headers', Object.keys(identity).join(',')],
+    ['X-Entra-Auth-User', identity['X-Auth-Request-User'] ?? ''],
+    ['X-Entra-Auth-Tenant', identity['X-Auth-Request-Tenant'] ?? ''],
+    ['X-Entra-Auth-Client', 'client-appid'],
+    ['X-Entra-Auth-Actor', identity['X-Auth-Request-Actor'] ?? ''],
+    ['X-Entra-Auth-Token-Id', 'token-uti'],
+    ...Object.entries(identity),
+    ['Cache-Control', 'private, max-age=30'],
+  ]
+}
+
+export function allow(identity: Identity = alice): string {
+  return answer(200, allowHeaders(identity))
+}
+
+/** A refusal as the verifier words it. */
+export function deny(
+  status: number,
+  reason: string,
+  challenges: readonly string[] = [],
+  more: Headers = [],
+): string {
+  const body = JSON.stringify({ error: 'some_error', reason, from: 'verifier' })
+  return answer(
+    status,
+    [
+      ['Content-Type', 'application/json; charset=utf-8'],
+      ['X-Entra-Auth-Contract', '1'],
+      ['X-Entra-Auth-Reason', reason],
+      ['Cache-Control', 'no-store'],
+      ...challenges.map((value) => ['WWW-Authenticate', value] as const),
+      ...more,
+    ],
+    body,
+  )
+}
+
+export async function startFakeVerifier(): Promise<FakeVerifier> {
+  const sockets = new Set<Socket>()
+  let connections = 0
+  let port = 0
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    const connection = connections++
+    socket.on('close', () => sockets.delete(socket))
+    socket.on('error', () => socket.destroy())
+    readCalls(socket, connection, (call) => respond(socket, call))
+  })
+  function respond(socket: Socket, call: Call): void {
+    if (call.url === '/readyz') {
+      socket.write(answer(200))
+      return
+    }
+    verifier.calls.push(call)
+    const said = verifier.script(call)
+    if (said === 'close') socket.destroy()
+    else if (said === 'hang') return
+    else if (typeof said === 'object' && 'garbage' in said) socket.end(said.garbage)
+    else socket.write(said)
+  }
+  function listen(): Promise<void> {
+    return new Promise((done, fail) => {
+      server.once('error', fail)
+      server.listen(port, '127.0.0.1', () => {
+        port = (server.address() as AddressInfo).port
+        done()
+      })
+    })
+  }
+  await listen()
+  const verifier: FakeVerifier = {
+    address: `127.0.0.1:${port}`,
+    calls: [],
+    script: () => allow(),
+    stop() {
+      for (const socket of sockets) socket.destroy()
+      return new Promise((done) => server.close(() => done()))
+    },
+    restart: listen,
+  }
+  return verifier
+}
+
+function readCalls(socket: Socket, connection: number, onCall: (call: Call) => void): void {
+  let text = ''
+  socket.on('data', (chunk) => {
+    text += chunk.toString('latin1')
+    for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
+      const [first = '', ...lines] = text.slice(0, end).split('\r\n')
+      text = text.slice(end + 4)
+      const [method = '', url = ''] = first.split(' ')
+      const headers = lines.map((line) => {
+        const colon = line.indexOf(':')
+        return [line.slice(0, colon), line.slice(colon + 1).trim()] as const
+      })
+      onCall({ method, url, headers, connection })
+    }
+  })
+}

@@ -1,0 +1,118 @@
+/** Fake verifier, echo application and a real HAProxy between them, started and stopped together. */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type EchoApp, startEchoApp } from '../../scripts/local-stack/echo-app.ts'
+import {
+  type Haproxy,
+  shippedConfig,
+  shippedLua,
+  startHaproxy,
+} from '../../scripts/local-stack/haproxy.ts'
+import { type Ask, ask, type Reply } from './client.ts'
+import { type FakeVerifier, startFakeVerifier } from './fake-verifier.ts'
+
+export interface Stack {
+  readonly verifier: FakeVerifier
+  readonly app: EchoApp
+  readonly haproxy: Haproxy
+  ask(what?: Ask): Promise<Reply>
+  /** Forgets calls, requests and the script of the test before. */
+  reset(): void
+  stop(): Promise<void>
+}
+
+export interface StackOptions {
+  /** Changes a copy of the shipped configuration or action; must change something. */
+  readonly editConfig?: (text: string) => string
+  readonly editLua?: (text: string) => string
+  readonly env?: Readonly<Record<string, string>>
+  readonly acceptUpgrade?: RegExp
+}
+
+export async function startStack(options: StackOptions = {}): Promise<Stack> {
+  const folder = await mkdtemp(join(tmpdir(), 'entra-auth-e2e-'))
+  const verifier = await startFakeVerifier()
+  const app = await startEchoApp(
+    options.acceptUpgrade ? { acceptUpgrade: options.acceptUpgrade } : {},
+  )
+  const stopRest = async () => {
+    await Promise.all([verifier.stop(), app.stop()])
+    await rm(folder, { recursive: true, force: true })
+  }
+  try {
+    const haproxy = await startHaproxy({
+      verifier: verifier.address,
+      application: app.address,
+      configs: [await edited(shippedConfig, options.editConfig, join(folder, 'haproxy.cfg'))],
+      lua: await edited(shippedLua, options.editLua, join(folder, 'entra-auth.lua')),
+      env: options.env ?? {},
+    })
+    const script = verifier.script
+    return {
+      verifier,
+      app,
+      haproxy,
+      ask: (what) => ask(haproxy.port, what),
+      reset() {
+        verifier.script = script
+        verifier.calls.length = 0
+        app.requests.length = 0
+      },
+      async stop() {
+        await haproxy.stop()
+        await stopRest()
+      },
+    }
+  } catch (error) {
+    await stopRest()
+    throw error
+  }
+}
+
+/** The complaint with which HAProxy refuses to start; fails, and cleans up, when it does start. */
+export async function complaintOfStart(options: StackOptions): Promise<string> {
+  let stack: Stack
+  try {
+    stack = await startStack(options)
+  } catch (error) {
+    return (error as Error).message
+  }
+  await stack.stop()
+  throw new Error('HAProxy starts, and should not')
+}
+
+async function edited(
+  path: string,
+  edit: ((text: string) => string) | undefined,
+  copy: string,
+): Promise<string> {
+  if (!edit) return path
+  const text = await readFile(path, 'utf8')
+  const changed = edit(text)
+  if (changed === text) throw new Error(`the edit of ${path} changes nothing: adapt the test`)
+  await writeFile(copy, changed)
+  return copy
+}
+
+/** Replaces a text that must be there. */
+export function replacing(what: string | RegExp, by: string): (text: string) => string {
+  return (text) => text.replace(what, () => by)
+}
+
+/** Runs `attempt` until its result is what a test waits for; fails with the last one otherwise. */
+export async function eventually<T>(
+  attempt: () => Promise<T> | T,
+  isRight: (value: T) => boolean,
+  withinMs = 5000,
+): Promise<T> {
+  const deadline = performance.now() + withinMs
+  for (;;) {
+    const value = await attempt()
+    if (isRight(value)) return value
+    if (performance.now() > deadline) {
+      throw new Error(`not within ${withinMs} ms: ${JSON.stringify(value)}`)
+    }
+    await new Promise((next) => setTimeout(next, 10))
+  }
+}
