@@ -1,0 +1,202 @@
+/**
+ * The processes of the demo: dev-entra and the verifier as they are started by hand, HAProxy with
+ * the configuration that ships, and a small application in this process.
+ */
+import { rmSync } from 'node:fs'
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { contoso, ordersApi } from '../../src/dev-entra/directory.ts'
+import { type EchoApp, startEchoApp } from '../local-stack/echo-app.ts'
+import { freePorts } from '../local-stack/free-port.ts'
+import { type Haproxy, startHaproxy } from '../local-stack/haproxy.ts'
+import { callUntil } from './call.ts'
+import { type Program, ProgramFailure, startProgram } from './program.ts'
+
+/** The verifier, which the tour stops and starts. */
+export interface VerifierControl {
+  readonly origin: string
+  /** Ends the process and waits until it is gone. */
+  stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>
+  /** Stops it from running without ending it, as a machine that hangs. */
+  freeze(): void
+  /** Starts it again and waits until HAProxy gets its answers. */
+  start(): Promise<void>
+}
+
+/** Everything that runs, reachable on loopback. */
+export interface Stack {
+  readonly devEntraOrigin: string
+  readonly verifier: VerifierControl
+  readonly haproxy: Haproxy
+  readonly application: EchoApp
+  /** The verifier's configuration file. */
+  readonly configFile: string
+  /** Resolves when a process ended that nobody stopped. */
+  readonly died: Promise<ProgramFailure>
+}
+
+/** What has to be undone, the newest first. */
+export interface Cleanup {
+  /** Keeps it for `run`; after that, undoes it at once. */
+  add(undo: () => Promise<void> | void): void
+  run(): Promise<void>
+}
+
+/** Creates an empty list of things to undo. */
+export function createCleanup(): Cleanup {
+  const undos: (() => Promise<void> | void)[] = []
+  let isOver = false
+  return {
+    add(undo) {
+      if (isOver) void undo()
+      else undos.push(undo)
+    },
+    async run() {
+      isOver = true
+      for (let undo = undos.pop(); undo; undo = undos.pop()) await undo()
+    },
+  }
+}
+
+export interface StackOptions {
+  readonly cleanup: Cleanup
+  /** Told when a part starts (without a result) and when it runs. */
+  readonly progress: (name: string, result: string) => void
+  /** Default: the action that ships. */
+  readonly lua?: string | undefined
+}
+
+/** Starts everything, one after the other; what was started is in `cleanup` also on failure. */
+export async function startStack({ cleanup, progress, lua }: StackOptions): Promise<Stack> {
+  let reportDeath: (failure: ProgramFailure) => void = () => {}
+  const died = new Promise<ProgramFailure>((done) => {
+    reportDeath = done
+  })
+  const run = (name: string, args: readonly string[]): Program => {
+    const program = startProgram(name, args)
+    cleanup.add(() => program.stop())
+    return program
+  }
+  const watch = (program: Program) =>
+    void program.ended.then((failure) => {
+      if (!program.isStopping()) reportDeath(failure)
+    })
+
+  const folder = await mkdtemp(join(tmpdir(), 'haproxy-entra-auth-demo-'))
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
+  process.once('exit', removeFolder)
+  cleanup.add(removeFolder)
+
+  const devEntra = run('dev-entra', ['dev-entra', 'serve', '--port', '0'])
+  const [, devEntraOrigin = ''] = await devEntra.waitForLine(/listens on (http:\/\/[^;\s]+)/)
+  watch(devEntra)
+  progress('dev-entra', `${devEntraOrigin}, stands in for Microsoft Entra ID`)
+
+  const application = await startEchoApp()
+  cleanup.add(() => application.stop())
+  progress('application', `http://${application.address}, sends back what it sees`)
+
+  const configFile = join(folder, 'config.yaml')
+  const startVerifier = async (address: string) => {
+    const program = run('verifier', ['serve', '--config', configFile])
+    await untilReady(program, `http://${address}/readyz`)
+    watch(program)
+    return program
+  }
+  const { address, first } = await startOnFreePorts(async (ports) => {
+    await writeFile(configFile, describeConfig(devEntraOrigin, ports))
+    const address = `127.0.0.1:${ports[0]}`
+    return { address, first: await startVerifier(address) }
+  })
+  progress('verifier', `http://${address}, answers GET /verify/orders`)
+
+  const haproxy = await startHaproxy({
+    verifier: address,
+    application: application.address,
+    ...(lua === undefined ? {} : { lua }),
+  })
+  let stopping = false
+  cleanup.add(() => {
+    stopping = true
+    return haproxy.stop()
+  })
+  // Waiting for a line that never comes is how the end of HAProxy shows.
+  haproxy
+    .waitForLog(() => false)
+    .catch(() => {
+      const lines = [...haproxy.logLines, ...haproxy.errorLines]
+      if (!stopping) reportDeath(new ProgramFailure('HAProxy ended', lines))
+    })
+  await untilServing(haproxy)
+  progress('HAProxy', `${haproxy.origin}, with haproxy-lua/haproxy.cfg`)
+
+  let current = first
+  const verifier: VerifierControl = {
+    origin: `http://${address}`,
+    stop: (signal) => current.stop(signal),
+    freeze: () => current.signal('SIGSTOP'),
+    async start() {
+      current = await startVerifier(address)
+      await untilServing(haproxy)
+    },
+  }
+  return { devEntraOrigin, verifier, haproxy, application, configFile, died }
+}
+
+/** Another program may take a free port before it is used (exit code 69): then with new ones. */
+async function startOnFreePorts<T>(start: (ports: readonly number[]) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start(await freePorts(3))
+    } catch (failure) {
+      const taken = failure instanceof ProgramFailure && failure.exitCode === 69
+      if (!taken || attempt === 3) throw failure
+    }
+  }
+}
+
+async function untilReady(program: Program, url: string): Promise<void> {
+  const isReady = await callUntil(
+    url,
+    ({ status }) => status === 200,
+    () => !program.isRunning(),
+  )
+  if (isReady) return
+  const silent = program.isRunning()
+  await program.stop('SIGKILL')
+  const failure = await program.ended
+  if (silent) failure.message = `${program.name} did not become ready: ${failure.message}`
+  throw failure
+}
+
+/** HAProxy's health check has to see the verifier before requests get its answers. */
+async function untilServing(haproxy: Haproxy): Promise<void> {
+  const serves = await callUntil(
+    haproxy.origin,
+    ({ status }) => status !== 503,
+    () => !haproxy.isRunning(),
+  )
+  if (serves) return
+  throw new ProgramFailure('HAProxy gets no answer from the verifier', haproxy.logLines)
+}
+
+function describeConfig(authority: string, [port, metrics, admin]: readonly number[]): string {
+  return `listen: { host: 127.0.0.1, port: ${port} }
+metrics: { host: 127.0.0.1, port: ${metrics} }
+admin: { host: 127.0.0.1, port: ${admin} }
+tenants:
+  contoso:
+    id: ${contoso.id}
+    authority: ${authority} # dev-entra; absent for the real Entra ID
+policies:
+  orders:
+    tenants: [contoso]
+    audiences: [${[...ordersApi.identifierUris.slice(0, 1), ordersApi.appId].join(', ')}]
+    resource: https://api.contoso.com/orders
+    allow:
+      - { actor: user, scopes: [Orders.Read], guests: false }
+      - { actor: app, roles: [Orders.Process] }
+      - { actor: agent, scopes: [Orders.Read] }
+`
+}
