@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { Command } from 'commander'
 import type { CommandIo } from './commands/io.ts'
@@ -16,6 +16,7 @@ const io: CommandIo = {
   env: process.env,
   now: Date.now,
   readFile: (path) => readFileSync(path, 'utf8'),
+  writeFile: (path, text) => writeFileSync(path, text),
   exit: (code) => process.exit(code),
   onReload: (reload) => void process.on('SIGHUP', reload),
   onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false }, close),
