@@ -48,7 +48,11 @@ export function buildApp(config: Config, runtime: Runtime): App {
     if (stopping) reply.header('Connection', 'close')
   })
   addHealthRoutes(verify, { authorities: () => authorities, isStopping })
-  addResourceMetadataRoutes(verify, () => rules.resources)
+  addResourceMetadataRoutes(
+    verify,
+    () => rules.resources,
+    (tenantId) => authorities.get(tenantId)?.issuerKeys('2.0').issuer,
+  )
   addVerifyRoutes(verify, {
     verifier: createVerifier({
       clock: runtime.clock,
