@@ -2,11 +2,10 @@
 import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { buildDevEntra, type DevEntraOptions } from '../../src/dev-entra/app.ts'
 import { createTlsIdentity } from '../../src/dev-entra/tls.ts'
-import { makeFolder } from '../serve/process.ts'
+import { type Life, makeFolder } from '../serve/process.ts'
 
 export const contoso = '11111111-1111-4111-8111-111111111111'
 export const ordersId = '33333333-3333-4333-8333-333333333333'
@@ -22,7 +21,7 @@ export interface TlsAuthority {
 
 /** Starts dev-entra over HTTPS; it ends with the test. */
 export async function startTlsAuthority(
-  t: TestContext,
+  t: Life,
   options: Partial<DevEntraOptions> = {},
 ): Promise<TlsAuthority> {
   const tls = await createTlsIdentity(Date.now, randomBytes)

@@ -4,10 +4,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { TestContext } from 'node:test'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 
 const main = resolve(import.meta.dirname, '../../src/main.ts')
+
+/** What something is tied to and ends with: a test, or a suite. */
+export interface Life {
+  after(cleanUp: () => unknown): void
+}
 
 /** A line of the log. */
 export type LogLine = Readonly<Record<string, unknown>> & { readonly msg: string }
@@ -32,7 +36,7 @@ export interface ServiceProcess {
 }
 
 /** A folder that goes with the test. */
-export function makeFolder(t: TestContext): string {
+export function makeFolder(t: Life): string {
   const folder = mkdtempSync(join(tmpdir(), 'entra-auth-serve-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
   return folder
@@ -43,7 +47,7 @@ export function makeFolder(t: TestContext): string {
  * environment. It is ended with the test, by its process id.
  */
 export async function startService(
-  t: TestContext,
+  t: Life,
   env: Readonly<Record<string, string>>,
   options: { port?: number; args?: readonly string[] } = {},
 ): Promise<ServiceProcess> {
