@@ -87,8 +87,9 @@ export function buildApp(config: Config, runtime: Runtime): App {
     },
     async close() {
       stopping = true
-      for (const authority of authorities.values()) authority.stop()
+      // Before the keys: a request under way may wait for one.
       await verify.close()
+      for (const authority of authorities.values()) authority.stop()
       await runtime.http.close()
     },
   }
