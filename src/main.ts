@@ -19,7 +19,8 @@ const io: CommandIo = {
   writeFile: (path, text) => writeFileSync(path, text),
   exit: (code) => process.exit(code),
   onReload: (reload) => void process.on('SIGHUP', reload),
-  onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false }, close),
+  // SIGHUP means reload here, and would end the process too.
+  onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false, skip: ['SIGHUP'] }, close),
   onListen: ({ close }) => void closeWithGrace({ delay: 2_000, logger: false }, close),
 }
 
