@@ -1,7 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
-import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+  LogController,
+} from 'fastify'
 import { addHealthRoutes } from './admin/health.ts'
 import type { Config } from './config/config.ts'
+import type { FailureCode } from './failure.ts'
 import { type Authorities, type Authority, createAuthority } from './keys/authority.ts'
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
@@ -122,7 +128,12 @@ function buildListener(log: FastifyBaseLogger): FastifyInstance {
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     routerOptions: { maxParamLength: 256, caseSensitive: true },
-    http: { maxHeaderSize: maxHeaderBytes, headersTimeout: 5_000 },
+    // By default Node looks for late headers only every 30 s.
+    http: {
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: 5_000,
+      connectionsCheckingInterval: 1_000,
+    },
     // Header or path that HTTP or the router cannot read: nothing reached a handler.
     frameworkErrors(_error, request, reply) {
       const { requestId } = readCorrelation(request.headers)
@@ -136,15 +147,23 @@ function buildListener(log: FastifyBaseLogger): FastifyInstance {
     },
   })
   app.setNotFoundHandler((request, reply) => {
-    const isMethod = request.method === 'GET' || request.method === 'HEAD'
-    const failure = isMethod ? 'not_found' : 'method_not_allowed'
     const { requestId } = readCorrelation(request.headers)
-    return sendRefusal(reply, { allow: false, failure }, requestId)
+    return sendRefusal(reply, { allow: false, failure: findMisuse(request) }, requestId)
   })
-  app.setErrorHandler((error, request, reply) => {
+  app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
     const { requestId } = readCorrelation(request.headers)
+    const { statusCode = 500 } = error
+    // A body that Fastify cannot read is its sender's fault, and no reason for an alarm.
+    if (statusCode < 500) {
+      return sendRefusal(reply, { allow: false, failure: findMisuse(request) }, requestId)
+    }
     request.server.log.error({ err: error, requestId }, 'internal error')
     return sendRefusal(reply, { allow: false, failure: 'internal_error' }, requestId)
   })
   return app
+}
+
+/** Why a request that reached no route did not. */
+function findMisuse({ method }: FastifyRequest): FailureCode {
+  return method === 'GET' || method === 'HEAD' ? 'not_found' : 'method_not_allowed'
 }

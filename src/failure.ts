@@ -256,13 +256,29 @@ export type FailureCode = keyof typeof table
 export const failures: Readonly<Record<FailureCode, FailureRow>> = table
 
 /** Result of a step of the verification: a value, or the reason of the refusal. */
-export type Result<T> =
-  | { readonly ok: true; readonly value: T }
-  | { readonly ok: false; readonly failure: FailureCode }
+export type Result<T> = { readonly ok: true; readonly value: T } | Failed
+
+/** A step that went wrong. */
+export interface Failed {
+  readonly ok: false
+  readonly failure: FailureCode
+  /** The claim or header member that was looked at, where it was one; its name, never its value. */
+  readonly claim?: string
+}
+
+/**
+ * Is told how each step of the verification went, in order; the failure is undefined for a step
+ * that went well. Only `explain` listens: the hot path passes none.
+ */
+export type Observe<Step extends string> = (
+  step: Step,
+  failure: FailureCode | undefined,
+  claim?: string,
+) => void
 
 /** A refusal with its reason code. */
-export function fail(failure: FailureCode): { readonly ok: false; readonly failure: FailureCode } {
-  return { ok: false, failure }
+export function fail(failure: FailureCode, claim?: string): Failed {
+  return claim === undefined ? { ok: false, failure } : { ok: false, failure, claim }
 }
 
 /** A step that went well, with its value. */

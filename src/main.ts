@@ -2,6 +2,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { Command } from 'commander'
+import { addCheckCommand } from './commands/check.ts'
+import { addExplainCommand } from './commands/explain.ts'
 import type { CommandIo } from './commands/io.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addDevEntraCommands } from './dev-entra/commands.ts'
@@ -11,12 +13,19 @@ const { version } = JSON.parse(
 ) as { version: string }
 
 const io: CommandIo = {
+  // A getter: whoever does not read it must not hold it open.
+  get stdin() {
+    return process.stdin
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
   now: Date.now,
   readFile: (path) => readFileSync(path, 'utf8'),
   writeFile: (path, text) => writeFileSync(path, text),
+  setExitCode(code) {
+    process.exitCode = code
+  },
   exit: (code) => process.exit(code),
   onReload: (reload) => void process.on('SIGHUP', reload),
   // SIGHUP means reload here, and would end the process too.
@@ -27,6 +36,8 @@ const io: CommandIo = {
 const program = new Command('haproxy-entra-auth')
   .description('Microsoft Entra ID authentication for HAProxy')
   .version(version)
+  // Else --version of a command, such as dev-entra token, would be taken for this one.
+  .enablePositionalOptions()
   .showHelpAfterError('(--help says what there is)')
   .addHelpText(
     'after',
@@ -34,8 +45,11 @@ const program = new Command('haproxy-entra-auth')
 Common case, without a file:
   ENTRA_AUTH_TENANT_ID=<tenant id> ENTRA_AUTH_AUDIENCE=<app id>,api://<app id> haproxy-entra-auth serve
 
-Exit codes: 0 done, 1 failed, 69 cannot listen, 78 configuration wrong`,
+Exit codes: 0 done, 1 failed or refused, 64 no input, 69 cannot listen or reach an authority,
+78 configuration wrong`,
   )
 addServeCommand(program, io)
+addCheckCommand(program, io)
+addExplainCommand(program, io)
 addDevEntraCommands(program, io)
 await program.parseAsync()

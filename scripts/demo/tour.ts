@@ -196,10 +196,10 @@ const badTokens: Section = {
     {
       who: 'somebody',
       call: 'unsigned token, alg none',
-      why: 'it must be signed',
+      why: 'only RS256 is',
       token: alice,
       alter: removeSignature,
-      expected: refused(401, 'token_malformed'),
+      expected: refused(401, 'algorithm_not_allowed'),
     },
     {
       who: 'alice',

@@ -3,8 +3,10 @@
  * end-to-end tests run this very file, so what they show is what an operator gets.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { access, constants } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { access, constants, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { get } from 'node:http'
+import { tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { freePorts } from './free-port.ts'
@@ -49,7 +51,10 @@ export interface Haproxy {
 
 /** The command for HAProxy: the variable HAPROXY (arguments allowed), else the one on PATH. */
 export async function findHaproxy(): Promise<{ command: string; args: string[] }> {
-  const [command, ...args] = (process.env.HAPROXY ?? '').split(/\s+/).filter(Boolean)
+  const named = process.env.HAPROXY
+  // A path may hold spaces, and a loader with its arguments does.
+  if (named && existsSync(named)) return { command: named, args: [] }
+  const [command, ...args] = (named ?? '').split(/\s+/).filter(Boolean)
   if (command !== undefined) return { command, args }
   const folders = (process.env.PATH ?? '').split(delimiter)
   // Debian keeps it where the PATH of an ordinary user does not look.
@@ -90,7 +95,8 @@ async function launch(
 ): Promise<Launched> {
   const [front, loopback] = await freePorts(2)
   const port = options.port ?? front ?? 0
-  const configs = (options.configs ?? [shippedConfig]).flatMap((file) => ['-f', file])
+  const variant = await makeVariant(options.configs ?? [shippedConfig])
+  const configs = variant.files.flatMap((file) => ['-f', file])
   const child = spawn(binary.command, [...binary.args, '-db', ...configs], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
@@ -117,7 +123,7 @@ async function launch(
       done()
     })
     child.once('close', () => done())
-  })
+  }).then(variant.remove)
   const killAtExit = () => child.kill('SIGKILL')
   process.once('exit', killAtExit)
   const isRunning = () =>
@@ -153,6 +159,29 @@ async function launch(
       clearTimeout(patience)
     },
   }
+}
+
+/**
+ * Copies of the configuration as the test matrix wants them: the way of loading the action from
+ * HAPROXY_LUA_LOAD, the number of threads from HAPROXY_THREADS.
+ */
+async function makeVariant(
+  files: readonly string[],
+): Promise<{ files: readonly string[]; remove: () => Promise<void> }> {
+  const load = process.env.HAPROXY_LUA_LOAD
+  const threads = process.env.HAPROXY_THREADS
+  if (!load && !threads) return { files, remove: async () => {} }
+  const folder = await mkdtemp(join(tmpdir(), 'entra-auth-variant-'))
+  const copies: string[] = []
+  for (const [index, file] of files.entries()) {
+    let text = await readFile(file, 'utf8')
+    if (load) text = text.replace(/^( *)lua-load-per-thread\b/m, `$1${load}`)
+    if (threads) text = text.replace(/^global$/m, `global\n    nbthread ${threads}`)
+    const copy = join(folder, `${index}.cfg`)
+    await writeFile(copy, text)
+    copies.push(copy)
+  }
+  return { files: copies, remove: () => rm(folder, { recursive: true, force: true }) }
 }
 
 /** Undefined when it answers; otherwise its complaint. */

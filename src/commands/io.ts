@@ -3,8 +3,12 @@ import type { DevEntraIo } from '../dev-entra/commands.ts'
 
 /** What commands take from the process, so that tests can give them something else. */
 export interface CommandIo extends DevEntraIo {
+  /** Standard input; a terminal where `isTTY`. */
+  readonly stdin: AsyncIterable<Uint8Array> & { readonly isTTY?: boolean }
   /** Returns the text of a file, or throws. */
   readonly readFile: (path: string) => string
+  /** Ends the process with this exit code once its output is written. */
+  readonly setExitCode: (code: number) => void
   /** Ends the process with an exit code. */
   readonly exit: (code: number) => never
   /** Runs `reload` when the process is asked to read its configuration again. */
@@ -13,5 +17,5 @@ export interface CommandIo extends DevEntraIo {
   readonly onStop: (close: CloseWithGraceCallback) => void
 }
 
-/** Exit codes; 69 and 78 as in sysexits.h. */
-export const exitCodes = { failure: 1, unavailable: 69, configuration: 78 } as const
+/** Exit codes; 64 and above as in sysexits.h. */
+export const exitCodes = { failure: 1, usage: 64, unavailable: 69, configuration: 78 } as const

@@ -45,9 +45,11 @@ export function formatProblems(problems: readonly Problem[], file?: string): str
   return [`Configuration: ${count} in ${oneLine(file ?? 'the environment')}`, ...lines].join('\n')
 }
 
-// Keys and file names are the operator's text: a control or bidirectional character in one must not
-// break the report into more lines or rearrange what the terminal shows.
-function oneLine(text: string): string {
+/**
+ * Text with control, format and bidirectional characters escaped: one in a key, a file name or a
+ * claim must not break a report into more lines or rearrange what a terminal shows.
+ */
+export function oneLine(text: string): string {
   return text.replace(
     /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu,
     (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,

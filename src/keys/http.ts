@@ -1,4 +1,4 @@
-import { EnvHttpProxyAgent } from 'undici'
+import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
 
 /** Limits of one call to an authority. */
 export interface HttpLimits {
@@ -29,31 +29,37 @@ export class HttpStatusError extends Error {
   }
 }
 
-const defaultLimits: HttpLimits = {
+/** The limits of the service. */
+export const defaultLimits: HttpLimits = {
   connectTimeoutMs: 3_000,
   deadlineMs: 5_000,
   maxReplyBytes: 1024 * 1024,
 }
 
+/** Is told of each reply before its body is read. */
+export type OnReply = (reply: { readonly status: number; readonly headers: Headers }) => void
+
 /** Creates the client; it honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. */
-export function createHttp(limits: HttpLimits = defaultLimits): Http {
+export function createHttp(limits: HttpLimits = defaultLimits, onReply?: OnReply): Http {
   const agent = new EnvHttpProxyAgent({
     connect: { timeout: limits.connectTimeoutMs },
     headersTimeout: limits.deadlineMs,
     bodyTimeout: limits.deadlineMs,
     maxResponseSize: limits.maxReplyBytes,
   })
+  const dispatcher = agent.compose(refuseCompressed)
   const fetchOptions = (): RequestInit => ({
     // The types of Node's fetch name the undici that Node was built with, not this one.
-    dispatcher: agent as never,
+    dispatcher: dispatcher as never,
     redirect: 'error',
     signal: AbortSignal.timeout(limits.deadlineMs),
-    headers: { accept: 'application/json' },
+    headers: { accept: 'application/json', 'accept-encoding': 'identity' },
   })
   return {
     fetchOptions,
     async fetchJson(url) {
       const reply = await fetch(url, fetchOptions())
+      onReply?.(reply)
       if (reply.status !== 200) {
         await reply.body?.cancel()
         throw new HttpStatusError(url, reply.status)
@@ -63,3 +69,23 @@ export function createHttp(limits: HttpLimits = defaultLimits): Http {
     close: () => agent.destroy(),
   }
 }
+
+/**
+ * Ends a compressed reply, which was not asked for: the limit on its size counts the bytes that
+ * come, and one mebibyte of them can unfold to a gibibyte.
+ */
+const refuseCompressed: Dispatcher.DispatcherComposeInterceptor =
+  (dispatch) => (options, handler) =>
+    dispatch(options, {
+      onRequestStart: (...args) => handler.onRequestStart?.(...args),
+      onResponseStart(controller, status, headers, message) {
+        if (headers['content-encoding'] !== undefined) {
+          controller.abort(new Error('the reply is compressed, which was not asked for'))
+          return
+        }
+        handler.onResponseStart?.(controller, status, headers, message)
+      },
+      onResponseData: (...args) => handler.onResponseData?.(...args),
+      onResponseEnd: (...args) => handler.onResponseEnd?.(...args),
+      onResponseError: (...args) => handler.onResponseError?.(...args),
+    })

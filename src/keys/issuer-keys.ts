@@ -5,7 +5,7 @@ import { type Http, HttpStatusError } from './http.ts'
 import type { Key } from './key.ts'
 import { createKeySource, type KeySource } from './key-source.ts'
 import type { KeyStore } from './key-store.ts'
-import { createKeyring, unconfirmedAfterMs } from './keyring.ts'
+import { createKeyring, type MergeReport, unconfirmedAfterMs } from './keyring.ts'
 
 /** Time, chance and the log, passed in so that tests can turn the clock. */
 export interface KeysRuntime {
@@ -38,6 +38,8 @@ export interface IssuerKeys {
   /** The issuer to compare `iss` with; undefined until the metadata was read once. */
   readonly issuer: string | undefined
   state(): IssuerKeysState
+  /** What the last key set that was taken in changed; undefined before the first. */
+  readonly lastMerge: MergeReport | undefined
   /** What is known of a key without asking anybody; undefined where it is unknown. */
   find(id: string): Result<Key> | undefined
   /** Asks the authority about an unknown key, at most once in five minutes, whoever asks. */
@@ -80,6 +82,7 @@ export function createIssuerKeys(
   let metadata: (Metadata & { readonly readMs: number; readonly document: unknown }) | undefined
   let source: KeySource | undefined
   let lastReadMs: number | undefined
+  let lastMerge: MergeReport | undefined
   let status: IssuerKeysState['state'] = 'untried'
   let error: string | undefined
   let failuresInARow = 0
@@ -118,6 +121,7 @@ export function createIssuerKeys(
   function takeIn(from: Metadata, keys: readonly unknown[], readMs: number): void {
     const report = keyring.merge(keys, { ...from, tenantId: tenant.id }, readMs)
     lastReadMs = readMs
+    lastMerge = report
     for (const { id, failure } of report.rejected) {
       runtime.log.info({ ...about, kid: id, reason: failure }, 'key not used')
     }
@@ -211,8 +215,9 @@ export function createIssuerKeys(
       lookUpFailed = false
       if (jwk === undefined || stopped) return
       keyring.add(jwk, { ...metadata, tenantId: tenant.id }, runtime.clock())
-      // A new key means that the set has changed: read its other changes too.
-      void refresh()
+      // A new key means that the set has changed. The whole of it also tells whether the id stands
+      // there twice, for two keys, which a single look-up cannot see.
+      await refresh()
     } catch (cause) {
       lookUpFailed = true
       runtime.log.warn({ ...about, error: describe(cause) }, 'unknown key not looked up')
@@ -241,6 +246,9 @@ export function createIssuerKeys(
         ...(lastReadMs !== undefined && { lastReadMs }),
         ...(error !== undefined && { error }),
       }
+    },
+    get lastMerge() {
+      return lastMerge
     },
     find: (id) => keyring.get(id, runtime.clock()),
     async lookUp(id) {

@@ -30,7 +30,16 @@ export interface Keyring {
 }
 
 /** A reply that holds no key to verify with. */
-export class EmptyKeySetError extends Error {}
+export class EmptyKeySetError extends Error {
+  constructor(rejected: MergeReport['rejected']) {
+    const reasons = [...new Set(rejected.map(({ failure }) => failure))].join(', ')
+    super(
+      rejected.length === 0
+        ? 'the key set is empty'
+        : `the key set has no usable key; ${rejected.length} rejected: ${reasons}`,
+    )
+  }
+}
 
 /** Creates an empty keyring. */
 export function createKeyring(): Keyring {
@@ -87,8 +96,8 @@ export function createKeyring(): Keyring {
     merge(jwks, owner, nowMs) {
       const imported = refuseAmbiguous(jwks.slice(0, maxKeys).map((jwk) => importKey(jwk, owner)))
       const usable = imported.filter((key) => 'pem' in key)
-      if (usable.length === 0) throw new EmptyKeySetError('the key set has no usable key')
       const rejected = imported.filter((key) => 'failure' in key)
+      if (usable.length === 0) throw new EmptyKeySetError(rejected)
       for (const { id, failure } of rejected) {
         if (id === undefined) continue
         const known = keys.get(id)

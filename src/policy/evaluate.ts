@@ -1,4 +1,4 @@
-import type { FailureCode } from '../failure.ts'
+import type { FailureCode, Observe } from '../failure.ts'
 import type { AccessToken } from '../token/claims.ts'
 import type { DenyRule, Grant, Policy } from './compile.ts'
 
@@ -14,87 +14,222 @@ export type PolicyVerdict =
       readonly claims?: string | undefined
     }
 
+/** The steps of `evaluatePolicy`, in order. */
+export const policySteps = [
+  'policy_tenant',
+  'audience',
+  'lifetime',
+  'app_only',
+  'deny',
+  'allow',
+] as const
+
+export type PolicyStep = (typeof policySteps)[number]
+
 /**
  * Evaluates a policy: tenant, audience and lifetime first, then `deny`, then `allow`, where one
  * grant is enough. Times are not looked at, so the verdict of a policy on a token never changes.
  */
-export function evaluatePolicy(policy: Policy, token: AccessToken): PolicyVerdict {
-  const failure = checkBinding(policy, token)
-  if (failure) return { allow: false, failure }
-  if (policy.deny.some((rule) => denies(rule, token))) {
-    return { allow: false, failure: 'denied_by_rule' }
+export function evaluatePolicy(
+  policy: Policy,
+  token: AccessToken,
+  observe?: Observe<PolicyStep>,
+): PolicyVerdict {
+  for (const { step, check } of bindings) {
+    const failure = check(policy, token)
+    observe?.(step, failure)
+    if (failure) return { allow: false, failure }
   }
-  // Of several grants that fail, the one that came furthest says what is missing.
-  let nearest: FailedGrant | undefined
-  for (const grant of policy.allow) {
-    const failed = checkGrant(grant, token)
-    if (!failed) return { allow: true, grant }
-    if (!nearest || failed.step > nearest.step) nearest = failed
-  }
-  return nearest ? refuse(nearest) : { allow: false, failure: 'actor_not_allowed' }
+  const denied = policy.deny.some((rule) => denies(rule, token)) ? 'denied_by_rule' : undefined
+  observe?.('deny', denied)
+  if (denied) return { allow: false, failure: denied }
+  const choice = chooseGrant(policy, token)
+  observe?.('allow', choice.failure)
+  return choice.failure ? refuse(choice) : { allow: true, grant: choice.grant }
 }
 
 /** What a token must be for this policy at all, whoever holds it. */
-function checkBinding(policy: Policy, token: AccessToken): FailureCode | undefined {
-  if (!policy.tenants.has(token.tenantId)) return 'tenant_not_allowed'
-  if (!policy.audiences.has(token.audience)) return 'audience_mismatch'
-  if (token.expiresAt - token.issuedAt > policy.maxTokenLifetimeSeconds) {
-    return 'token_lifetime_too_long'
+const bindings: readonly {
+  readonly step: PolicyStep
+  readonly check: (policy: Policy, token: AccessToken) => FailureCode | undefined
+}[] = [
+  {
+    step: 'policy_tenant',
+    check: (policy, token) =>
+      policy.tenants.has(token.tenantId) ? undefined : 'tenant_not_allowed',
+  },
+  {
+    step: 'audience',
+    check: (policy, token) =>
+      policy.audiences.has(token.audience) ? undefined : 'audience_mismatch',
+  },
+  {
+    step: 'lifetime',
+    check: (policy, token) =>
+      token.expiresAt - token.issuedAt > policy.maxTokenLifetimeSeconds
+        ? 'token_lifetime_too_long'
+        : undefined,
+  },
+  {
+    step: 'app_only',
+    check: (policy, token) =>
+      token.appOnly && policy.requireIdtyp && !token.appByIdtyp ? 'not_an_access_token' : undefined,
+  },
+]
+
+/** One condition of a deny rule, under its name in the configuration. */
+export interface DenyCondition {
+  readonly name: keyof DenyRule
+  isSet(rule: DenyRule): boolean
+  holds(rule: DenyRule, token: AccessToken): boolean
+}
+
+/** The conditions of a deny rule, which denies where all that are set hold. */
+export const denyConditions: readonly DenyCondition[] = [
+  {
+    name: 'actor',
+    isSet: (rule) => rule.actor !== undefined,
+    holds: (rule, token) => rule.actor === token.actor,
+  },
+  {
+    name: 'users',
+    isSet: (rule) => rule.users !== undefined,
+    holds: (rule, token) => has(rule.users, token.userId),
+  },
+  {
+    name: 'clients',
+    isSet: (rule) => rule.clients !== undefined,
+    holds: (rule, token) => has(rule.clients, token.clientId),
+  },
+  {
+    name: 'scopes',
+    isSet: (rule) => rule.scopes !== undefined,
+    holds: (rule, token) => hasAny(rule.scopes, token.scopes),
+  },
+  {
+    name: 'roles',
+    isSet: (rule) => rule.roles !== undefined,
+    holds: (rule, token) => hasAny(rule.roles, token.roles),
+  },
+  {
+    name: 'groups',
+    isSet: (rule) => rule.groups !== undefined,
+    // Whoever has too many groups to tell may be in this one.
+    holds: (rule, token) => token.groupsOverage || hasAny(rule.groups, token.groups),
+  },
+  { name: 'guests', isSet: (rule) => rule.guests, holds: (_rule, token) => mayBeGuest(token) },
+]
+
+/** Whether a deny rule denies. */
+export function denies(rule: DenyRule, token: AccessToken): boolean {
+  return denyConditions.every((condition) => !condition.isSet(rule) || condition.holds(rule, token))
+}
+
+/** One condition of a grant; `check` counts only where `isSet`. */
+export interface GrantCondition {
+  readonly name: GrantConditionName
+  isSet(grant: Grant): boolean
+  check(grant: Grant, token: AccessToken): FailureCode | undefined
+}
+
+/** Names of conditions, as in the configuration. */
+export type GrantConditionName =
+  | 'actor'
+  | 'clients'
+  | 'confidential'
+  | 'scopes'
+  | 'roles'
+  | 'groups'
+  | 'guests'
+  | 'authContext'
+
+/** The conditions of a grant, in the order in which they are checked. */
+export const grantConditions: readonly GrantCondition[] = [
+  {
+    name: 'actor',
+    isSet: () => true,
+    check: (grant, token) => (grant.actor === token.actor ? undefined : 'actor_not_allowed'),
+  },
+  {
+    name: 'clients',
+    isSet: (grant) => grant.clients !== undefined,
+    check: (grant, token) =>
+      has(grant.clients, token.clientId) ? undefined : 'client_not_allowed',
+  },
+  {
+    name: 'confidential',
+    isSet: (grant) => grant.confidential,
+    check: (_grant, token) => (isConfidential(token) ? undefined : 'client_not_confidential'),
+  },
+  {
+    name: 'scopes',
+    isSet: (grant) => grant.scopes !== undefined,
+    check: (grant, token) => (satisfies(grant.scopes, token.scopes) ? undefined : 'scope_missing'),
+  },
+  {
+    name: 'roles',
+    isSet: (grant) => grant.roles !== undefined,
+    check: (grant, token) => (satisfies(grant.roles, token.roles) ? undefined : 'role_missing'),
+  },
+  {
+    name: 'groups',
+    isSet: (grant) => grant.groups !== undefined,
+    check: (grant, token) => {
+      if (hasAny(grant.groups, token.groups)) return undefined
+      return token.groupsOverage ? 'groups_overage' : 'group_missing'
+    },
+  },
+  {
+    name: 'guests',
+    isSet: (grant) => grant.refusesGuests,
+    check: (_grant, token) => (mayBeGuest(token) ? 'guest_not_allowed' : undefined),
+  },
+  {
+    name: 'authContext',
+    isSet: (grant) => grant.authContext !== undefined,
+    check: (grant, token) => {
+      if (grant.authContext && token.authContexts.includes(grant.authContext)) return undefined
+      return token.canAnswerClaimsChallenge ? 'step_up_possible' : 'step_up_required'
+    },
+  },
+]
+
+/** The grant that admits, or the one that came furthest, with the condition that stopped it. */
+export type GrantChoice =
+  | { readonly grant: Grant; readonly failure: undefined }
+  | { readonly grant: Grant | undefined; readonly failure: FailureCode }
+
+/** Chooses the grant that a verdict rests on; of several that fail, it says what is missing. */
+export function chooseGrant(policy: Policy, token: AccessToken): GrantChoice {
+  let nearest: GrantChoice = { grant: undefined, failure: 'actor_not_allowed' }
+  let furthest = -1
+  for (const grant of policy.allow) {
+    const stop = findStop(grant, token)
+    if (!stop) return { grant, failure: undefined }
+    if (stop.index > furthest) nearest = { grant, failure: stop.failure }
+    furthest = Math.max(furthest, stop.index)
   }
-  if (token.appOnly && policy.requireIdtyp && !token.appByIdtyp) return 'not_an_access_token'
+  return nearest
+}
+
+/** Why a grant does not hold; undefined where it does. */
+export function findFailure(grant: Grant, token: AccessToken): FailureCode | undefined {
+  return findStop(grant, token)?.failure
+}
+
+/** The first condition that does not hold. */
+function findStop(grant: Grant, token: AccessToken) {
+  for (const [index, condition] of grantConditions.entries()) {
+    const failure = condition.isSet(grant) ? condition.check(grant, token) : undefined
+    if (failure) return { index, failure }
+  }
   return undefined
 }
 
-/** A deny rule that names groups also denies whoever has too many groups to tell. */
-function denies(rule: DenyRule, token: AccessToken): boolean {
-  if (rule.actor && rule.actor !== token.actor) return false
-  if (rule.users && !rule.users.has(token.userId)) return false
-  if (rule.clients && !rule.clients.has(token.clientId)) return false
-  if (rule.scopes && !hasAny(rule.scopes, token.scopes)) return false
-  if (rule.roles && !hasAny(rule.roles, token.roles)) return false
-  if (rule.groups && !token.groupsOverage && !hasAny(rule.groups, token.groups)) return false
-  if (rule.guests && !mayBeGuest(token)) return false
-  return true
-}
-
-interface FailedGrant {
-  readonly step: number
-  readonly failure: FailureCode
-  readonly grant: Grant
-}
-
-/** The first condition of a grant that does not hold; undefined where all hold. */
-function checkGrant(grant: Grant, token: AccessToken): FailedGrant | undefined {
-  if (grant.actor !== token.actor) return { step: 0, failure: 'actor_not_allowed', grant }
-  if (grant.clients && !grant.clients.has(token.clientId)) {
-    return { step: 1, failure: 'client_not_allowed', grant }
-  }
-  if (grant.confidential && !isConfidential(token)) {
-    return { step: 2, failure: 'client_not_confidential', grant }
-  }
-  if (grant.scopes && !satisfies(grant.scopes, token.scopes)) {
-    return { step: 3, failure: 'scope_missing', grant }
-  }
-  if (grant.roles && !satisfies(grant.roles, token.roles)) {
-    return { step: 4, failure: 'role_missing', grant }
-  }
-  if (grant.groups && !hasAny(grant.groups, token.groups)) {
-    return { step: 5, failure: token.groupsOverage ? 'groups_overage' : 'group_missing', grant }
-  }
-  if (grant.refusesGuests && mayBeGuest(token)) {
-    return { step: 6, failure: 'guest_not_allowed', grant }
-  }
-  if (grant.authContext && !token.authContexts.includes(grant.authContext)) {
-    const failure = token.canAnswerClaimsChallenge ? 'step_up_possible' : 'step_up_required'
-    return { step: 7, failure, grant }
-  }
-  return undefined
-}
-
-function refuse({ failure, grant }: FailedGrant): PolicyVerdict {
-  if (failure === 'scope_missing') return { allow: false, failure, scope: grant.scopeHint }
+function refuse({ failure, grant }: GrantChoice & { failure: FailureCode }): PolicyVerdict {
+  if (failure === 'scope_missing') return { allow: false, failure, scope: grant?.scopeHint }
   if (failure === 'step_up_possible')
-    return { allow: false, failure, claims: grant.claimsChallenge }
+    return { allow: false, failure, claims: grant?.claimsChallenge }
   return { allow: false, failure }
 }
 
@@ -107,11 +242,17 @@ function isConfidential(token: AccessToken): boolean {
   return token.clientAuthentication === '1' || token.clientAuthentication === '2'
 }
 
-function satisfies(wanted: ReadonlySet<string> | 'any', held: readonly string[]): boolean {
+function satisfies(
+  wanted: ReadonlySet<string> | 'any' | undefined,
+  held: readonly string[],
+): boolean {
   return wanted === 'any' ? held.length > 0 : hasAny(wanted, held)
 }
 
-function hasAny(wanted: ReadonlySet<string>, held: readonly string[]): boolean {
-  for (const item of held) if (wanted.has(item)) return true
-  return false
+function has(wanted: ReadonlySet<string> | undefined, held: string): boolean {
+  return wanted?.has(held) ?? false
+}
+
+function hasAny(wanted: ReadonlySet<string> | undefined, held: readonly string[]): boolean {
+  return wanted !== undefined && held.some((item) => wanted.has(item))
 }

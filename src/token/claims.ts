@@ -1,6 +1,6 @@
 import type { Actor } from '../config/config.ts'
 import { type FailureCode, fail, pass, type Result } from '../failure.ts'
-import type { JsonObject } from './decode.ts'
+import { isObject, type JsonObject } from './decode.ts'
 
 /** What a token says about where it comes from, read before its signature is verified. */
 export interface TokenOrigin {
@@ -50,7 +50,7 @@ const guid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 export function readOrigin(payload: JsonObject): Result<TokenOrigin> {
   return reading(() => {
     const version = payload.ver
-    if (version !== '1.0' && version !== '2.0') throw new Refusal('version_unknown')
+    if (version !== '1.0' && version !== '2.0') throw new Refusal('version_unknown', 'ver')
     return { version, tenantId: requireGuid(payload, 'tid'), issuer: requireString(payload, 'iss') }
   })
 }
@@ -67,7 +67,7 @@ export function readClaims(payload: JsonObject): Result<AccessToken> {
   if (!origin.ok) return origin
   return reading(() => {
     // A sender-constrained token is worth nothing as a plain bearer token (RFC 7800, RFC 9449).
-    if (Object.hasOwn(payload, 'cnf')) throw new Refusal('sender_constrained')
+    if (Object.hasOwn(payload, 'cnf')) throw new Refusal('sender_constrained', 'cnf')
     const userId = requireGuid(payload, 'oid')
     const subject = requireString(payload, 'sub')
     const scopes = readScopes(payload)
@@ -112,9 +112,11 @@ export function checkTimes(
 /** Leaves the reading of claims; never leaves this file. */
 class Refusal extends Error {
   readonly failure: FailureCode
-  constructor(failure: FailureCode) {
+  readonly claim: string
+  constructor(failure: FailureCode, claim: string) {
     super(failure)
     this.failure = failure
+    this.claim = claim
   }
 }
 
@@ -122,7 +124,7 @@ function reading<T>(read: () => T): Result<T> {
   try {
     return pass(read())
   } catch (error) {
-    if (error instanceof Refusal) return fail(error.failure)
+    if (error instanceof Refusal) return fail(error.failure, error.claim)
     throw error
   }
 }
@@ -131,7 +133,7 @@ function readTimes(payload: JsonObject) {
   const expiresAt = requireSeconds(payload, 'exp')
   const issuedAt = requireSeconds(payload, 'iat')
   const notBefore = payload.nbf === undefined ? issuedAt : requireSeconds(payload, 'nbf')
-  if (expiresAt <= issuedAt) throw new Refusal('claim_malformed')
+  if (expiresAt <= issuedAt) throw new Refusal('claim_malformed', 'exp')
   return { expiresAt, issuedAt, notBefore }
 }
 
@@ -147,22 +149,24 @@ function readKind(payload: JsonObject, scopes: readonly string[], subjectIsObjec
   const idtyp = readString(payload, 'idtyp')
   const hasScopes = scopes.length > 0
   if (idtyp !== undefined && idtyp !== 'app' && idtyp !== 'user') {
-    throw new Refusal('not_an_access_token')
+    throw new Refusal('not_an_access_token', 'idtyp')
   }
-  if (idtyp === 'app' && hasScopes) throw new Refusal('claim_malformed')
+  if (idtyp === 'app' && hasScopes) throw new Refusal('claim_malformed', 'scp')
   const appOnly = idtyp === 'app' || (idtyp === undefined && !hasScopes && subjectIsObject)
-  if (!appOnly && !hasScopes) throw new Refusal('not_an_access_token')
+  if (!appOnly && !hasScopes) throw new Refusal('not_an_access_token', 'scp')
   const actor: Actor = agent ? 'agent' : appOnly ? 'app' : 'user'
   return { actor, appOnly, appByIdtyp: idtyp === 'app' }
 }
 
 /** Agent identity (11) or agent user (13) in the facets of actor or subject. */
 function readAgentFacets(payload: JsonObject): boolean {
-  const facets = [readString(payload, 'xms_act_fct'), readString(payload, 'xms_sub_fct')]
-  return facets.some((facet) => {
+  const facets = ['xms_act_fct', 'xms_sub_fct'].map(
+    (claim) => [claim, readString(payload, claim)] as const,
+  )
+  return facets.some(([claim, facet]) => {
     if (facet === undefined) return false
     if (!/^(?:0|[1-9]\d{0,8})(?: (?:0|[1-9]\d{0,8}))*$/.test(facet)) {
-      throw new Refusal('claim_malformed')
+      throw new Refusal('claim_malformed', claim)
     }
     return facet.split(' ').some((number) => number === '11' || number === '13')
   })
@@ -179,15 +183,16 @@ function readClient(payload: JsonObject, version: TokenVersion): string {
   const [own, other] = version === '1.0' ? ['appid', 'azp'] : ['azp', 'appid']
   const clientId = requireGuid(payload, own)
   if (payload[other] !== undefined && payload[other] !== clientId) {
-    throw new Refusal('claim_malformed')
+    throw new Refusal('claim_malformed', other)
   }
   return clientId
 }
 
 function readClientAuthentication(payload: JsonObject, version: TokenVersion) {
-  const value = readString(payload, version === '1.0' ? 'appidacr' : 'azpacr')
+  const claim = version === '1.0' ? 'appidacr' : 'azpacr'
+  const value = readString(payload, claim)
   if (value === undefined || value === '0' || value === '1' || value === '2') return value
-  throw new Refusal('claim_malformed')
+  throw new Refusal('claim_malformed', claim)
 }
 
 /**
@@ -196,15 +201,15 @@ function readClientAuthentication(payload: JsonObject, version: TokenVersion) {
  */
 function readOverage(payload: JsonObject, hasGroups: boolean): boolean {
   const names = payload._claim_names
-  if (names !== undefined && (typeof names !== 'object' || names === null)) {
-    throw new Refusal('claim_malformed')
+  if (names !== undefined && !isObject(names)) {
+    throw new Refusal('claim_malformed', '_claim_names')
   }
   const hasgroups = payload.hasgroups
   if (hasgroups !== undefined && typeof hasgroups !== 'boolean') {
-    throw new Refusal('claim_malformed')
+    throw new Refusal('claim_malformed', 'hasgroups')
   }
   const overage = hasgroups === true || (names !== undefined && Object.hasOwn(names, 'groups'))
-  if (overage && hasGroups) throw new Refusal('claim_malformed')
+  if (overage && hasGroups) throw new Refusal('claim_malformed', 'groups')
   return overage
 }
 
@@ -212,7 +217,7 @@ function readGuest(payload: JsonObject): boolean | undefined {
   if (payload.acct === undefined) return undefined
   if (payload.acct === 0) return false
   if (payload.acct === 1) return true
-  throw new Refusal('claim_malformed')
+  throw new Refusal('claim_malformed', 'acct')
 }
 
 function readDisplay(payload: JsonObject) {
@@ -232,7 +237,7 @@ function readDisplay(payload: JsonObject) {
 
 function requireString(payload: JsonObject, claim: string): string {
   const value = readString(payload, claim)
-  if (value === undefined) throw new Refusal('claim_missing')
+  if (value === undefined) throw new Refusal('claim_missing', claim)
   return value
 }
 
@@ -245,23 +250,24 @@ function readString(
   const value = payload[claim]
   if (value === undefined) return undefined
   // A lone surrogate has no UTF-8, so no header could carry it.
-  if (typeof value !== 'string' || !value.isWellFormed()) throw new Refusal('claim_malformed')
-  if (value === '' && !orEmpty) throw new Refusal('claim_malformed')
+  if (typeof value !== 'string' || !value.isWellFormed())
+    throw new Refusal('claim_malformed', claim)
+  if (value === '' && !orEmpty) throw new Refusal('claim_malformed', claim)
   return value
 }
 
 /** Ids are compared byte by byte, so only the form that Entra writes is one. */
 function requireGuid(payload: JsonObject, claim: string): string {
   const value = requireString(payload, claim)
-  if (!guid.test(value)) throw new Refusal('claim_malformed')
+  if (!guid.test(value)) throw new Refusal('claim_malformed', claim)
   return value
 }
 
 function requireSeconds(payload: JsonObject, claim: string): number {
   const value = payload[claim]
-  if (value === undefined) throw new Refusal('claim_missing')
+  if (value === undefined) throw new Refusal('claim_missing', claim)
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
-    throw new Refusal('claim_malformed')
+    throw new Refusal('claim_malformed', claim)
   }
   return value
 }
@@ -269,10 +275,10 @@ function requireSeconds(payload: JsonObject, claim: string): number {
 function readStrings(payload: JsonObject, claim: string): readonly string[] | undefined {
   const value = payload[claim]
   if (value === undefined) return undefined
-  if (!Array.isArray(value)) throw new Refusal('claim_malformed')
+  if (!Array.isArray(value)) throw new Refusal('claim_malformed', claim)
   for (const item of value) {
     if (typeof item !== 'string' || item === '' || !item.isWellFormed()) {
-      throw new Refusal('claim_malformed')
+      throw new Refusal('claim_malformed', claim)
     }
   }
   return value

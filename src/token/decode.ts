@@ -27,7 +27,10 @@ export function decodeToken(token: string): Result<RawToken> {
   // A JWE in compact form has five parts (RFC 7516 section 7.1).
   if (parts.length === 5) return fail('token_encrypted')
   const [header, payload, signature] = parts
-  if (parts.length !== 3 || !header || !payload || !signature) return fail('token_malformed')
+  // An empty signature goes on to the header, whose algorithm is the better reason to refuse.
+  if (parts.length !== 3 || !header || !payload || signature === undefined) {
+    return fail('token_malformed')
+  }
   if (!canonicalBase64url.test(signature)) return fail('token_malformed')
   const decodedHeader = decodePart(header)
   const decodedPayload = decodePart(payload)
@@ -41,15 +44,18 @@ export function decodeToken(token: string): Result<RawToken> {
  */
 export function checkHeader(header: JsonObject): Result<string> {
   // Entra signs tokens for Microsoft Graph over a hashed nonce, so nobody else can verify them.
-  if (Object.hasOwn(header, 'nonce')) return fail('token_for_graph')
-  if (Object.hasOwn(header, 'enc') || Object.hasOwn(header, 'zip')) return fail('token_encrypted')
-  if (header.alg !== 'RS256') return fail('algorithm_not_allowed')
-  for (const name of ['crit', 'b64', 'jwk', 'jku', 'x5u', 'x5c']) {
-    if (Object.hasOwn(header, name)) return fail('header_not_allowed')
+  if (Object.hasOwn(header, 'nonce')) return fail('token_for_graph', 'nonce')
+  for (const name of ['enc', 'zip']) {
+    if (Object.hasOwn(header, name)) return fail('token_encrypted', name)
   }
-  if (header.typ !== undefined && header.typ !== 'JWT') return fail('not_an_access_token')
+  if (header.alg !== 'RS256') return fail('algorithm_not_allowed', 'alg')
+  for (const name of ['crit', 'b64', 'jwk', 'jku', 'x5u', 'x5c']) {
+    if (Object.hasOwn(header, name)) return fail('header_not_allowed', name)
+  }
+  if (header.typ !== undefined && header.typ !== 'JWT') return fail('not_an_access_token', 'typ')
   const kid = header.kid
-  if (typeof kid !== 'string' || kid === '' || kid.length > 256) return fail('key_id_missing')
+  if (typeof kid !== 'string' || kid === '' || kid.length > 256)
+    return fail('key_id_missing', 'kid')
   return pass(kid)
 }
 
@@ -129,6 +135,7 @@ function hasNamesAlikeButForCase(object: JsonObject): boolean {
   return new Set(names.map((name) => name.toLowerCase())).size !== names.length
 }
 
-function isObject(value: unknown): value is JsonObject {
+/** Whether a JSON value is an object, and neither null nor an array. */
+export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

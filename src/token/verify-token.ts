@@ -1,5 +1,5 @@
-import { fail, pass, type Result } from '../failure.ts'
-import type { Authorities } from '../keys/authority.ts'
+import { fail, type Observe, pass, type Result } from '../failure.ts'
+import type { Authorities, Authority } from '../keys/authority.ts'
 import type { IssuerKeys } from '../keys/issuer-keys.ts'
 import type { Key } from '../keys/key.ts'
 import { type AccessToken, readClaims, readOrigin, type TokenOrigin } from './claims.ts'
@@ -12,6 +12,20 @@ export interface VerifiedToken {
   readonly key: Key
 }
 
+/** The steps of `verifyToken`, in order. */
+export const tokenSteps = [
+  'form',
+  'header',
+  'origin',
+  'tenant',
+  'issuer',
+  'key',
+  'signature',
+  'claims',
+] as const
+
+export type TokenStep = (typeof tokenSteps)[number]
+
 /**
  * Verifies everything about a token that does not depend on the policy or on the time: form,
  * origin, key, signature and claims. What the token says of its issuer only picks among the
@@ -21,29 +35,61 @@ export async function verifyToken(
   token: string,
   authorities: Authorities,
   engine: SignatureEngine,
+  observe?: Observe<TokenStep>,
 ): Promise<Result<VerifiedToken>> {
-  const decoded = decodeToken(token)
+  const decoded = note('form', decodeToken(token), observe)
   if (!decoded.ok) return decoded
   const { header, payload } = decoded.value
-  const keyId = checkHeader(header)
+  const keyId = note('header', checkHeader(header), observe)
   if (!keyId.ok) return keyId
-  const origin = readOrigin(payload)
+  const origin = note('origin', readOrigin(payload), observe)
   if (!origin.ok) return origin
-  const issuerKeys = findIssuerKeys(origin.value, authorities)
+  const authority = note('tenant', findAuthority(origin.value, authorities), observe)
+  if (!authority.ok) return authority
+  const issuerKeys = note('issuer', findIssuerKeys(origin.value, authority.value), observe)
   if (!issuerKeys.ok) return issuerKeys
-  const key = issuerKeys.value.find(keyId.value) ?? (await issuerKeys.value.lookUp(keyId.value))
+  const key = note('key', await findKey(keyId.value, issuerKeys.value), observe)
   if (!key.ok) return key
-  if (!(await engine.verify(key.value, token))) return fail('signature_invalid')
-  const claims = readClaims(payload)
+  const signature = note('signature', await checkSignature(token, key.value, engine), observe)
+  if (!signature.ok) return signature
+  const claims = note('claims', readClaims(payload), observe)
   return claims.ok ? pass({ claims: claims.value, key: key.value }) : claims
 }
 
-function findIssuerKeys(origin: TokenOrigin, authorities: Authorities): Result<IssuerKeys> {
+/** Passes a result on, and tells whoever observes. */
+function note<R extends Result<unknown>>(
+  step: TokenStep,
+  result: R,
+  observe: Observe<TokenStep> | undefined,
+): R {
+  if (observe) {
+    if (result.ok) observe(step, undefined)
+    else observe(step, result.failure, result.claim)
+  }
+  return result
+}
+
+function findAuthority(origin: TokenOrigin, authorities: Authorities): Result<Authority> {
   const authority = authorities.get(origin.tenantId)
-  if (!authority) return fail('tenant_not_allowed')
+  return authority ? pass(authority) : fail('tenant_not_allowed', 'tid')
+}
+
+function findIssuerKeys(origin: TokenOrigin, authority: Authority): Result<IssuerKeys> {
   const issuerKeys = authority.issuerKeys(origin.version)
   if (issuerKeys.issuer === undefined) {
     return fail(issuerKeys.state().state === 'absent' ? 'issuer_mismatch' : 'keys_unavailable')
   }
-  return issuerKeys.issuer === origin.issuer ? pass(issuerKeys) : fail('issuer_mismatch')
+  return issuerKeys.issuer === origin.issuer ? pass(issuerKeys) : fail('issuer_mismatch', 'iss')
+}
+
+function findKey(id: string, issuerKeys: IssuerKeys): Result<Key> | Promise<Result<Key>> {
+  return issuerKeys.find(id) ?? issuerKeys.lookUp(id)
+}
+
+async function checkSignature(
+  token: string,
+  key: Key,
+  engine: SignatureEngine,
+): Promise<Result<undefined>> {
+  return (await engine.verify(key, token)) ? pass(undefined) : fail('signature_invalid')
 }

@@ -1,4 +1,4 @@
-import type { FailureCode } from '../failure.ts'
+import type { FailureCode, Observe } from '../failure.ts'
 import { encodeValue } from '../identity/encode.ts'
 import {
   type HeaderSet,
@@ -7,7 +7,7 @@ import {
   maxIdentityBytes,
 } from '../identity/headers.ts'
 import type { Policy } from '../policy/compile.ts'
-import { evaluatePolicy } from '../policy/evaluate.ts'
+import { evaluatePolicy, type PolicyStep, policySteps } from '../policy/evaluate.ts'
 import type { AccessToken } from '../token/claims.ts'
 import type { VerifiedToken } from '../token/verify-token.ts'
 
@@ -28,19 +28,25 @@ export interface Refusal {
   readonly claims?: string | undefined
 }
 
+/** The steps of `createOutcome`, in order. */
+export const outcomeSteps = [...policySteps, 'identity'] as const
+
+export type OutcomeStep = PolicyStep | 'identity'
+
 /** Works out the outcome once, so that a repeated request only copies it. */
 export function createOutcome(
   policy: Policy,
   { claims, key }: VerifiedToken,
   headerSet: HeaderSet,
+  observe?: Observe<OutcomeStep>,
 ): PolicyOutcome {
-  const verdict = evaluatePolicy(policy, claims)
+  const verdict = evaluatePolicy(policy, claims, observe)
   if (!verdict.allow) return verdict
   const identity: Identity = { token: claims, groups: visibleGroups(policy, claims) }
   const values = headerSet.values(identity)
-  if (identityBytes(headerSet.names, values) > maxIdentityBytes) {
-    return { allow: false, failure: 'identity_too_large' }
-  }
+  const fits = identityBytes(headerSet.names, values) <= maxIdentityBytes
+  observe?.('identity', fits ? undefined : 'identity_too_large')
+  if (!fits) return { allow: false, failure: 'identity_too_large' }
   const headers = [
     'X-Entra-Auth-User',
     claims.userId,
@@ -61,7 +67,8 @@ export function createOutcome(
   return { allow: true, headers }
 }
 
-function visibleGroups(policy: Policy, claims: AccessToken): readonly string[] {
+/** The groups that may reach the application. */
+export function visibleGroups(policy: Policy, claims: AccessToken): readonly string[] {
   const { namedGroups } = policy
   return namedGroups ? claims.groups.filter((group) => namedGroups.has(group)) : claims.groups
 }

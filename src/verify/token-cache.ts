@@ -36,6 +36,17 @@ const fixedBytes = 512
 const maxFailures = 5_000
 const failureTtlMs = 10_000
 
+/** A cache that keeps nothing, for a verification of which each step is to be seen. */
+export const noTokenCache: TokenCache = {
+  keyOf: () => '',
+  get: () => undefined,
+  getFailure: () => undefined,
+  set: (_key, token) => ({ ...token, rules: undefined, outcomes: new Map() }),
+  setFailure() {},
+  delete() {},
+  size: 0,
+}
+
 /** Creates an empty cache. */
 export function createTokenCache(): TokenCache {
   const tokens = new LRUCache<string, CachedToken>({ max: maxTokens, maxSize: maxBytes })

@@ -1,11 +1,17 @@
-import type { FailureCode } from '../failure.ts'
+import { type FailureCode, fail, type Observe, type Result } from '../failure.ts'
 import { isUsable, unconfirmedAfterMs } from '../keys/keyring.ts'
 import type { Policy } from '../policy/compile.ts'
 import { parseBearer } from '../token/bearer.ts'
 import { type AccessToken, checkTimes } from '../token/claims.ts'
 import type { SignatureEngine } from '../token/signature.ts'
-import { verifyToken } from '../token/verify-token.ts'
-import { createOutcome, type PolicyOutcome, type Refusal } from './outcome.ts'
+import { type TokenStep, tokenSteps, verifyToken } from '../token/verify-token.ts'
+import {
+  createOutcome,
+  type OutcomeStep,
+  outcomeSteps,
+  type PolicyOutcome,
+  type Refusal,
+} from './outcome.ts'
 import type { VerifyRequest } from './request.ts'
 import type { Rules } from './rules.ts'
 import type { CachedToken, TokenCache } from './token-cache.ts'
@@ -25,24 +31,41 @@ export interface VerifierContext {
   readonly cache: TokenCache
 }
 
+/** The steps of a verification, in order. */
+export const verifySteps = ['credentials', ...tokenSteps, 'validity', ...outcomeSteps] as const
+
+export type VerifyStep = 'credentials' | TokenStep | 'validity' | OutcomeStep
+
 /** Answers whether a policy admits the bearer of a request's token. */
 export interface Verifier {
   /** At once where the token is known, else as a promise. Never throws for bad input. */
-  verify(rules: Rules, policy: Policy, request: VerifyRequest): Verdict | Promise<Verdict>
+  verify(
+    rules: Rules,
+    policy: Policy,
+    request: VerifyRequest,
+    observe?: Observe<VerifyStep>,
+  ): Verdict | Promise<Verdict>
 }
 
 /** Creates the verifier. */
 export function createVerifier(context: VerifierContext): Verifier {
   const { cache, clock } = context
 
-  function judge(rules: Rules, policy: Policy, cacheKey: string, token: CachedToken): Verdict {
+  function judge(
+    rules: Rules,
+    policy: Policy,
+    cacheKey: string,
+    token: CachedToken,
+    observe?: Observe<VerifyStep>,
+  ): Verdict {
     const nowMs = clock()
     const failure = checkStillGood(token, nowMs, rules.clockSkewSeconds)
+    observe?.('validity', failure)
     if (failure) {
       cache.delete(cacheKey)
       return { allow: false, failure, token: token.claims }
     }
-    const outcome = outcomeOf(rules, policy, token)
+    const outcome = outcomeOf(rules, policy, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
     const maxAgeSeconds = maxAge(policy, token, nowMs, rules.clockSkewSeconds)
     return { allow: true, headers: outcome.headers, maxAgeSeconds }
@@ -53,40 +76,52 @@ export function createVerifier(context: VerifierContext): Verifier {
     policy: Policy,
     cacheKey: string,
     token: string,
+    observe?: Observe<VerifyStep>,
   ): Promise<Verdict> {
-    const verified = await verifyToken(token, rules.authorities, context.engine)
+    const verified = await verifyToken(token, rules.authorities, context.engine, observe)
     if (verified.ok) {
-      return judge(rules, policy, cacheKey, cache.set(cacheKey, verified.value, token.length))
+      const cached = cache.set(cacheKey, verified.value, token.length)
+      return judge(rules, policy, cacheKey, cached, observe)
     }
     if (verified.failure === 'signature_invalid') cache.setFailure(cacheKey, verified.failure)
     return { allow: false, failure: verified.failure }
   }
 
   return {
-    verify(rules, policy, request) {
-      if (request.hasBody) return { allow: false, failure: 'body_not_allowed' }
-      if (request.ambiguous) return { allow: false, failure: 'ambiguous_credentials' }
-      const bearer = parseBearer(request.authorization)
+    verify(rules, policy, request, observe) {
+      const bearer = readCredentials(request)
+      observe?.('credentials', bearer.ok ? undefined : bearer.failure)
       if (!bearer.ok) return { allow: false, failure: bearer.failure }
       const cacheKey = cache.keyOf(bearer.value)
       const cached = cache.get(cacheKey)
-      if (cached) return judge(rules, policy, cacheKey, cached)
+      if (cached) return judge(rules, policy, cacheKey, cached, observe)
       const failure = cache.getFailure(cacheKey)
       if (failure) return { allow: false, failure }
-      return verifyNew(rules, policy, cacheKey, bearer.value)
+      return verifyNew(rules, policy, cacheKey, bearer.value, observe)
     },
   }
 }
 
+function readCredentials(request: VerifyRequest): Result<string> {
+  if (request.hasBody) return fail('body_not_allowed')
+  if (request.ambiguous) return fail('ambiguous_credentials')
+  return parseBearer(request.authorization)
+}
+
 /** The outcome of a policy, worked out at the first request with this token under these rules. */
-function outcomeOf(rules: Rules, policy: Policy, token: CachedToken): PolicyOutcome {
+function outcomeOf(
+  rules: Rules,
+  policy: Policy,
+  token: CachedToken,
+  observe?: Observe<OutcomeStep>,
+): PolicyOutcome {
   if (token.rules !== rules) {
     token.rules = rules
     token.outcomes.clear()
   }
   let outcome = token.outcomes.get(policy)
   if (!outcome) {
-    outcome = createOutcome(policy, token, rules.headerSet)
+    outcome = createOutcome(policy, token, rules.headerSet, observe)
     token.outcomes.set(policy, outcome)
   }
   return outcome

@@ -14,7 +14,7 @@ describe('the dependencies', () => {
   ] as const) {
     it(`have a row each in the table "${title}", and no other rows are there`, () => {
       const section = page.split('\n## ').find((part) => part.startsWith(title)) ?? ''
-      const rows = [...section.matchAll(/^\| `([^`]+)` \|/gm)].map(([, name]) => name)
+      const rows = [...section.matchAll(/^\| `([^`]+)` +\|/gm)].map(([, name]) => name)
       assert.deepEqual(rows.toSorted(), Object.keys(manifest[key]).toSorted())
     })
   }

@@ -1,0 +1,48 @@
+import type { Command } from 'commander'
+import { checkDeployment } from '../check/check.ts'
+import { formatReport } from '../check/format.ts'
+import { loadConfig } from '../config/load.ts'
+import { createHttp, defaultLimits } from '../keys/http.ts'
+import { formatJson } from '../terminal.ts'
+import { quietRuntime } from './explain.ts'
+import { type CommandIo, exitCodes } from './io.ts'
+import { requireConfig } from './serve.ts'
+
+interface CheckOptions {
+  readonly config?: string
+  readonly json?: boolean
+  readonly offline?: boolean
+}
+
+/** Adds `check`. */
+export function addCheckCommand(program: Command, io: CommandIo): void {
+  program
+    .command('check')
+    .description('check the configuration, then metadata, keys and clock of each authority')
+    .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
+    .option('--json', 'JSON in place of text')
+    .option('--offline', 'ask no authority')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 ok (maybe with warnings), 1 problems, 69 authority unreachable, 78 configuration wrong',
+    )
+    .action((options: CheckOptions) => check(options, io))
+}
+
+async function check({ config: file, json, offline }: CheckOptions, io: CommandIo): Promise<void> {
+  const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
+  const loaded = await loadConfig(source)
+  if (!loaded.ok && json) {
+    io.stdout.write(formatJson({ verdict: 'configuration', problems: loaded.problems }))
+  }
+  const config = requireConfig(loaded, file ?? io.env.ENTRA_AUTH_CONFIG, io)
+  const report = await checkDeployment(config, {
+    runtime: quietRuntime(io),
+    createHttp: (onReply) => createHttp(defaultLimits, onReply),
+    offline: offline === true,
+    onProgress: (line) => void io.stderr.write(`${line}\n`),
+  })
+  io.stdout.write(json ? formatJson(report) : formatReport(report))
+  if (report.verdict === 'problems') io.setExitCode(exitCodes.failure)
+  if (report.verdict === 'unreachable') io.setExitCode(exitCodes.unavailable)
+}

@@ -1,0 +1,125 @@
+import type { Command } from 'commander'
+import { loadConfig } from '../config/load.ts'
+import { nearest } from '../config/nearest.ts'
+import { oneLine, quote } from '../config/problems.ts'
+import { createExplainer } from '../explain/explainer.ts'
+import { formatExplanation } from '../explain/format.ts'
+import { createAuthority } from '../keys/authority.ts'
+import { createHttp } from '../keys/http.ts'
+import type { KeysRuntime } from '../keys/issuer-keys.ts'
+import { formatJson } from '../terminal.ts'
+import { readOrigin } from '../token/claims.ts'
+import { decodeToken } from '../token/decode.ts'
+import { createSignatureEngine } from '../token/signature.ts'
+import { compileRules, type Rules } from '../verify/rules.ts'
+import { type CommandIo, exitCodes } from './io.ts'
+import { requireConfig } from './serve.ts'
+
+const maxInputBytes = 32 * 1024
+
+interface ExplainOptions {
+  readonly policy: string
+  readonly config?: string
+  readonly json?: boolean
+}
+
+/** Adds `explain`. */
+export function addExplainCommand(program: Command, io: CommandIo): void {
+  program
+    .command('explain')
+    .description('tell why a policy admits or refuses the token on standard input')
+    .option('--policy <name>', 'policy to evaluate', 'default')
+    .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
+    .option('--json', 'JSON in place of text')
+    .addHelpText(
+      'after',
+      `
+Example: haproxy-entra-auth explain --policy orders < token.txt
+
+It prints claims of the token, verified or not, but never the token or its signature.
+Exit codes: 0 allow, 1 refused, 64 no input, 69 authority unreachable, 78 configuration wrong`,
+    )
+    .action((options: ExplainOptions) => explain(options, io))
+}
+
+async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
+  const token = await readToken(io)
+  const { config: file } = options
+  const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
+  const config = requireConfig(await loadConfig(source), file ?? io.env.ENTRA_AUTH_CONFIG, io)
+  const http = createHttp()
+  const authorities = new Map(
+    config.tenants.map((tenant) => [tenant.id, createAuthority(tenant, http, quietRuntime(io))]),
+  )
+  const rules = compileRules(config, authorities)
+  const policy = rules.policies.get(options.policy) ?? refusePolicy(options.policy, rules, io)
+  try {
+    await readKeysFor(token, rules)
+    const explainer = createExplainer({ clock: io.now, engine: createSignatureEngine() })
+    const explanation = await explainer.explain(rules, policy, {
+      authorization: `Bearer ${token}`,
+      ambiguous: false,
+      callerKey: undefined,
+      hasBody: false,
+    })
+    io.stdout.write(options.json ? formatJson(explanation) : formatExplanation(explanation))
+    if (explanation.verdict === 'allow') return
+    io.setExitCode(
+      explanation.verdict === 'unavailable' ? exitCodes.unavailable : exitCodes.failure,
+    )
+  } finally {
+    await http.close()
+  }
+}
+
+/** Asks for the keys of the one issuer that the token names, if it is configured. */
+async function readKeysFor(token: string, rules: Rules): Promise<void> {
+  const decoded = decodeToken(token)
+  const origin = decoded.ok ? readOrigin(decoded.value.payload) : decoded
+  if (!origin.ok) return
+  await rules.authorities.get(origin.value.tenantId)?.issuerKeys(origin.value.version).refresh()
+}
+
+async function readToken({ stdin, stderr, exit }: CommandIo): Promise<string> {
+  if (stdin.isTTY) {
+    stderr.write('error: the token comes from standard input: haproxy-entra-auth explain < FILE\n')
+    return exit(exitCodes.usage)
+  }
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of stdin) {
+    bytes += chunk.length
+    if (bytes > maxInputBytes) {
+      stderr.write('error: more than 32 KiB on standard input; send one token and nothing else\n')
+      return exit(exitCodes.usage)
+    }
+    chunks.push(chunk)
+  }
+  // Some shells put a byte order mark in front.
+  const text = Buffer.concat(chunks)
+    .toString('utf8')
+    .replace(/^\uFEFF/, '')
+    .trim()
+  const token = text.replace(/^bearer +/i, '')
+  if (token !== '') return token
+  stderr.write('error: nothing on standard input; pipe the token in\n')
+  return exit(exitCodes.usage)
+}
+
+function refusePolicy(name: string, { policies }: Rules, { stderr, exit }: CommandIo): never {
+  const names = [...policies.keys()]
+  const near = nearest(name, names)
+  const hint = near ? `did you mean ${near}?` : `there are: ${names.join(', ')}`
+  stderr.write(`error: no policy ${oneLine(quote(name))} in the configuration; ${hint}\n`)
+  return exit(exitCodes.configuration)
+}
+
+/** Keys for one command: no background refresh, and what would be logged is in the output. */
+export function quietRuntime(io: Pick<CommandIo, 'now'>): KeysRuntime {
+  return {
+    clock: io.now,
+    random: () => 0,
+    schedule: () => () => {},
+    log: { info() {}, warn() {} },
+  }
+}

@@ -1,0 +1,598 @@
+import { type FailureCode, failures } from '../failure.ts'
+import { metadataUrl } from '../keys/discovery.ts'
+import { scopePrefix } from '../policy/compile.ts'
+import { chooseGrant, denies, findFailure } from '../policy/evaluate.ts'
+import type { Change } from './explanation.ts'
+import { describeDistance, describeSpan, type Facts, type FailedStep, nameTenant } from './facts.ts'
+
+type Advice = (facts: Facts, claim: string | undefined) => readonly Change[]
+
+/** What to change so that a token passes the check that it failed. */
+export function adviseChanges(facts: Facts, { failure, claim }: FailedStep): readonly Change[] {
+  const changes = advice[failure]?.(facts, claim) ?? []
+  return changes.length > 0 ? changes : [change('request', failures[failure].text)]
+}
+
+/** What to change so that a grant holds: the nearest one first, then the others for this actor. */
+export function adviseOnGrants(facts: Facts, failed: FailedStep): readonly Change[] {
+  const { policy, claims } = facts
+  const chosen = claims && chooseGrant(policy, claims).grant
+  if (!chosen) return adviseChanges(facts, failed)
+  const others = policy.allow.filter(
+    (grant) => grant !== chosen && grant.actor === chosen.actor && grant.actor === claims.actor,
+  )
+  if (others.length === 0) return adviseChanges({ ...facts, grant: chosen }, failed)
+  return [chosen, ...others].flatMap((grant) => {
+    const failure = findFailure(grant, claims) ?? failed.failure
+    const rule = `policies.${policy.name}.allow[${policy.allow.indexOf(grant)}]`
+    const changes = adviseChanges({ ...facts, grant }, { failure, claim: undefined })
+    return changes.map((item) => ({ ...item, rule }))
+  })
+}
+
+/** Tenant of personal Microsoft accounts. */
+const consumerTenant = '9188040d-6c67-4c5b-b112-36a304b66dad'
+
+const microsoftApis: ReadonlyMap<string, string> = new Map([
+  ['00000003-0000-0000-c000-000000000000', 'Microsoft Graph'],
+  ['https://graph.microsoft.com', 'Microsoft Graph'],
+  ['00000002-0000-0000-c000-000000000000', 'Azure AD Graph'],
+  ['https://graph.windows.net', 'Azure AD Graph'],
+  ['797f4846-ba00-4fd7-ba43-dac1f8f63013', 'Azure Resource Manager'],
+  ['https://management.azure.com', 'Azure Resource Manager'],
+  ['https://management.core.windows.net', 'Azure Resource Manager'],
+  ['api://azureadtokenexchange', 'workload identity federation'],
+])
+
+const shrinkGroups = change(
+  'registration',
+  'Entra ID leaves groups out of a token when there are more than 200. Emit only the groups assigned to the application: App registrations > API > Token configuration > groups > "Groups assigned to the application" (groupMembershipClaims: ApplicationGroup), assign the groups that the policy names to the API, and request a new token.',
+)
+
+const advice: Readonly<Partial<Record<FailureCode, Advice>>> = {
+  no_credentials: () => [
+    change('request', 'Send the access token in the header "Authorization: Bearer TOKEN".'),
+  ],
+  malformed_credentials: () => [
+    change(
+      'request',
+      'Send exactly one token without spaces, line breaks or commas; copying it from a terminal adds line breaks, so pipe it.',
+    ),
+  ],
+  token_too_long: () => [shrinkGroups],
+  token_malformed: adviseOnForm,
+  token_encrypted: () => [
+    change(
+      'registration',
+      'Turn token encryption of the API off: remove tokenEncryptionKeyId in its manifest (App registrations > API > Manifest).',
+    ),
+  ],
+  algorithm_not_allowed: () => [
+    change(
+      'request',
+      'Send an access token of Entra ID, which signs with RS256 only; this one was made by something else.',
+    ),
+  ],
+  header_not_allowed: (_facts, claim) => [
+    change(
+      'request',
+      `Send an access token of Entra ID, which never has "${claim}" in its header; treat this one as an attack or as the token of another issuer.`,
+    ),
+  ],
+  key_id_missing: () => [
+    change('request', 'Send an access token of Entra ID, which names its signing key in kid.'),
+  ],
+  token_for_graph: (facts) => [
+    change(
+      'request',
+      `The client asked for Microsoft Graph (its tokens have a nonce in the header and nobody else can verify them). Ask for ${requestScope(facts)} instead, in a token request of its own: one token is for one API.`,
+    ),
+    change(
+      'registration',
+      'If the API has no scope to ask for yet, add one (App registrations > API > Expose an API) and give the client permission to it.',
+    ),
+  ],
+  not_an_access_token: adviseOnKind,
+  version_unknown: () => [
+    change(
+      'request',
+      'Send an access token of Entra ID; each one has ver 1.0 or 2.0. Azure AD B2C, AD FS and other issuers are not supported.',
+    ),
+  ],
+  claim_missing: (facts, claim) =>
+    isMissingClient(facts, claim) || claim === 'oid'
+      ? adviseOnKind(facts, claim)
+      : [
+          change(
+            'request',
+            `Send an access token of Entra ID; each one has the claim ${claim}. If a claims mapping policy of the API removes it, change that policy.`,
+          ),
+        ],
+  claim_malformed: (_facts, claim) => [
+    change(
+      'registration',
+      `Entra ID never issues the claim ${claim} in this form. If a claims mapping policy or a custom claims provider of the API sets it, let it set another claim; else the token is not from Entra ID.`,
+    ),
+  ],
+  sender_constrained: () => [
+    change(
+      'client',
+      'The token is bound to a key of its client (cnf): turn proof of possession off in the client (MSAL: no WithProofOfPossession, no SHR or mTLS PoP) and request a bearer token.',
+    ),
+  ],
+  tenant_not_allowed: adviseOnTenant,
+  issuer_mismatch: adviseOnIssuer,
+  keys_unavailable: adviseOnAuthority,
+  key_unconfirmed: adviseOnAuthority,
+  key_unknown: adviseOnUnknownKey,
+  key_withdrawn: () => [
+    change('request', 'Request a new token: the authority withdrew the key of this one.'),
+  ],
+  key_not_for_issuer: (facts) => [
+    change(
+      'request',
+      `The key belongs to another issuer, so the token is not one of ${tenantName(facts)}; sign in to this tenant.`,
+    ),
+  ],
+  key_unusable: () => [
+    change(
+      'registration',
+      'The authority publishes this key in a form that is not used (no RSA, below 2048 bits, not for signatures, or twice under one id). Where the API has its own signing key, upload an RSA key of 2048 bits or more.',
+    ),
+  ],
+  signature_invalid: () => [
+    change(
+      'request',
+      'Send the token exactly as it was issued. If it is complete, it was altered, or it comes from a test authority whose keys were made anew: request a new one.',
+    ),
+  ],
+  token_expired: adviseOnExpiry,
+  token_not_yet_valid: adviseOnFuture,
+  audience_mismatch: adviseOnAudience,
+  token_lifetime_too_long: ({ policy, claims }) => [
+    change(
+      'policy',
+      `Raise maxTokenLifetimeMinutes of ${policy.name} to ${claims ? Math.ceil((claims.expiresAt - claims.issuedAt) / 60) : 'what the authority issues'}, if that long a token is meant.`,
+    ),
+    change(
+      'registration',
+      'Or shorten the tokens: look for a token lifetime policy of the API, or have the client declare that it handles continuous access evaluation only where it does (such tokens last up to 28 h).',
+    ),
+  ],
+  denied_by_rule: ({ policy, claims }) => {
+    const rules = policy.deny.flatMap((rule, index) =>
+      claims && denies(rule, claims) ? [`policies.${policy.name}.deny[${index}]`] : [],
+    )
+    return [
+      change('policy', `Meant like this by ${rules.join(', ')}; change the rule if it is wrong.`),
+    ]
+  },
+  actor_not_allowed: ({ policy, claims }) => {
+    const actors = [...new Set(policy.allow.map((grant) => grant.actor))].join(', ')
+    const actor = claims?.actor
+    return [
+      change(
+        'client',
+        actor === 'app'
+          ? `The policy has grants for: ${actors}. The client used its own identity (client credentials or managed identity); let it act for a signed-in user (authorization code or on-behalf-of), if that is meant.`
+          : `The policy has grants for: ${actors}. Request the token as one of these.`,
+      ),
+      change('policy', `Or add a grant with "actor: ${actor}" to ${policy.name}.`),
+    ]
+  },
+  client_not_allowed: ({ claims, policy }) => [
+    change(
+      'policy',
+      `Add the client ${claims?.clientId} to the list "clients" of the grant in ${policy.name}, if it is meant.`,
+    ),
+    change('client', 'Or request the token with a client that the policy names.'),
+  ],
+  client_not_confidential: () => [
+    change(
+      'client',
+      'The client is a public one (azpacr or appidacr 0: desktop, mobile, single page). Request the token with a client that proves itself with a certificate, federation or secret.',
+    ),
+    change('policy', 'Or remove "confidential: true" from the grant.'),
+  ],
+  scope_missing: adviseOnScope,
+  role_missing: adviseOnRole,
+  group_missing: adviseOnGroup,
+  groups_overage: () => [
+    shrinkGroups,
+    change(
+      'policy',
+      'Or use app roles in place of groups: assign the group to an app role of the API and write "roles" in the grant.',
+    ),
+  ],
+  guest_not_allowed: ({ claims }) =>
+    claims?.guest === undefined
+      ? [
+          change(
+            'registration',
+            'The token does not say whether its user is a guest, so the user counts as one. Add the optional claim acct for access tokens (App registrations > API > Token configuration > Add optional claim > Access > acct) and request a new token.',
+          ),
+        ]
+      : [
+          change(
+            'policy',
+            'The user is a guest (acct 1). Remove "guests: false" from the grant, or add a grant for guests, if they are meant.',
+          ),
+        ],
+  step_up_required: (facts) => [
+    change(
+      'client',
+      `The grant wants the authentication context ${facts.grant?.authContext}. Declare that the client answers claims challenges (MSAL: client capability cp1), so that it is sent one; its token has no xms_cc with cp1.`,
+    ),
+    requireContext(facts),
+  ],
+  step_up_possible: (facts) => [
+    change(
+      'client',
+      `The client was sent a claims challenge for ${facts.grant?.authContext}; let it request a token with these claims (MSAL: withClaims or claimsRequest) and try again.`,
+    ),
+    requireContext(facts),
+  ],
+  identity_too_large: () => [
+    change(
+      'registration',
+      'Emit fewer groups and roles: only the groups assigned to the application (groupMembershipClaims: ApplicationGroup).',
+    ),
+    change(
+      'policy',
+      'Or leave "groups: all" out of the policy, so that only groups that it names are passed on.',
+    ),
+  ],
+}
+
+function adviseOnForm({ credentials }: Facts): Change[] {
+  if (/^["'{[]/.test(credentials)) {
+    return [
+      change(
+        'request',
+        'This is JSON or quoted text with a token in it. Send only the token: jq -r .access_token, or az account get-access-token --query accessToken -o tsv.',
+      ),
+    ]
+  }
+  const parts = credentials.split('.').length
+  if (parts === 1 || (parts === 2 && /^[01]\./.test(credentials))) {
+    return [
+      change(
+        'request',
+        'This is an opaque string: a refresh token, an authorization code, a client secret or a token of a personal account. Send the member access_token of the reply for a scope of this API.',
+      ),
+    ]
+  }
+  return [
+    change(
+      'request',
+      parts === 3
+        ? 'The token has three parts, but one of them is not what an issuer writes: it was cut, re-encoded or edited. Request a new one and send it as it is.'
+        : `A token has three parts, this has ${parts}. Send the access token as it was issued.`,
+    ),
+  ]
+}
+
+/** ID tokens and whatever else is no access token. */
+function adviseOnKind(facts: Facts, claim: string | undefined): Change[] {
+  const { payload, origin, header } = facts
+  if (claim === 'typ') {
+    return [
+      change(
+        'request',
+        `Entra ID writes typ JWT, this token has ${JSON.stringify(header.typ)}; send an access token of Entra ID.`,
+      ),
+    ]
+  }
+  const client = origin?.version === '1.0' ? 'appid' : 'azp'
+  if (!Object.hasOwn(payload, client) && !Object.hasOwn(payload, 'scp')) {
+    return [
+      change(
+        'request',
+        `This is an ID token: no ${client}, no scp. It tells the client who signed in and is for no API. Request an access token with scope=${requestScope(facts)} and send the member access_token (MSAL: accessToken, not idToken).`,
+      ),
+    ]
+  }
+  if (facts.policy.requireIdtyp && facts.claims?.appOnly) {
+    return [
+      change(
+        'registration',
+        'The policy wants apps to say that they are one. Add the optional claim idtyp for access tokens (App registrations > API > Token configuration) and request a new token.',
+      ),
+      change('policy', 'Or remove "requireIdtyp: true" from the policy.'),
+    ]
+  }
+  return [
+    change(
+      'request',
+      `The token has no scope and is not app-only (its sub is not its oid, or idtyp says something else), so it gives nobody access. Request it with scope=${requestScope(facts)}.`,
+    ),
+  ]
+}
+
+function isMissingClient({ payload }: Facts, claim: string | undefined): boolean {
+  return (claim === 'azp' || claim === 'appid') && !Object.hasOwn(payload, 'scp')
+}
+
+function adviseOnTenant(facts: Facts): Change[] {
+  const { rules, policy, payload } = facts
+  const tid = String(payload.tid)
+  const configured = rules.authorities.has(tid)
+  const admitted = (configured ? [...policy.tenants] : [...rules.authorities.keys()]).map((id) =>
+    nameTenant(rules, id),
+  )
+  const personal =
+    tid === consumerTenant
+      ? ' The token comes from a personal Microsoft account; a work or school account is needed.'
+      : ''
+  return [
+    change(
+      'request',
+      `Sign in to ${admitted.join(' or ')}: ask the token endpoint of that tenant, not /common or /organizations.${personal} A user of another organization can be invited as a guest, and then asks there too.`,
+    ),
+    configured
+      ? change(
+          'policy',
+          `Or add the tenant ${rules.authorities.get(tid)?.tenant.name} to "tenants" of the policy ${policy.name}.`,
+        )
+      : change(
+          'configuration',
+          `Or add the tenant ${tid} to "tenants", if you trust whoever runs it.`,
+        ),
+  ]
+}
+
+function adviseOnIssuer(facts: Facts): Change[] {
+  const { authority, origin } = facts
+  if (authority && origin && authority.issuerKeys(origin.version).state().state === 'absent') {
+    return [
+      change(
+        'registration',
+        `This authority issues v2.0 tokens only, and the token is v${origin.version}. Set requestedAccessTokenVersion to 2 in the manifest of the API, and check "authority" of the tenant.`,
+      ),
+    ]
+  }
+  return [
+    change(
+      'configuration',
+      `The issuer of the token is not that of ${tenantName(facts)}. Check "cloud" or "authority" of the tenant: a national cloud, External ID and a test authority have issuers of their own.`,
+    ),
+    change('request', 'Or request the token from the configured authority.'),
+  ]
+}
+
+function adviseOnAuthority(facts: Facts): Change[] {
+  const { authority, origin } = facts
+  const url = authority && origin ? metadataUrl(authority.tenant, origin.version) : 'its metadata'
+  return [
+    change(
+      'network',
+      `The authority could not be read. Try "curl ${url}" from this machine: DNS, firewall, HTTPS_PROXY and NODE_EXTRA_CA_CERTS are the usual causes. The service answers again by itself once it is back; "haproxy-entra-auth check" shows the details.`,
+    ),
+  ]
+}
+
+function adviseOnUnknownKey(facts: Facts): Change[] {
+  const appId = facts.authority?.tenant.appId
+  const audience = facts.claims?.audience
+  return [
+    appId === undefined
+      ? change(
+          'configuration',
+          `If the API has a custom signing key (claims mapping, a custom claims provider or "Attributes & Claims" of its enterprise application), its keys are published only under its own id: set "appId: ${audience && isGuidLike(audience) ? audience : 'CLIENT-ID-OF-THE-API'}" at the tenant.`,
+        )
+      : change(
+          'configuration',
+          `Check "appId: ${appId}" of the tenant: it must be the client id of the API that the token is for${audience ? ` (aud ${audience})` : ''}.`,
+        ),
+    change(
+      'request',
+      'Else request a new token: this one is old, or comes from another authority or a test authority whose keys were made anew. A key that was published just now is looked up at most once in 5 minutes.',
+    ),
+  ]
+}
+
+function adviseOnExpiry({ claims, nowMs, rules }: Facts): Change[] {
+  const seconds = nowMs / 1000 - (claims?.expiresAt ?? 0)
+  return [
+    change(
+      'request',
+      `The token expired ${describeDistance(-seconds)} (${describeSpan(rules.clockSkewSeconds)} of clock skew are admitted already). Request a new one; a client that sends expired tokens should ask its library for a token before each call (MSAL: acquireTokenSilent) and keep none itself.`,
+    ),
+    change(
+      'clock',
+      `If it is a fresh token, the clock of this machine is fast by ${describeSpan(seconds)} or more: "haproxy-entra-auth check" compares it with the clock of the authority.`,
+    ),
+  ]
+}
+
+function adviseOnFuture({ claims, nowMs }: Facts): Change[] {
+  const start = Math.max(claims?.issuedAt ?? 0, claims?.notBefore ?? 0)
+  return [
+    change(
+      'clock',
+      `The token begins ${describeDistance(start - nowMs / 1000)}, and Entra ID dates tokens five minutes back: the clock of this machine is slow. Compare clocks ("haproxy-entra-auth check" does, or "chronyc tracking") and run a time service.`,
+    ),
+  ]
+}
+
+/** Audience as GUID or URI, which the token version decides, is what people lose days over. */
+function adviseOnAudience(facts: Facts): Change[] {
+  const { policy, payload, claims } = facts
+  const aud = String(payload.aud)
+  const audiences = [...policy.audiences]
+  const api = microsoftApis.get(aud.toLowerCase().replace(/\/+$/, ''))
+  if (api !== undefined) {
+    return [
+      change(
+        'request',
+        `The client asked for ${api}. Ask for ${requestScope(facts)} instead, in a token request of its own: one token is for one API.`,
+      ),
+    ]
+  }
+  const near = audiences.find((audience) => plain(audience) === plain(aud))
+  if (near !== undefined) return adviseOnSpelling(facts, aud, near)
+  const changes = [
+    change(
+      'request',
+      `The token is for ${aud}. If that is another API, ask for ${requestScope(facts)}.`,
+    ),
+  ]
+  if (claims && aud === claims.clientId) {
+    changes.push(
+      change(
+        'request',
+        'Its audience is its own client, so the client asked for itself: a scope of this API was not in the request.',
+      ),
+    )
+  }
+  const isV1 = claims?.version === '1.0'
+  if (isV1 !== isGuidLike(aud)) {
+    changes.push(
+      isV1
+        ? change(
+            'registration',
+            `If ${aud} is an identifier URI of this API: a v1.0 token has the URI as aud, a v2.0 token the client id (GUID). Set requestedAccessTokenVersion to 2 in the manifest of the API (App registrations > API > Manifest), and new tokens have the client id.`,
+          )
+        : change(
+            'registration',
+            `If ${aud} is the client id of this API: its registration has requestedAccessTokenVersion 2, so tokens have the client id as aud and never an identifier URI. Leave that as it is.`,
+          ),
+    )
+  }
+  changes.push(
+    change(
+      'policy',
+      `${isV1 ? 'Or add' : 'Then add'} ${aud} to "audiences" of the policy ${policy.name}, if it is this API.`,
+    ),
+  )
+  return changes
+}
+
+/** The same API written another way: `api://GUID` and GUID, letter case, a slash at the end. */
+function adviseOnSpelling({ policy, claims }: Facts, aud: string, near: string): Change[] {
+  const isForm = isGuidLike(aud) !== isGuidLike(near)
+  const add = change(
+    'policy',
+    `Add ${aud} to "audiences" of the policy ${policy.name}: it has ${near}, which is the same API${isForm ? ' in the form of the other token version' : ', but audiences are compared letter by letter'}.`,
+  )
+  if (!isForm) return [add]
+  return [
+    add,
+    claims?.version === '1.0'
+      ? change(
+          'registration',
+          'Or set requestedAccessTokenVersion to 2 in the manifest of the API (App registrations > API > Manifest): v2.0 tokens have the client id (GUID) as aud, v1.0 tokens the identifier URI.',
+        )
+      : change(
+          'registration',
+          'Its requestedAccessTokenVersion is 2, so its tokens have the client id as aud, whatever URI the client asks for; leave that as it is.',
+        ),
+  ]
+}
+
+function adviseOnScope(facts: Facts): Change[] {
+  const { claims } = facts
+  const hint = facts.grant?.scopeHint
+  return [
+    change(
+      'request',
+      `Request the token with scope=${hint ?? requestScope(facts)}; it has ${list(claims?.scopes, 'no scope')}. A token from a cache has the scopes of its own request.`,
+    ),
+    change(
+      'registration',
+      'If Entra ID refuses that scope: add it to the API (Expose an API), give it to the client (API permissions > Delegated permissions), and have it consented to.',
+    ),
+  ]
+}
+
+function adviseOnRole(facts: Facts): Change[] {
+  const { claims } = facts
+  const wanted = facts.grant?.roles
+  const roles = wanted === 'any' || wanted === undefined ? 'an app role' : [...wanted].join(' or ')
+  const held = `The token has ${list(claims?.roles, 'no roles')}.`
+  if (claims?.appOnly) {
+    return [
+      change(
+        'directory',
+        `Assign the application permission ${roles} of the API to the client ${claims.clientId}: App registrations > client > API permissions > Application permissions, then "Grant admin consent". A managed identity has no such page: use New-MgServicePrincipalAppRoleAssignment. ${held}`,
+      ),
+      change(
+        'request',
+        'Then request a new token; a managed identity caches its tokens for up to 24 h.',
+      ),
+    ]
+  }
+  return [
+    change(
+      'directory',
+      `Assign ${roles} to the user ${claims?.userId}: Enterprise applications > API > Users and groups (of the API, not of the client). A nested group does not count. ${held}`,
+    ),
+    change('request', 'Then request a new token: roles are written when it is issued.'),
+    change(
+      'registration',
+      `If the role cannot be chosen there: create it (App registrations > API > App roles) with the value as the policy has it, for ${claims?.actor === 'agent' ? 'agents' : 'users or groups'}.`,
+    ),
+  ]
+}
+
+function adviseOnGroup({ payload, claims }: Facts): Change[] {
+  if (!Object.hasOwn(payload, 'groups')) {
+    return [
+      change(
+        'registration',
+        'The token has no groups at all. Let the API emit them: App registrations > API > Token configuration > Add groups claim (groupMembershipClaims), as group ids for access tokens; then request a new token.',
+      ),
+    ]
+  }
+  if (claims?.groups.some((group) => !isGuidLike(group))) {
+    return [
+      change(
+        'registration',
+        'The token has names in place of group ids. Let the API emit "Group ID" for access tokens (App registrations > API > Token configuration > groups).',
+      ),
+    ]
+  }
+  return [
+    change(
+      'directory',
+      `Add the user ${claims?.userId} to the group, then request a new token. With groupMembershipClaims ApplicationGroup the group must be assigned to the API as well, and nested groups do not count.`,
+    ),
+  ]
+}
+
+function requireContext(facts: Facts): Change {
+  return change(
+    'directory',
+    `A Conditional Access policy must offer the authentication context ${facts.grant?.authContext} (Protection > Conditional Access > Authentication contexts, "Publish to apps").`,
+  )
+}
+
+/** A scope to ask for that leads to a token for this policy. */
+function requestScope({ policy }: Facts): string {
+  const hint = policy.allow.find((grant) => grant.scopeHint !== undefined)?.scopeHint
+  return hint ?? `${scopePrefix([...policy.audiences], policy.resource)}/.default`
+}
+
+function tenantName({ rules, origin }: Facts): string {
+  return origin ? `tenant ${nameTenant(rules, origin.tenantId)}` : 'the tenant'
+}
+
+function plain(audience: string): string {
+  return audience
+    .toLowerCase()
+    .replace(/^api:\/\//, '')
+    .replace(/\/+$/, '')
+}
+
+function isGuidLike(text: string): boolean {
+  return /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(text)
+}
+
+function list(items: readonly string[] | undefined, none: string): string {
+  if (!items || items.length === 0) return none
+  return items.length > 10 ? `${items.slice(0, 10).join(', ')} and more` : items.join(', ')
+}
+
+function change(where: Change['where'], text: string): Change {
+  return { where, text }
+}

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict'
+import { after, describe, it } from 'node:test'
+import type { FailureCode } from '../../src/failure.ts'
+import { assertAllowed, assertInvalidToken } from '../support/expect.ts'
+import { ids, startSeconds as now } from '../support/ids.ts'
+import { grants, startService, verify } from '../support/service.ts'
+import { managedIdentity, v2User } from '../support/tokens.ts'
+
+const audiences = [ids.api, `api://${ids.api}`]
+const allow = [grants.user, grants.app]
+const policies = {
+  default: { audiences, allow },
+  'one-hour': { audiences, allow, maxTokenLifetimeMinutes: 60 },
+  uncached: { audiences, allow, cacheSeconds: 0 },
+  'cached-long': { audiences, allow, cacheSeconds: 3600 },
+}
+const service = await startService({ config: { policies } })
+after(() => service.close())
+const strict = await startService({ config: { policies, clockSkewSeconds: 0 } })
+after(() => strict.close())
+
+const hourAgo = now - 3600
+
+function admits(what: string, times: object, policy = 'default', where = service): void {
+  it(`admits ${what}`, async () => assertAllowed(await verify(where, policy, v2User({ ...times }))))
+}
+
+function refuses(
+  what: string,
+  times: object,
+  reason: FailureCode,
+  policy = 'default',
+  where = service,
+): void {
+  it(`refuses ${what}`, async () =>
+    assertInvalidToken(await verify(where, policy, v2User({ ...times })), reason))
+}
+
+describe('expiry', () => {
+  const expired = (seconds: number) => ({ iat: hourAgo, nbf: hourAgo, exp: now - seconds })
+  admits('a token that expired 299 s ago', expired(299))
+  refuses('a token that expired 300 s ago', expired(300), 'token_expired')
+  refuses('a token that expired 301 s ago', expired(301), 'token_expired')
+  refuses('a token that expired in 1970', { iat: 0, nbf: 0, exp: 1 }, 'token_expired')
+  admits('one second to live, without clock skew', expired(-1), 'default', strict)
+  refuses(
+    'a token that expires now, without clock skew',
+    expired(0),
+    'token_expired',
+    'default',
+    strict,
+  )
+})
+
+describe('times ahead', () => {
+  admits('nbf 300 s ahead', { nbf: now + 300 })
+  refuses('nbf 301 s ahead', { nbf: now + 301 }, 'token_not_yet_valid')
+  admits('iat 300 s ahead', { iat: now + 300, nbf: now })
+  refuses('iat 301 s ahead', { iat: now + 301, nbf: now }, 'token_not_yet_valid')
+  admits('nbf now, without clock skew', { nbf: now }, 'default', strict)
+  refuses(
+    'nbf one second ahead, without clock skew',
+    { nbf: now + 1 },
+    'token_not_yet_valid',
+    'default',
+    strict,
+  )
+  refuses(
+    'times in milliseconds',
+    { iat: now * 1000, nbf: now * 1000, exp: now * 1000 + 1 },
+    'token_not_yet_valid',
+  )
+  refuses('exp in milliseconds', { exp: (now + 3600) * 1000 }, 'token_lifetime_too_long')
+})
+
+describe('lifetime', () => {
+  const lasting = (seconds: number) => ({
+    iat: now - 300,
+    nbf: now - 300,
+    exp: now - 300 + seconds,
+  })
+  admits('a token of exactly the limit', lasting(3600), 'one-hour')
+  refuses('a token of one second more', lasting(3601), 'token_lifetime_too_long', 'one-hour')
+  admits('a token of 25 hours by default', lasting(1500 * 60))
+  refuses(
+    'a token of 25 hours and a second by default',
+    lasting(1500 * 60 + 1),
+    'token_lifetime_too_long',
+  )
+  it('of a managed identity, 24 hours and 5 minutes, is admitted by default', async () =>
+    assertAllowed(await verify(service, 'default', managedIdentity())))
+})
+
+describe('the time for which an allow may be kept', () => {
+  const maxAge = async (times: object, policy: string) => {
+    const reply = await verify(service, policy, v2User({ ...times }))
+    assertAllowed(reply)
+    assert.equal(reply.headers.vary, 'Authorization')
+    return reply.headers['cache-control']
+  }
+  const untilExpiry = (seconds: number) => ({
+    iat: hourAgo,
+    nbf: hourAgo,
+    exp: now - 300 + seconds,
+  })
+  it('is that of the policy', async () => {
+    assert.equal(await maxAge({}, 'default'), 'private, max-age=30')
+    assert.equal(await maxAge({}, 'uncached'), 'private, max-age=0')
+    assert.equal(await maxAge({}, 'cached-long'), 'private, max-age=3600')
+  })
+  it('ends with the token and the clock skew', async () => {
+    assert.equal(await maxAge(untilExpiry(29), 'default'), 'private, max-age=29')
+    assert.equal(await maxAge(untilExpiry(1), 'default'), 'private, max-age=1')
+    assert.equal(await maxAge(untilExpiry(31), 'default'), 'private, max-age=30')
+  })
+})

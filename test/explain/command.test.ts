@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it } from 'node:test'
+import { Command } from 'commander'
+import { addExplainCommand } from '../../src/commands/explain.ts'
+import type { CommandIo } from '../../src/commands/io.ts'
+import { configText, runCommand, startAuthority, type TestAuthority } from './fixture.ts'
+
+let authority: TestAuthority
+let files: Record<string, string>
+before(async () => {
+  authority = await startAuthority()
+  files = { '/c.yaml': configText(authority.origin), '/bad.yaml': 'tenants: {}' }
+})
+after(() => authority.close())
+
+function run(args: readonly string[], options: Parameters<typeof runCommand>[1]) {
+  const start = (io: CommandIo) => {
+    const program = new Command('haproxy-entra-auth')
+    addExplainCommand(program, io)
+    return program.parseAsync(['explain', ...args], { from: 'user' })
+  }
+  return runCommand(start, { files, ...options })
+}
+
+const orders = ['--config', '/c.yaml', '--policy', 'orders']
+
+describe('the command explain', () => {
+  it('ends with 0 for an allow', async () => {
+    const ran = await run(orders, { stdin: await authority.issue({ persona: 'alice' }) })
+    assert.match(ran.stdout, /^policy orders: allow 200\n/)
+    assert.equal(ran.code, 0)
+  })
+
+  it('ends with 1 for a refusal', async () => {
+    const ran = await run(orders, { stdin: await authority.issue({ persona: 'bob' }) })
+    assert.match(ran.stdout, /^policy orders: deny 403 scope_missing\n/)
+    assert.equal(ran.code, 1)
+  })
+
+  it('ends with 69 when the authority cannot be reached', async () => {
+    const stdin = await authority.issue({ persona: 'alice' })
+    await authority.fault('keys', 'html')
+    const ran = await run(orders, { stdin }).finally(authority.reset)
+    assert.match(ran.stdout, /^policy orders: unavailable 503 keys_unavailable\n/)
+    assert.equal(ran.code, 69)
+  })
+
+  it('ends with 78 for a bad configuration, and for a policy that is not in it', async () => {
+    const bad = await run(['--config', '/bad.yaml'], { stdin: 'x' })
+    assert.deepEqual([bad.code, bad.stdout], [78, ''])
+    const unknown = await run(['--config', '/c.yaml', '--policy', 'order'], { stdin: 'x' })
+    assert.deepEqual([unknown.code, unknown.stdout], [78, ''])
+    assert.match(unknown.stderr, /did you mean orders\?\n$/)
+  })
+
+  it('refuses a terminal with one line that says how to pipe', async () => {
+    const ran = await run(orders, { isTTY: true })
+    assert.equal(ran.code, 64)
+    assert.match(ran.stderr, /^error: [^\n]*< FILE\n$/)
+  })
+
+  it('refuses no input and more than 32 KiB', async () => {
+    assert.equal((await run(orders, { stdin: ' \n' })).code, 64)
+    assert.equal((await run(orders, { stdin: 'a'.repeat(32 * 1024 + 1) })).code, 64)
+  })
+
+  it('takes a token with Bearer in front, line ends behind and a byte order mark', async () => {
+    const token = await authority.issue({ persona: 'alice' })
+    assert.equal((await run(orders, { stdin: `\uFEFFBearer ${token}\r\n` })).code, 0)
+  })
+
+  it('shows neither the token nor its signature', async () => {
+    for (const request of [{ persona: 'alice' }, { persona: 'alice', header: { kid: 'x' } }]) {
+      const token = await authority.issue(request)
+      for (const args of [orders, [...orders, '--json']]) {
+        const { stdout } = await run(args, { stdin: token })
+        for (const part of token.split('.')) assert.ok(!stdout.includes(part.slice(0, 20)))
+      }
+    }
+  })
+
+  it('escapes what a terminal would obey, in text and in JSON', async () => {
+    const hostile = '\u001b[31mred\u202egnp\u0085\u2028\u{E0041}'
+    const stdin = await authority.issue({
+      persona: 'alice',
+      claims: { aud: hostile, scp: hostile },
+    })
+    for (const args of [orders, [...orders, '--json']]) {
+      const { stdout } = await run(args, { stdin })
+      assert.doesNotMatch(stdout, /[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u)
+    }
+    const { stdout } = await run([...orders, '--json'], { stdin })
+    assert.ok(JSON.stringify(JSON.parse(stdout)).includes(JSON.stringify(hostile).slice(1, -1)))
+  })
+
+  it('keeps to 100 columns but for addresses', async () => {
+    for (const persona of ['bob', 'groups200', 'mallory']) {
+      const { stdout } = await run(orders, { stdin: await authority.issue({ persona }) })
+      const long = stdout.split('\n').filter((line) => line.length > 100)
+      assert.deepEqual(long, [])
+    }
+  })
+})

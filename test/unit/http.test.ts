@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { after, describe, it } from 'node:test'
+import { createHttp, HttpStatusError } from '../../src/keys/http.ts'
+import { createKeySource } from '../../src/keys/key-source.ts'
+import { type Fault, startAuthority, tenantKey } from '../support/authority.ts'
+import { ids } from '../support/ids.ts'
+
+const authority = await startAuthority()
+const http = createHttp({ connectTimeoutMs: 1_000, deadlineMs: 10_000, maxReplyBytes: 64 * 1024 })
+const hasty = createHttp({ connectTimeoutMs: 1_000, deadlineMs: 100, maxReplyBytes: 64 * 1024 })
+after(async () => {
+  await http.close()
+  await hasty.close()
+  await authority.close()
+})
+const keysUrl = `${authority.url}/${ids.contoso}/discovery/v2.0/keys`
+const keyId = tenantKey(ids.contoso).id
+
+describe('a call to an authority', () => {
+  it('returns the JSON document', async () => {
+    authority.contoso.v2.keysFault = undefined
+    assert.deepEqual(await http.fetchJson(keysUrl), { keys: authority.contoso.v2.keys })
+  })
+  for (const [fault, client, message] of [
+    ['error', http, /answered 500/],
+    ['not found', http, /answered 404/],
+    ['html', http, /JSON/],
+    ['redirect', http, /fetch failed/],
+    ['huge', http, /terminated/],
+    ['endless', http, /terminated/],
+    ['zip bomb', http, /fetch failed/],
+    ['half', http, /terminated/],
+    ['hang', hasty, /timeout/],
+    ['drip', hasty, /timeout/],
+  ] as const satisfies readonly (readonly [Fault, unknown, RegExp])[]) {
+    it(`rejects a whole set: ${fault}`, async () => {
+      authority.contoso.v2.keysFault = fault
+      await assert.rejects(createKeySource(client, keysUrl).fetchSet(), message)
+    })
+    it(`rejects a single look-up: ${fault}`, async () => {
+      authority.contoso.v2.keysFault = fault
+      await assert.rejects(createKeySource(client, keysUrl).fetchKey(keyId))
+    })
+  }
+  it('does not follow a redirect', async () => {
+    authority.contoso.v2.keysFault = 'redirect'
+    await assert.rejects(http.fetchJson(keysUrl))
+    assert.deepEqual(
+      authority.requests.filter((path) => path.startsWith('/redirected')),
+      [],
+    )
+  })
+  it('tells the status apart from other errors', async () => {
+    authority.contoso.v2.keysFault = 'not found'
+    await assert.rejects(http.fetchJson(keysUrl), (error: unknown) => {
+      assert.ok(error instanceof HttpStatusError)
+      assert.equal(error.status, 404)
+      return true
+    })
+  })
+  it('has limits of its own where none are given', async () => {
+    authority.contoso.v2.keysFault = undefined
+    const defaults = createHttp()
+    assert.deepEqual(await defaults.fetchJson(keysUrl), { keys: authority.contoso.v2.keys })
+    await defaults.close()
+  })
+})
+
+describe('a key address', () => {
+  it('gives one key by its id', async () => {
+    authority.contoso.v2.keysFault = undefined
+    const [key] = authority.contoso.v2.keys
+    assert.deepEqual(await createKeySource(http, keysUrl).fetchKey(keyId), key)
+  })
+  it('gives undefined for an id that is not published', async () => {
+    authority.contoso.v2.keysFault = undefined
+    assert.equal(await createKeySource(http, keysUrl).fetchKey('nowhere'), undefined)
+  })
+  for (const fault of ['null', 'not a set', 'no keys'] as const) {
+    it(`rejects what is no key set: ${fault}`, async () => {
+      authority.contoso.v2.keysFault = fault
+      const source = createKeySource(http, keysUrl)
+      if (fault !== 'no keys') await assert.rejects(source.fetchSet(), /no key set/)
+      await assert.rejects(source.fetchKey(keyId))
+    })
+  }
+})
