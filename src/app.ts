@@ -56,7 +56,11 @@ export function buildApp(config: Config, runtime: Runtime): App {
     if (stopping) reply.header('Connection', 'close')
   })
   addHealthRoutes(verify, { authorities: () => authorities, isStopping })
-  addResourceMetadataRoutes(verify, () => rules.resources)
+  addResourceMetadataRoutes(
+    verify,
+    () => rules.resources,
+    (tenantId) => authorities.get(tenantId)?.issuerKeys('2.0').issuer,
+  )
   addVerifyRoutes(verify, {
     verifier: createVerifier({
       clock,
@@ -104,8 +108,9 @@ export function buildApp(config: Config, runtime: Runtime): App {
     },
     async close() {
       stopping = true
-      for (const authority of authorities.values()) authority.stop()
+      // Before the keys: a request under way may wait for one.
       await Promise.all([verify.close(), admin.close()])
+      for (const authority of authorities.values()) authority.stop()
       await runtime.http.close()
     },
   }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { Command } from 'commander'
 import { addCheckCommand } from './commands/check.ts'
@@ -26,12 +26,14 @@ const io: CommandIo = {
   env: process.env,
   now: Date.now,
   readFile: (path) => readFileSync(path, 'utf8'),
+  writeFile: (path, text) => writeFileSync(path, text),
   setExitCode(code) {
     process.exitCode = code
   },
   exit: (code) => process.exit(code),
   onReload: (reload) => void process.on('SIGHUP', reload),
-  onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false }, close),
+  // SIGHUP means reload here, and would end the process too.
+  onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false, skip: ['SIGHUP'] }, close),
   onListen: ({ close }) => void closeWithGrace({ delay: 2_000, logger: false }, close),
 }
 

@@ -576,7 +576,7 @@ function requireContext(facts: Facts): Change {
 /** A scope to ask for that leads to a token for this policy. */
 function requestScope({ policy }: Facts): string {
   const hint = policy.allow.find((grant) => grant.scopeHint !== undefined)?.scopeHint
-  return hint ?? `${scopePrefix([...policy.audiences])}/.default`
+  return hint ?? `${scopePrefix([...policy.audiences], policy.resource)}/.default`
 }
 
 function tenantName({ rules, origin }: Facts): string {

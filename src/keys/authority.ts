@@ -36,8 +36,10 @@ export type Authorities = ReadonlyMap<string, Authority>
 
 /** Creates the authority of a tenant. */
 export function createAuthority(tenant: TenantConfig, http: Http, runtime: KeysRuntime): Authority {
-  const v1 = createIssuerKeys(tenant, '1.0', http, runtime)
-  const v2 = createIssuerKeys(tenant, '2.0', http, runtime)
+  // After an outage both come back together: ready for one version only would mean answering 503 to
+  // the tokens of the other.
+  const v1: IssuerKeys = createIssuerKeys(tenant, '1.0', http, runtime, () => v2.retry())
+  const v2: IssuerKeys = createIssuerKeys(tenant, '2.0', http, runtime, () => v1.retry())
   return {
     tenant,
     issuerKeys: (version) => (version === '1.0' ? v1 : v2),

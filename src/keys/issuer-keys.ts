@@ -50,6 +50,8 @@ export interface IssuerKeys {
   refresh(): Promise<void>
   /** Refreshes now and then in the background until `stop`. */
   start(): Promise<void>
+  /** Where nothing could be read yet: tries again at once, and counts as untried until then. */
+  retry(): void
   stop(): void
   /** Stops and withdraws each key. */
   retire(): void
@@ -65,12 +67,16 @@ const metadataIntervalMs = 24 * 60 * 60 * 1000
 const firstRetryMs = 500
 const longestRetryMs = 30_000
 
-/** Creates the keys of one tenant and version; nothing is fetched before `start` or `refresh`. */
+/**
+ * Creates the keys of one tenant and version; nothing is fetched before `start` or `refresh`.
+ * `onReachable` is called when a key set was read after none could be.
+ */
 export function createIssuerKeys(
   tenant: TenantConfig,
   version: EndpointVersion,
   http: Http,
   runtime: KeysRuntime,
+  onReachable: () => void = () => {},
 ): IssuerKeys {
   const keyring = createKeyring()
   const about = { tenant: tenant.name, version }
@@ -160,7 +166,9 @@ export function createIssuerKeys(
       await readKeySet()
       failuresInARow = 0
       error = undefined
+      const wasReady = status === 'ready'
       status = 'ready'
+      if (!wasReady) onReachable()
     } catch (cause) {
       failuresInARow++
       error = describe(cause)
@@ -259,6 +267,13 @@ export function createIssuerKeys(
     },
     refresh,
     start: refreshAndSchedule,
+    retry() {
+      if (stopped || status !== 'failing' || keyring.size > 0) return
+      status = 'untried'
+      if (refreshing) return
+      cancelTimer()
+      void refreshAndSchedule()
+    },
     stop,
     retire() {
       stop()

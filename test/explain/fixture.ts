@@ -154,6 +154,7 @@ export async function runCommand(
       throw new Exit()
     },
     onReload() {},
+    writeFile() {},
     onStop() {},
   }
   try {
