@@ -200,6 +200,34 @@ describe('a withdrawn key', () => {
   })
 })
 
+describe('the keys that were retired', () => {
+  const three = () => filled(a, b, c)
+  it('are told with the time of it', () => {
+    const keyring = three()
+    keyring.merge([b, c], owner, hourMs)
+    assert.deepEqual(keyring.retiredSince(hourMs), [{ id: 'a', atMs: hourMs }])
+    assert.deepEqual(keyring.retiredSince(hourMs + 1), [])
+  })
+  it('are all of them where the keyring is cleared', () => {
+    const keyring = three()
+    keyring.clear(5)
+    assert.deepEqual(
+      keyring
+        .retiredSince(0)
+        .map(({ id }) => id)
+        .sort(),
+      ['a', 'b', 'c'],
+    )
+    assert.equal(keyring.size, 0)
+  })
+  it('are forgotten an hour later, when another follows', () => {
+    const keyring = three()
+    keyring.merge([{ ...a, use: 'enc' }, b, c], owner, 1)
+    keyring.merge([{ ...b, use: 'enc' }, c], owner, 1 + hourMs)
+    assert.deepEqual(keyring.retiredSince(0), [{ id: 'b', atMs: 1 + hourMs }])
+  })
+})
+
 describe('an unconfirmed key', () => {
   it('is one that was not read for a day', () => {
     const keyring = filled(a)
