@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { Command } from 'commander'
 import { addCheckCommand } from './commands/check.ts'
@@ -7,6 +7,7 @@ import { addDriftCommand } from './commands/drift.ts'
 import { addExplainCommand } from './commands/explain.ts'
 import { addHaproxyConfigCommand } from './commands/haproxy-config.ts'
 import type { CommandIo } from './commands/io.ts'
+import { addRevocationCommands } from './commands/revocations.ts'
 import { addSchemaCommand } from './commands/schema.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addDevEntraCommands } from './dev-entra/commands.ts'
@@ -25,12 +26,14 @@ const io: CommandIo = {
   env: process.env,
   now: Date.now,
   readFile: (path) => readFileSync(path, 'utf8'),
+  writeFile: (path, text) => writeFileSync(path, text),
   setExitCode(code) {
     process.exitCode = code
   },
   exit: (code) => process.exit(code),
   onReload: (reload) => void process.on('SIGHUP', reload),
-  onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false }, close),
+  // SIGHUP means reload here, and would end the process too.
+  onStop: (close) => void closeWithGrace({ delay: 10_000, logger: false, skip: ['SIGHUP'] }, close),
   onListen: ({ close }) => void closeWithGrace({ delay: 2_000, logger: false }, close),
 }
 
@@ -52,6 +55,7 @@ Exit codes: 0 done, 1 failed or refused, 64 no input, 69 cannot listen or reach 
 addServeCommand(program, io)
 addCheckCommand(program, io)
 addExplainCommand(program, io)
+addRevocationCommands(program, io)
 addDriftCommand(program, io)
 addHaproxyConfigCommand(program, io)
 addSchemaCommand(program, io)

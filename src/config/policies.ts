@@ -142,6 +142,9 @@ function checkResource(text: string, path: Path, report: Report): void {
     report(path, 'has a query or a fragment', hint)
   } else if (url.username !== '' || url.password !== '') {
     report(path, 'holds credentials', hint)
+  } else if (url.href !== text && url.href !== `${text}/`) {
+    // Clients compare it letter for letter with the address that they called (RFC 9728 section 3.3).
+    report(path, 'is not written as clients write it', `Write ${url.href}.`)
   }
 }
 

@@ -13,6 +13,7 @@ import { createKeyring, type Random } from './keys.ts'
 import { parseForm } from './parameters.ts'
 import { createRequestCounter, type Endpoint } from './requests.ts'
 import { createSignIns } from './sign-ins.ts'
+import type { TlsIdentity } from './tls.ts'
 import { addTokenEndpoint } from './token-endpoint.ts'
 import { createTokenIssuer } from './token-issuer.ts'
 
@@ -34,6 +35,8 @@ export interface DevEntraOptions {
   readonly identifierUris?: readonly string[]
   /** Answers on other addresses than loopback too; default false. */
   readonly allowRemote?: boolean
+  /** Answers over HTTPS, as MSAL wants it; default: plain HTTP. */
+  readonly tls?: TlsIdentity
   /** Default: `randomBytes` of node:crypto. */
   readonly random?: Random
   /** Resolves after that many ms, for the fault `slow`; default: a timer. */
@@ -53,12 +56,14 @@ export function buildDevEntra(options: DevEntraOptions): FastifyInstance {
   const { now, flavour = 'entra', random = randomBytes, wait = waitFor } = options
   const app = Fastify({
     logger: options.logger ?? false,
+    ...(options.tls && { https: options.tls }),
     // The fault `hang` leaves connections open that nobody else would close.
     forceCloseConnections: true,
     // Fastify's defaults would drop what is unknown and bend types: a typing error would go unseen.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false } },
   })
-  const origin = () => options.origin?.replace(/\/+$/, '') ?? readOrigin(app)
+  const origin = () =>
+    options.origin?.replace(/\/+$/, '') ?? readOrigin(app, options.tls ? 'https' : 'http')
   const apis = createApiDirectory(options.identifierUris)
   const keyring = createKeyring(now, random)
   const issuer = createTokenIssuer({ flavour, origin, now, random, apis, keyring })
@@ -96,11 +101,13 @@ export function buildDevEntra(options: DevEntraOptions): FastifyInstance {
   return app
 }
 
-function readOrigin(app: FastifyInstance): string {
+function readOrigin(app: FastifyInstance, scheme: 'http' | 'https'): string {
   const [address] = app.addresses()
-  if (address === undefined || typeof address === 'string') return `http://127.0.0.1:${defaultPort}`
+  if (address === undefined || typeof address === 'string') {
+    return `${scheme}://127.0.0.1:${defaultPort}`
+  }
   const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
   // Nobody can ask a wildcard address.
   const reachable = host === '0.0.0.0' || host === '[::]' ? '127.0.0.1' : host
-  return `http://${reachable}:${address.port}`
+  return `${scheme}://${reachable}:${address.port}`
 }

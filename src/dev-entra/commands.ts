@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { isLoopback } from '../loopback.ts'
 import { buildDevEntra, defaultPort } from './app.ts'
@@ -5,6 +6,7 @@ import type { Flavour } from './context.ts'
 import { contoso, ordersApi } from './directory.ts'
 import { faultKinds, faultTargets } from './faults.ts'
 import { personas } from './personas.ts'
+import { createTlsIdentity } from './tls.ts'
 
 /** What the commands need from the process. */
 export interface DevEntraIo {
@@ -13,6 +15,8 @@ export interface DevEntraIo {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Clock, ms since the epoch. */
   readonly now: () => number
+  /** Writes a text file, or throws. */
+  readonly writeFile: (path: string, text: string) => void
   /** Default: the global one. */
   readonly fetch?: typeof fetch
   /** Told once `serve` listens, with its origin and the way to stop it. */
@@ -26,6 +30,7 @@ interface ServeOptions {
   origin?: string
   flavour: Flavour
   identifierUri?: string[]
+  tls?: string
 }
 
 interface TokenOptions {
@@ -84,6 +89,10 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
       'one more identifier URI of the orders API, repeatable',
       append,
     )
+    .option(
+      '--tls <file>',
+      'HTTPS with a new certificate, written to this file for clients to trust; MSAL wants HTTPS',
+    )
     .action(async (options: ServeOptions, command: Command) => {
       const remote = !isLoopback(options.host)
       if (remote && !(options.allowRemote && io.env.DEV_ENTRA_ALLOW_REMOTE === 'yes')) {
@@ -94,12 +103,14 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
       if (options.origin !== undefined && !isOrigin(options.origin)) {
         command.error(`error: --origin must be like http://127.0.0.1:8400, not ${options.origin}`)
       }
+      const tls = options.tls === undefined ? undefined : await createTls(options, io, command)
       const app = buildDevEntra({
         now: io.now,
         flavour: options.flavour,
         allowRemote: remote,
         ...(options.identifierUri ? { identifierUris: options.identifierUri } : {}),
         ...(options.origin === undefined ? {} : { origin: options.origin }),
+        ...(tls && { tls }),
       })
       const address = await app
         .listen({ host: options.host, port: options.port })
@@ -109,10 +120,26 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
         `dev-entra listens on ${address}; it is not Entra, its tokens prove nothing\n` +
           `tenant    ${contoso.id} (contoso)\n` +
           `authority ${origin}\n` +
-          `audience  ${ordersApi.appId}, ${ordersApi.identifierUris[0]}\n`,
+          `audience  ${ordersApi.appId}, ${ordersApi.identifierUris[0]}\n` +
+          (options.tls === undefined ? '' : `trust     NODE_EXTRA_CA_CERTS=${options.tls}\n`),
       )
       io.onListen?.({ origin, close: () => app.close() })
     })
+}
+
+/** Makes the TLS identity for the hosts of these options and writes its certificate. */
+async function createTls(options: ServeOptions, io: DevEntraIo, command: Command) {
+  const origin = options.origin && new URL(options.origin).hostname.replace(/^\[(.*)\]$/, '$1')
+  const identity = await createTlsIdentity(io.now, randomBytes, [
+    options.host,
+    ...(origin ? [origin] : []),
+  ])
+  try {
+    io.writeFile(options.tls ?? '', identity.cert)
+  } catch (failure) {
+    command.error(`error: cannot write the certificate: ${(failure as Error).message}`)
+  }
+  return identity
 }
 
 function addToken(devEntra: Command, io: DevEntraIo): void {
@@ -191,11 +218,19 @@ async function post(
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
-  }).catch(() => command.error(`error: no dev-entra answers at ${base}; ${startHint}`))
+  }).catch((failure: Error) => command.error(describeFailure(failure, base)))
   const reply = readObject(await response.text().catch(() => ''))
   if (response.ok && reply) return reply
   const reason = reply?.message ?? `HTTP status ${response.status}`
   return command.error(`error: dev-entra at ${base} refused: ${reason}`)
+}
+
+function describeFailure(failure: Error, base: string): string {
+  const { code } = (failure.cause ?? failure) as NodeJS.ErrnoException
+  // Node's codes for a certificate that nobody vouches for.
+  return code !== undefined && /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/.test(code)
+    ? `error: the certificate of ${base} is not trusted; set NODE_EXTRA_CA_CERTS to the file that --tls wrote`
+    : `error: no dev-entra answers at ${base}; ${startHint}`
 }
 
 function readObject(text: string): Record<string, unknown> | undefined {

@@ -12,6 +12,8 @@ import {
 export interface Authority {
   readonly tenant: TenantConfig
   issuerKeys(version: EndpointVersion): IssuerKeys
+  /** Keys that were in use and are not any more, since a time in ms. */
+  retiredKeys(sinceMs: number): readonly { readonly id: string; readonly atMs: number }[]
   state(): AuthorityState
   /** Resolves when each version was tried once; the refresh goes on in the background. */
   start(): Promise<void>
@@ -34,11 +36,14 @@ export type Authorities = ReadonlyMap<string, Authority>
 
 /** Creates the authority of a tenant. */
 export function createAuthority(tenant: TenantConfig, http: Http, runtime: KeysRuntime): Authority {
-  const v1 = createIssuerKeys(tenant, '1.0', http, runtime)
-  const v2 = createIssuerKeys(tenant, '2.0', http, runtime)
+  // After an outage both come back together: ready for one version only would mean answering 503 to
+  // the tokens of the other.
+  const v1: IssuerKeys = createIssuerKeys(tenant, '1.0', http, runtime, () => v2.retry())
+  const v2: IssuerKeys = createIssuerKeys(tenant, '2.0', http, runtime, () => v1.retry())
   return {
     tenant,
     issuerKeys: (version) => (version === '1.0' ? v1 : v2),
+    retiredKeys: (sinceMs) => [...v1.retiredSince(sinceMs), ...v2.retiredSince(sinceMs)],
     state() {
       const versions = { '1.0': v1.state(), '2.0': v2.state() }
       const states = Object.values(versions)

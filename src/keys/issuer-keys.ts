@@ -40,6 +40,8 @@ export interface IssuerKeys {
   state(): IssuerKeysState
   /** What the last key set that was taken in changed; undefined before the first. */
   readonly lastMerge: MergeReport | undefined
+  /** Keys that were in use and are not any more, since a time in ms. */
+  retiredSince(ms: number): readonly { readonly id: string; readonly atMs: number }[]
   /** What is known of a key without asking anybody; undefined where it is unknown. */
   find(id: string): Result<Key> | undefined
   /** Asks the authority about an unknown key, at most once in five minutes, whoever asks. */
@@ -48,6 +50,8 @@ export interface IssuerKeys {
   refresh(): Promise<void>
   /** Refreshes now and then in the background until `stop`. */
   start(): Promise<void>
+  /** Where nothing could be read yet: tries again at once, and counts as untried until then. */
+  retry(): void
   stop(): void
   /** Stops and withdraws each key. */
   retire(): void
@@ -63,12 +67,16 @@ const metadataIntervalMs = 24 * 60 * 60 * 1000
 const firstRetryMs = 500
 const longestRetryMs = 30_000
 
-/** Creates the keys of one tenant and version; nothing is fetched before `start` or `refresh`. */
+/**
+ * Creates the keys of one tenant and version; nothing is fetched before `start` or `refresh`.
+ * `onReachable` is called when a key set was read after none could be.
+ */
 export function createIssuerKeys(
   tenant: TenantConfig,
   version: EndpointVersion,
   http: Http,
   runtime: KeysRuntime,
+  onReachable: () => void = () => {},
 ): IssuerKeys {
   const keyring = createKeyring()
   const about = { tenant: tenant.name, version }
@@ -158,7 +166,9 @@ export function createIssuerKeys(
       await readKeySet()
       failuresInARow = 0
       error = undefined
+      const wasReady = status === 'ready'
       status = 'ready'
+      if (!wasReady) onReachable()
     } catch (cause) {
       failuresInARow++
       error = describe(cause)
@@ -242,6 +252,7 @@ export function createIssuerKeys(
     get lastMerge() {
       return lastMerge
     },
+    retiredSince: (ms) => keyring.retiredSince(ms),
     find: (id) => keyring.get(id, runtime.clock()),
     async lookUp(id) {
       if (keyring.size === 0) return fail('keys_unavailable')
@@ -256,10 +267,17 @@ export function createIssuerKeys(
     },
     refresh,
     start: refreshAndSchedule,
+    retry() {
+      if (stopped || status !== 'failing' || keyring.size > 0) return
+      status = 'untried'
+      if (refreshing) return
+      cancelTimer()
+      void refreshAndSchedule()
+    },
     stop,
     retire() {
       stop()
-      keyring.clear()
+      keyring.clear(runtime.clock())
     },
   }
 }

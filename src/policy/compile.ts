@@ -58,7 +58,9 @@ export function compilePolicy(config: PolicyConfig): Policy {
     maxTokenLifetimeSeconds: config.maxTokenLifetimeMinutes * 60,
     requireIdtyp: config.requireIdtyp,
     reportOnlyUntilMs: config.reportOnlyUntilMs ?? 0,
-    allow: config.allow.map((grant) => compileGrant(grant, scopePrefix(config.audiences))),
+    allow: config.allow.map((grant) =>
+      compileGrant(grant, scopePrefix(config.audiences, config.resource)),
+    ),
     deny: config.deny.map(compileDenyRule),
     namedGroups: config.groups === 'all' ? undefined : namedGroups(config),
     resource: config.resource,
@@ -96,9 +98,14 @@ function compileDenyRule(rule: DenyConfig): DenyRule {
   }
 }
 
-/** A scope is requested as `{identifier URI}/{scope}`, or with the client id where there is none. */
-export function scopePrefix(audiences: readonly string[]): string {
-  const uri = audiences.find((audience) => audience.includes(':'))
+/**
+ * What stands before the slash in the scope that a client asks for: an identifier URI of the API,
+ * the one that is its resource if there is such, or its client id.
+ */
+export function scopePrefix(audiences: readonly string[], resource?: string): string {
+  // A client that sends `resource` (RFC 8707) is refused by Entra when its scopes do not match.
+  const named = audiences.find((audience) => audience === resource)
+  const uri = named ?? audiences.find((audience) => audience.includes(':'))
   return (uri ?? audiences[0] ?? '').replace(/\/$/, '')
 }
 

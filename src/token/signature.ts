@@ -28,9 +28,8 @@ export function createSignatureEngine(): SignatureEngine {
       try {
         jwt.verify(token)
         return true
-      } catch (error) {
-        // Found out after the signature held; the claims stage refuses it with its own reason.
-        return (error as { code?: unknown }).code === 'FAST_JWT_MISSING_REQUIRED_CLAIM'
+      } catch {
+        return false
       }
     },
   }
@@ -42,9 +41,9 @@ async function createVerifier(key: Key): Promise<FastifyInstance> {
     secret: { public: key.pem },
     verify: {
       algorithms: ['RS256'],
-      requiredClaims: ['iss', 'aud', 'exp', 'iat'],
       cache: false,
-      // The claims stage checks times against the clock that was passed in.
+      // Only the signature: the claims stage requires each claim, with a reason of its own, and
+      // checks times against the clock that was passed in.
       ignoreExpiration: true,
       ignoreNotBefore: true,
     },

@@ -187,6 +187,12 @@ const refused: readonly [string, Parts | string, string, RegExp][] = [
     /query or a fragment/,
   ],
   [
+    'a resource in another spelling than clients use',
+    { policy: 'resource: https://API.contoso.com:443/x/../orders' },
+    'policies.orders.resource',
+    /as clients write it/,
+  ],
+  [
     'a resource with credentials',
     { policy: 'resource: https://u:p@a.example/' },
     'policies.orders.resource',
@@ -478,6 +484,8 @@ for (const [given, message] of refusedAuthorities) {
 const accepted: readonly [string, Parts][] = [
   ['the consumer tenant, when it is named', { tenant: '9188040d-6c67-4c5b-b112-36a304b66dad' }],
   ['a report-only date that is over', { policy: 'reportOnlyUntil: 2001-01-01' }],
+  ['a resource that is a whole host', { policy: 'resource: https://api.contoso.com' }],
+  ['a resource that is a whole host, with a slash', { policy: 'resource: https://a.example/' }],
   ['an http resource on loopback', { policy: 'resource: http://localhost:8080/orders' }],
   ['groups of an app', { grant: `{ actor: app, roles: [R], groups: [${OTHER}] }` }],
   ['a user grant without conditions', { grant: '{ actor: user }' }],

@@ -1,42 +1,8 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { Command, CommanderError } from 'commander'
-import { addDevEntraCommands } from '../../src/dev-entra/commands.ts'
 import { isLoopback } from '../../src/loopback.ts'
-import { contoso, decode, nowMs, nowSeconds, startDevEntra } from './support.ts'
-
-interface Outcome {
-  exitCode: number
-  stdout: string
-  stderr: string
-  running?: { origin: string; close: () => Promise<void> }
-}
-
-async function run(args: string[], env: Record<string, string> = {}): Promise<Outcome> {
-  const outcome: Outcome = { exitCode: 0, stdout: '', stderr: '' }
-  const stdout = { write: (text: string) => (outcome.stdout += text) }
-  const stderr = { write: (text: string) => (outcome.stderr += text) }
-  const program = new Command('haproxy-entra-auth')
-    .version('0.0.0')
-    .exitOverride()
-    .configureOutput({ writeOut: stdout.write, writeErr: stderr.write })
-  addDevEntraCommands(program, {
-    stdout,
-    stderr,
-    env,
-    now: () => nowMs,
-    onListen: (running) => {
-      outcome.running = running
-    },
-  })
-  try {
-    await program.parseAsync(['dev-entra', ...args], { from: 'user' })
-  } catch (failure) {
-    if (!(failure instanceof CommanderError)) throw failure
-    outcome.exitCode = failure.exitCode
-  }
-  return outcome
-}
+import { runDevEntra as run } from './command-line.ts'
+import { contoso, decode, nowSeconds, startDevEntra } from './support.ts'
 
 async function serve(t: TestContext): Promise<string> {
   return startDevEntra(t).listen({ host: '127.0.0.1', port: 0 })
@@ -63,7 +29,7 @@ for (const [what, args, env] of [
   ['another value', ['--allow-remote'], { DEV_ENTRA_ALLOW_REMOTE: '1' }],
 ] as const) {
   test(`serve refuses a remote address with ${what}`, async (t) => {
-    const outcome = await run(['serve', '--host', '0.0.0.0', '--port', '0', ...args], env)
+    const outcome = await run(['serve', '--host', '0.0.0.0', '--port', '0', ...args], { env })
     t.after(() => outcome.running?.close())
     assert.equal(outcome.running, undefined)
     assert.equal(outcome.exitCode, 1)
@@ -73,7 +39,7 @@ for (const [what, args, env] of [
 
 test('serve listens on a remote address when told twice', async (t) => {
   const args = ['serve', '--host', '0.0.0.0', '--port', '0', '--allow-remote']
-  const { running } = await run(args, { DEV_ENTRA_ALLOW_REMOTE: 'yes' })
+  const { running } = await run(args, { env: { DEV_ENTRA_ALLOW_REMOTE: 'yes' } })
   t.after(() => running?.close())
   assert.ok(running)
 })
@@ -111,7 +77,7 @@ test('token hands all its options on', async (t) => {
       ...['--scope', 'A', '--scope', 'B', '--role', 'R', '--version', '1.0'],
       ...['--expires-in', '-301', '--claim', 'acrs=["c1"]', '--claim', 'note="a=b"'],
     ],
-    { DEV_ENTRA_URL: url },
+    { env: { DEV_ENTRA_URL: url } },
   )
   assert.equal(stderr, '')
   const { aud, tid, scp, roles, ver, exp, acrs, note } = decode(stdout.trim()).claims
@@ -144,7 +110,7 @@ for (const [what, args, message] of [
   ['an odd version', ['alice', '--version', '3.0'], /Allowed choices are 1\.0, 2\.0/],
 ] as const) {
   test(`token refuses ${what} in one line`, async (t) => {
-    const outcome = await run(['token', ...args], { DEV_ENTRA_URL: await serve(t) })
+    const outcome = await run(['token', ...args], { env: { DEV_ENTRA_URL: await serve(t) } })
     assert.equal(outcome.exitCode, 1)
     assert.match(outcome.stderr, message)
     assert.match(outcome.stderr, /^error: [^\n]*\n$/)

@@ -47,6 +47,7 @@ export async function run(
       throw new Exit(code)
     },
     onReload: unused,
+    writeFile: unused,
     onStop: unused,
   }
   const program = new Command('haproxy-entra-auth')

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { buildDevEntra } from '../../src/dev-entra/app.ts'
+import { createTlsIdentity } from '../../src/dev-entra/tls.ts'
+import { order } from '../dev-entra/support.ts'
+import { contoso, environmentFor, ordersId, startAuthority } from './authority.ts'
+import { type Life, makeFolder, startService, untilReady, verify } from './process.ts'
+
+interface Proxy {
+  readonly url: string
+  /** `host:port` of each CONNECT. */
+  readonly tunnels: string[]
+}
+
+/** A proxy that knows CONNECT only, and sends every tunnel to `target` where one is given. */
+async function startProxy(t: Life, target?: string): Promise<Proxy> {
+  const tunnels: string[] = []
+  const sockets = new Set<Socket>()
+  const server = createServer((_request, response) => response.writeHead(405).end())
+  server.on('connect', (request, client: Socket) => {
+    tunnels.push(request.url ?? '')
+    const { hostname, port } = new URL(target ?? `http://${request.url}`)
+    const upstream = connect(Number(port), hostname, () => {
+      client.write('HTTP/1.1 200 Connection established\r\n\r\n')
+      client.pipe(upstream).pipe(client)
+    })
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.on('error', () => socket.destroy())
+    }
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    for (const socket of sockets) socket.destroy()
+    server.closeAllConnections()
+    server.close()
+  })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, tunnels }
+}
+
+test('two environment variables are enough for the public cloud', async (t) => {
+  // dev-entra under the name of the real one, which only the proxy can take the service to.
+  const microsoft = 'https://login.microsoftonline.com'
+  const tls = await createTlsIdentity(Date.now, randomBytes, [new URL(microsoft).host])
+  const entra = buildDevEntra({ now: Date.now, tls, origin: microsoft })
+  t.after(() => entra.close())
+  const proxy = await startProxy(t, await entra.listen({ host: '127.0.0.1', port: 0 }))
+  const ca = join(makeFolder(t), 'ca.pem')
+  writeFileSync(ca, tls.cert)
+  const service = await startService(t, {
+    ENTRA_AUTH_TENANT_ID: contoso,
+    ENTRA_AUTH_AUDIENCE: ordersId,
+    HTTPS_PROXY: proxy.url,
+    NODE_EXTRA_CA_CERTS: ca,
+  })
+  await untilReady(service)
+  const { token, claims } = await order(entra, { persona: 'alice' })
+  assert.equal(claims.iss, `${microsoft}/${contoso}/v2.0`)
+  assert.equal((await verify(service, token)).status, 200)
+  assert.deepEqual([...new Set(proxy.tunnels)], ['login.microsoftonline.com:443'])
+})
+
+for (const [name, extra, used] of [
+  ['HTTP_PROXY is used for an http authority', {}, true],
+  ['NO_PROXY takes an authority past the proxy', { NO_PROXY: '127.0.0.1' }, false],
+] as const) {
+  test(name, async (t) => {
+    const authority = await startAuthority(t)
+    const proxy = await startProxy(t)
+    const service = await startService(t, {
+      ...environmentFor(authority),
+      HTTP_PROXY: proxy.url,
+      ...extra,
+    })
+    await untilReady(service)
+    assert.equal((await verify(service, await authority.token('alice'))).status, 200)
+    const expected = used ? [new URL(authority.origin).host] : []
+    assert.deepEqual([...new Set(proxy.tunnels)], expected)
+  })
+}
+
+test('the look-up of an unknown key takes the proxy too', async (t) => {
+  const authority = await startAuthority(t)
+  const proxy = await startProxy(t)
+  const service = await startService(t, { ...environmentFor(authority), HTTP_PROXY: proxy.url })
+  await untilReady(service)
+  await authority.call('/dev/rotate')
+  assert.equal((await verify(service, await authority.token('alice'))).status, 200)
+  assert.deepEqual([...new Set(proxy.tunnels)], [new URL(authority.origin).host])
+})

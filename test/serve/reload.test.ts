@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type Authority, contoso, fabrikam, ordersId, startAuthority } from './authority.ts'
+import { startLoad } from './load.ts'
+import {
+  eventually,
+  type Life,
+  makeFolder,
+  type ServiceProcess,
+  startService,
+  untilReady,
+  verify,
+} from './process.ts'
+
+interface Content {
+  readonly scope?: string
+  readonly tenants?: Readonly<Record<string, { id: string; authority: Authority }>>
+}
+
+/** A configuration with the policy `orders` that wants one scope. */
+function yaml(authority: Authority, { scope = 'Orders.Read', tenants }: Content = {}): string {
+  const entries = Object.entries(tenants ?? { contoso: { id: contoso, authority } })
+  return [
+    'tenants:',
+    ...entries.map(
+      ([name, tenant]) =>
+        `  ${name}: { id: ${tenant.id}, authority: "${tenant.authority.origin}" }`,
+    ),
+    'policies:',
+    `  orders: { audiences: [${ordersId}], allow: [{ actor: user, scopes: [${scope}] }] }`,
+    '',
+  ].join('\n')
+}
+
+interface Running {
+  readonly service: ServiceProcess
+  readonly file: string
+  statusOf(token: string): Promise<number>
+}
+
+async function start(t: Life, text: string): Promise<Running> {
+  const file = join(makeFolder(t), 'config.yaml')
+  writeFileSync(file, text)
+  const service = await startService(t, { ENTRA_AUTH_CONFIG: file })
+  await untilReady(service)
+  return {
+    service,
+    file,
+    statusOf: async (token) => (await verify(service, token, 'orders')).status,
+  }
+}
+
+/** Writes another configuration, sends SIGHUP and waits until it counts. */
+async function reload({ service, file }: Running, text: string): Promise<void> {
+  writeFileSync(file, text)
+  const from = service.log.length
+  service.kill('SIGHUP')
+  await service.waitForLog(({ msg }) => msg === 'configuration reloaded', from)
+}
+
+test('after SIGHUP a warm token is judged by the new policy at once', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  const token = await authority.token('alice')
+  const before = await verify(running.service, token, 'orders')
+  assert.equal(before.status, 200)
+  await reload(running, yaml(authority, { scope: 'Orders.Write' }))
+  assert.equal(await running.statusOf(token), 403)
+  await reload(running, yaml(authority))
+  const again = await verify(running.service, token, 'orders')
+  assert.equal(again.status, 200)
+  assert.equal(
+    again.headers.get('x-entra-auth-version'),
+    before.headers.get('x-entra-auth-version'),
+  )
+})
+
+test('a changed file counts without a signal', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  const token = await authority.token('alice')
+  assert.equal(await running.statusOf(token), 200)
+  writeFileSync(running.file, yaml(authority, { scope: 'Orders.Write' }))
+  await running.service.waitForLog(({ msg }) => msg === 'configuration reloaded')
+  assert.equal(await running.statusOf(token), 403)
+})
+
+test('a mounted ConfigMap counts when Kubernetes swaps its symbolic link', async (t) => {
+  const authority = await startAuthority(t)
+  const folder = makeFolder(t)
+  const addVersion = (name: string, text: string) => {
+    mkdirSync(join(folder, name))
+    writeFileSync(join(folder, name, 'config.yaml'), text)
+  }
+  addVersion('..2026_01', yaml(authority))
+  symlinkSync('..2026_01', join(folder, '..data'))
+  symlinkSync('..data/config.yaml', join(folder, 'config.yaml'))
+  const service = await startService(t, { ENTRA_AUTH_CONFIG: join(folder, 'config.yaml') })
+  await untilReady(service)
+  const token = await authority.token('alice')
+  assert.equal((await verify(service, token, 'orders')).status, 200)
+  addVersion('..2026_02', yaml(authority, { scope: 'Orders.Write' }))
+  symlinkSync('..2026_02', join(folder, '..data_tmp'))
+  renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+  await service.waitForLog(({ msg }) => msg === 'configuration reloaded')
+  assert.equal((await verify(service, token, 'orders')).status, 403)
+})
+
+test('a bad file is reported and the old configuration stays, until a good one comes', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  const token = await authority.token('alice')
+  writeFileSync(running.file, 'policies: [')
+  running.service.kill('SIGHUP')
+  const line = await running.service.waitForLog(({ msg }) => /refused, the old one stays/.test(msg))
+  assert.ok(Array.isArray(line.problems) && line.problems.length > 0)
+  assert.equal(await running.statusOf(token), 200)
+  await reload(running, yaml(authority, { scope: 'Orders.Write' }))
+  assert.equal(await running.statusOf(token), 403)
+})
+
+test('a file that is gone leaves the old configuration in force', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  renameSync(running.file, `${running.file}.moved`)
+  await running.service.waitForLog(({ msg }) => /refused, the old one stays/.test(msg))
+  assert.equal(await running.statusOf(await authority.token('alice')), 200)
+})
+
+test('a tenant that is added works, and readiness waits for its keys', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  const token = await authority.token('mallory')
+  assert.equal(await running.statusOf(token), 401)
+  const tenants = {
+    contoso: { id: contoso, authority },
+    fabrikam: { id: fabrikam, authority },
+  }
+  await reload(running, yaml(authority, { tenants }))
+  await untilReady(running.service)
+  assert.equal(await running.statusOf(token), 200)
+})
+
+test('tokens of a tenant that is removed are refused at once, warm ones too', async (t) => {
+  const authority = await startAuthority(t)
+  const tenants = {
+    contoso: { id: contoso, authority },
+    fabrikam: { id: fabrikam, authority },
+  }
+  const running = await start(t, yaml(authority, { tenants }))
+  const [kept, removed] = [await authority.token('alice'), await authority.token('mallory')]
+  assert.equal(await running.statusOf(kept), 200)
+  assert.equal(await running.statusOf(removed), 200)
+  await reload(running, yaml(authority))
+  assert.equal(await running.statusOf(removed), 401)
+  assert.equal(await running.statusOf(await authority.token('mallory')), 401)
+  assert.equal(await running.statusOf(kept), 200)
+})
+
+test('another authority for the same tenant ends the verdicts that rest on the former one', async (t) => {
+  const [former, next] = [await startAuthority(t), await startAuthority(t)]
+  const running = await start(t, yaml(former))
+  const token = await former.token('alice')
+  assert.equal(await running.statusOf(token), 200)
+  await reload(running, yaml(next))
+  assert.notEqual(await running.statusOf(token), 200)
+  await untilReady(running.service)
+  assert.equal(await running.statusOf(token), 401)
+  assert.equal(await running.statusOf(await next.token('alice')), 200)
+})
+
+test('a tenant that stays keeps its keys: nobody asks its authority again', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  const askedFor = async () => (await authority.entra.inject('/dev/requests')).json().counts
+  const before = await askedFor()
+  await reload(running, yaml(authority, { scope: 'Orders.Write' }))
+  await eventually(
+    () => running.statusOf('no.token.atall'),
+    (status) => status === 401,
+  )
+  assert.deepEqual(await askedFor(), before)
+})
+
+test('a changed caller key counts without a signal', async (t) => {
+  const authority = await startAuthority(t)
+  const key = join(makeFolder(t), 'key')
+  writeFileSync(key, 'first-caller-key-0')
+  const running = await start(t, `callerKeyFile: ${key}\n${yaml(authority)}`)
+  const token = await authority.token('alice')
+  const statusWith = async (callerKey: string) => {
+    const headers = { authorization: `Bearer ${token}`, 'x-entra-auth-key': callerKey }
+    const reply = await fetch(`${running.service.origin}/verify/orders`, { headers })
+    return reply.status
+  }
+  assert.equal(await statusWith('first-caller-key-0'), 200)
+  writeFileSync(key, 'second-caller-key-')
+  await running.service.waitForLog(({ msg }) => msg === 'configuration reloaded')
+  assert.equal(await statusWith('first-caller-key-0'), 403)
+  assert.equal(await statusWith('second-caller-key-'), 200)
+})
+
+test('reloads under load lose no request', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  const load = startLoad({
+    clients: 4,
+    url: () => `${running.service.origin}/verify/orders`,
+    token: () => authority.token('alice'),
+  })
+  for (let count = 0; count < 5; count++) {
+    await load.more(20)
+    await reload(running, yaml(authority, { scope: `Orders.Read, Other${count}` }))
+  }
+  await load.more(20)
+  await load.end()
+  assert.deepEqual([...load.results.keys()], ['200'])
+})
