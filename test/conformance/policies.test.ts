@@ -100,9 +100,10 @@ describe('the metadata of a protected resource', () => {
     const { body } = await ask(service, '/.well-known/oauth-protected-resource/orders')
     assert.deepEqual(JSON.parse(body), {
       resource: 'https://api.contoso.example/orders',
+      // The issuer that the authority's metadata name, since a client compares the two.
       authorization_servers: [
-        `${service.authority.url}/${ids.contoso}/v2.0`,
-        `${service.authority.url}/${ids.fabrikam}/v2.0`,
+        `https://login.microsoftonline.com/${ids.contoso}/v2.0`,
+        `https://login.microsoftonline.com/${ids.fabrikam}/v2.0`,
       ],
       scopes_supported: [`${appIdUri}/Orders.Read`],
       bearer_methods_supported: ['header'],
