@@ -67,7 +67,7 @@ const longestRetryMs = 30_000
 
 /**
  * Creates the keys of one tenant and version; nothing is fetched before `start` or `refresh`.
- * `onReachable` is called when a key set was read after none could be.
+ * `onReachable` is called when a key set was read after it could not be.
  */
 export function createIssuerKeys(
   tenant: TenantConfig,
@@ -162,11 +162,11 @@ export function createIssuerKeys(
   async function refreshOnce(): Promise<void> {
     try {
       await readKeySet()
+      const hadFailed = failuresInARow > 0
       failuresInARow = 0
       error = undefined
-      const wasReady = status === 'ready'
       status = 'ready'
-      if (!wasReady) onReachable()
+      if (hadFailed) onReachable()
     } catch (cause) {
       failuresInARow++
       error = describe(cause)
@@ -204,6 +204,7 @@ export function createIssuerKeys(
 
   async function refreshAndSchedule(): Promise<void> {
     await refresh()
+    cancelTimer()
     if (!stopped) cancelTimer = runtime.schedule(() => void refreshAndSchedule(), nextDelayMs())
   }
 

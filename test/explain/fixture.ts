@@ -146,6 +146,7 @@ export async function runCommand(
       code = set
       throw new Exit()
     },
+    writeFile() {},
     onReload() {},
     onStop() {},
   }
