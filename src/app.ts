@@ -1,20 +1,20 @@
 import { isDeepStrictEqual } from 'node:util'
-import fastify, {
-  type FastifyBaseLogger,
-  type FastifyInstance,
-  type FastifyRequest,
-  LogController,
-} from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { addExplainRoute } from './admin/explain-route.ts'
+import { guardAdmin } from './admin/guard.ts'
 import { addHealthRoutes } from './admin/health.ts'
+import { addRevocationRoutes } from './admin/revocation-routes.ts'
 import type { Config } from './config/config.ts'
-import type { FailureCode } from './failure.ts'
+import { createExplainer } from './explain/explainer.ts'
 import { type Authorities, type Authority, createAuthority } from './keys/authority.ts'
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
+import { buildListener } from './listener.ts'
+import type { RevocationStore } from './revocation/revocation-store.ts'
 import { createSignatureEngine } from './token/signature.ts'
-import { readCorrelation } from './verify/correlation.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
-import { addVerifyRoutes, sendRefusal } from './verify/route.ts'
+import { addRevocationFeed } from './verify/revocation-feed.ts'
+import { addVerifyRoutes } from './verify/route.ts'
 import { compileRules } from './verify/rules.ts'
 import { createTokenCache } from './verify/token-cache.ts'
 import { createVerifier } from './verify/verifier.ts'
@@ -22,12 +22,15 @@ import { createVerifier } from './verify/verifier.ts'
 /** What the service takes from the outside world. */
 export interface Runtime extends Omit<KeysRuntime, 'log'> {
   readonly http: Http
+  readonly revocations: RevocationStore
   readonly log: FastifyBaseLogger
 }
 
 /** The service, composed and not yet listening. */
 export interface App {
   readonly verify: FastifyInstance
+  /** Answers whoever runs the service; never behind HAProxy. */
+  readonly admin: FastifyInstance
   readonly authorities: Authorities
   /** Begins to read keys; resolves when each authority was tried once. */
   start(): Promise<void>
@@ -39,13 +42,12 @@ export interface App {
   close(): Promise<void>
 }
 
-/** Room for a token of 16 KiB and the other headers of a request. */
-const maxHeaderBytes = 32 * 1024
-
 /** Composes the service from its configuration. */
 export function buildApp(config: Config, runtime: Runtime): App {
   let authorities = createAuthorities(config, new Map(), runtime)
   let rules = compileRules(config, authorities)
+  const engine = createSignatureEngine()
+  const { clock, revocations } = runtime
   let stopping = false
   const isStopping = () => stopping
 
@@ -61,17 +63,30 @@ export function buildApp(config: Config, runtime: Runtime): App {
   )
   addVerifyRoutes(verify, {
     verifier: createVerifier({
-      clock: runtime.clock,
-      engine: createSignatureEngine(),
+      clock,
+      engine,
       cache: createTokenCache(),
+      revocations: () => revocations.list,
     }),
     rules: () => rules,
-    clock: runtime.clock,
+    clock,
     isStopping,
   })
 
+  addRevocationFeed(verify, { rules: () => rules, revocations: () => revocations.list, clock })
+
+  const admin = buildListener(runtime.log)
+  guardAdmin(admin, config.admin.key)
+  addExplainRoute(admin, {
+    explainer: createExplainer({ clock, engine, revocations: () => revocations.list }),
+    rules: () => rules,
+    isKeyed: config.admin.key !== undefined,
+  })
+  addRevocationRoutes(admin, revocations, clock)
+
   return {
     verify,
+    admin,
     get authorities() {
       return authorities
     },
@@ -94,7 +109,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     async close() {
       stopping = true
       // Before the keys: a request under way may wait for one.
-      await verify.close()
+      await Promise.all([verify.close(), admin.close()])
       for (const authority of authorities.values()) authority.stop()
       await runtime.http.close()
     },
@@ -110,60 +125,4 @@ function createAuthorities(config: Config, former: Authorities, runtime: Runtime
       return [tenant.id, unchanged ? known : createAuthority(tenant, runtime.http, runtime)]
     }),
   )
-}
-
-/** A Fastify instance with every limit set and every error in the form of a refusal. */
-function buildListener(log: FastifyBaseLogger): FastifyInstance {
-  const app = fastify({
-    loggerInstance: log,
-    // A line for each allowed request would halve the throughput; refusals are logged by the route.
-    logController: new LogController({ disableRequestLogging: true }),
-    // The request id of the caller is read where a refusal needs it.
-    genReqId: () => '',
-    trustProxy: false,
-    bodyLimit: 1024,
-    connectionTimeout: 30_000,
-    requestTimeout: 5_000,
-    keepAliveTimeout: 75_000,
-    forceCloseConnections: 'idle',
-    return503OnClosing: false,
-    routerOptions: { maxParamLength: 256, caseSensitive: true },
-    // By default Node looks for late headers only every 30 s.
-    http: {
-      maxHeaderSize: maxHeaderBytes,
-      headersTimeout: 5_000,
-      connectionsCheckingInterval: 1_000,
-    },
-    // Header or path that HTTP or the router cannot read: nothing reached a handler.
-    frameworkErrors(_error, request, reply) {
-      const { requestId } = readCorrelation(request.headers)
-      sendRefusal(reply, { allow: false, failure: 'malformed_request' }, requestId)
-    },
-    clientErrorHandler(_error, socket) {
-      if (!socket.writable) return
-      socket.end(
-        'HTTP/1.1 400 Bad Request\r\nX-Entra-Auth-Verdict: deny\r\nX-Entra-Auth-Reason: malformed_request\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n',
-      )
-    },
-  })
-  app.setNotFoundHandler((request, reply) => {
-    const { requestId } = readCorrelation(request.headers)
-    return sendRefusal(reply, { allow: false, failure: findMisuse(request) }, requestId)
-  })
-  app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
-    const { requestId } = readCorrelation(request.headers)
-    const { statusCode = 500 } = error
-    // A body that Fastify cannot read is its sender's fault, and no reason for an alarm.
-    if (statusCode < 500) {
-      return sendRefusal(reply, { allow: false, failure: findMisuse(request) }, requestId)
-    }
-    request.server.log.error({ err: error, requestId }, 'internal error')
-    return sendRefusal(reply, { allow: false, failure: 'internal_error' }, requestId)
-  })
-  return app
-}
-
-/** Why a request that reached no route did not. */
-function findMisuse({ method }: FastifyRequest): FailureCode {
-  return method === 'GET' || method === 'HEAD' ? 'not_found' : 'method_not_allowed'
 }

@@ -59,6 +59,10 @@ const table = {
     status: 403,
     text: 'The caller key is missing or wrong; HAProxy must send it in X-Entra-Auth-Key.',
   },
+  admin_key_missing: {
+    status: 403,
+    text: 'The admin key is missing or wrong; send it in the header Authorization: Bearer <key>.',
+  },
   internal_error: {
     status: 500,
     text: 'The verifier failed on this request; its log has the cause under the request id.',
@@ -171,6 +175,36 @@ const table = {
     status: 401,
     error: 'invalid_token',
     text: 'The token was issued for longer than is admitted here.',
+  },
+  token_revoked: {
+    status: 401,
+    error: 'invalid_token',
+    text: 'The token was revoked; request a new one.',
+  },
+  user_revoked: {
+    status: 401,
+    error: 'invalid_token',
+    text: 'The access of this user or service principal was revoked; tokens issued before that no longer count.',
+  },
+  sign_in_again: {
+    status: 401,
+    error: 'insufficient_claims',
+    text: 'The access of this user was revoked; sign in again for a token with the claims of this challenge.',
+  },
+  client_revoked: {
+    status: 401,
+    error: 'invalid_token',
+    text: 'The access of this client application was revoked; tokens issued before that no longer count.',
+  },
+  tenant_revoked: {
+    status: 401,
+    error: 'invalid_token',
+    text: 'The access of this tenant was revoked; tokens issued before that no longer count.',
+  },
+  key_revoked: {
+    status: 401,
+    error: 'invalid_token',
+    text: 'The token is signed with a key that was revoked here.',
   },
   audience_mismatch: {
     status: 401,

@@ -3,8 +3,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { Command } from 'commander'
 import { addCheckCommand } from './commands/check.ts'
+import { addDriftCommand } from './commands/drift.ts'
 import { addExplainCommand } from './commands/explain.ts'
+import { addHaproxyConfigCommand } from './commands/haproxy-config.ts'
 import type { CommandIo } from './commands/io.ts'
+import { addRevocationCommands } from './commands/revocations.ts'
+import { addSchemaCommand } from './commands/schema.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addDevEntraCommands } from './dev-entra/commands.ts'
 
@@ -51,5 +55,9 @@ Exit codes: 0 done, 1 failed or refused, 64 no input, 69 cannot listen or reach 
 addServeCommand(program, io)
 addCheckCommand(program, io)
 addExplainCommand(program, io)
+addRevocationCommands(program, io)
+addDriftCommand(program, io)
+addHaproxyConfigCommand(program, io)
+addSchemaCommand(program, io)
 addDevEntraCommands(program, io)
 await program.parseAsync()

@@ -9,6 +9,7 @@ import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
 import type { Config } from '../../src/config/config.ts'
 import { createHttp } from '../../src/keys/http.ts'
+import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
 import { benchTenant, keyFile, startAuthority } from './fixture.ts'
 
 const [name, port] = process.argv.slice(2)
@@ -36,6 +37,7 @@ if (name === 'bare' || name === 'crypto-verify') {
     random: Math.random,
     schedule: () => () => {},
     http: createHttp(),
+    revocations: createRevocationStore(undefined, Date.now),
     log: pino({ level: 'silent' }),
   })
   await app.start()

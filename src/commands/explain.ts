@@ -7,6 +7,7 @@ import { formatExplanation } from '../explain/format.ts'
 import { createAuthority } from '../keys/authority.ts'
 import { createHttp } from '../keys/http.ts'
 import type { KeysRuntime } from '../keys/issuer-keys.ts'
+import { createRevocationStore } from '../revocation/revocation-store.ts'
 import { formatJson } from '../terminal.ts'
 import { readOrigin } from '../token/claims.ts'
 import { decodeToken } from '../token/decode.ts'
@@ -55,7 +56,13 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
   const policy = rules.policies.get(options.policy) ?? refusePolicy(options.policy, rules, io)
   try {
     await readKeysFor(token, rules)
-    const explainer = createExplainer({ clock: io.now, engine: createSignatureEngine() })
+    const revocations = createRevocationStore(config.revocationFile, io.now)
+    await revocations.reload()
+    const explainer = createExplainer({
+      clock: io.now,
+      engine: createSignatureEngine(),
+      revocations: () => revocations.list,
+    })
     const explanation = await explainer.explain(rules, policy, {
       authorization: `Bearer ${token}`,
       ambiguous: false,

@@ -17,5 +17,11 @@ export interface CommandIo extends DevEntraIo {
   readonly onStop: (close: CloseWithGraceCallback) => void
 }
 
-/** Exit codes; 64 and above as in sysexits.h. */
-export const exitCodes = { failure: 1, usage: 64, unavailable: 69, configuration: 78 } as const
+/** Exit codes; 2 where 1 has a meaning of its own, 64 and above as in sysexits.h. */
+export const exitCodes = {
+  failure: 1,
+  input: 2,
+  usage: 64,
+  unavailable: 69,
+  configuration: 78,
+} as const

@@ -9,6 +9,7 @@ import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
 import { createHttp } from '../keys/http.ts'
 import { createKeyStore } from '../keys/key-store.ts'
+import { createRevocationStore, type RevocationStore } from '../revocation/revocation-store.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
@@ -16,6 +17,9 @@ const drainMs = 1_500
 
 /** Time between two looks at the configuration files. */
 const watchIntervalMs = 2_000
+
+/** Time between two looks at the revocation file, which others may write. */
+const revocationIntervalMs = 250
 
 /** Adds `serve`. */
 export function addServeCommand(program: Command, io: CommandIo): void {
@@ -43,10 +47,13 @@ async function serve(
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
   const log = pino({ redact: ['req.headers.authorization', 'headers.authorization'] })
+  const revocations = createRevocationStore(config.revocationFile, io.now)
+  await readRevocations(revocations, io)
   const app = buildApp(config, {
     clock: io.now,
     random: Math.random,
     http: createHttp(),
+    revocations,
     ...(config.keyStore && { keyStore: createKeyStore(config.keyStore) }),
     log,
     schedule,
@@ -56,10 +63,12 @@ async function serve(
   await listen(app, config, io)
   log.info({ listen: config.listen, ...describe(config) }, 'listening')
   const stopReloads = reloadOnChange(app, reloader, config, log, io)
+  const stopWatching = watchRevocations(revocations, log)
   io.onStop(async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error')
     log.info({ signal }, 'stopping')
     stopReloads()
+    stopWatching()
     app.drain()
     // Requests still come until each HAProxy has seen that readiness is red.
     if (!err) await wait(drainMs)
@@ -71,6 +80,39 @@ async function serve(
     { authorities: [...app.authorities.values()].map((a) => a.state()) },
     'authorities tried',
   )
+}
+
+/** Reads the revocations before the first request, or exits: without them nobody is revoked. */
+async function readRevocations(revocations: RevocationStore, io: CommandIo): Promise<void> {
+  try {
+    await revocations.reload()
+  } catch (error) {
+    io.stderr.write(`error: revocationFile: ${(error as Error).message}\n`)
+    io.exit(exitCodes.configuration)
+  }
+}
+
+/** Takes in changes of the revocation file that others made; the function returned ends it. */
+function watchRevocations(revocations: RevocationStore, log: Logger): () => void {
+  let cancel = () => {}
+  let lastProblem: string | undefined
+
+  async function look(): Promise<void> {
+    try {
+      if (await revocations.reload()) {
+        log.warn({ revocations: revocations.list.entries.length }, 'revocations changed')
+      }
+      lastProblem = undefined
+    } catch (error) {
+      const { message } = error as Error
+      if (message !== lastProblem) log.error({ problem: message }, 'the last revocations stay')
+      lastProblem = message
+    }
+    cancel = schedule(() => void look(), revocationIntervalMs)
+  }
+
+  cancel = schedule(() => void look(), revocationIntervalMs)
+  return () => cancel()
 }
 
 /** Reloads on SIGHUP and when a file changes, one reload at a time; the function returned ends it. */
@@ -120,17 +162,24 @@ function schedule(task: () => void, delayMs: number): () => void {
   return () => clearTimeout(timer)
 }
 
-async function listen(app: App, { listen: { host, port } }: Config, io: CommandIo): Promise<void> {
-  try {
-    await app.verify.listen({ host, port, backlog: 4096 })
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    const reason =
-      code === 'EADDRINUSE'
-        ? 'the port is in use; stop the other program or set listen.port'
-        : message
-    io.stderr.write(`error: cannot listen on ${host}:${port}: ${reason}\n`)
-    io.exit(exitCodes.unavailable)
+/** Opens the listeners, or says in one line why not and exits. */
+async function listen(app: App, config: Config, io: CommandIo): Promise<void> {
+  const listeners = [
+    ['listen', app.verify, config.listen],
+    ['admin', app.admin, config.admin],
+  ] as const
+  for (const [section, listener, { host, port }] of listeners) {
+    try {
+      await listener.listen({ host, port, backlog: 4096 })
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      const reason =
+        code === 'EADDRINUSE'
+          ? `the port is in use; stop the other program or set ${section}.port`
+          : message
+      io.stderr.write(`error: cannot listen on ${host}:${port}: ${reason}\n`)
+      io.exit(exitCodes.unavailable)
+    }
   }
 }
 

@@ -7,6 +7,8 @@ export interface Config {
   readonly callerKey?: string
   /** Directory for the last good keys. */
   readonly keyStore?: string
+  /** File that holds the revocations; watched, and written by the admin listener. */
+  readonly revocationFile?: string
   readonly clockSkewSeconds: number
   readonly identityHeaders: IdentityHeaderSet
   readonly tenants: readonly TenantConfig[]

@@ -1,11 +1,11 @@
 import type { Config } from './config.ts'
 import { parseConfigDocument } from './document.ts'
 import {
+  type Address,
+  addressesFrom,
   type Environment,
-  listenFrom,
   TENANT_VARIABLES,
   treeFrom,
-  variableAt,
   variableOf,
 } from './environment.ts'
 import { checkIdentityHeaders } from './identity-headers.ts'
@@ -129,21 +129,18 @@ async function fromFile(
   problems.push(...document.problems)
   if (!('tree' in document)) return { problems }
 
-  const listen = listenFrom(env)
+  const addresses = addressesFrom(env)
   const variables = new Map<string, string>()
-  for (const key of ['host', 'port'] as const) {
-    if (listen[key] === undefined) continue
-    const variable = variableAt(['listen', key]) ?? ''
-    if (memberOf(memberOf(document.tree, 'listen'), key) === undefined) {
-      variables.set(formatPath(['listen', key]), variable)
+  for (const { section, key, variable } of addresses) {
+    if (memberOf(memberOf(document.tree, section), key) === undefined) {
+      variables.set(formatPath([section, key]), variable)
       continue
     }
     problems.push({
       path: variable,
-      message: `is set although the file has listen.${key}`,
+      message: `is set although the file has ${section}.${key}`,
       hint: 'Keep one of them.',
     })
-    delete listen[key]
   }
   const locate = (path: Path) => {
     const variable = variables.get(formatPath(path))
@@ -151,17 +148,21 @@ async function fromFile(
     const line = document.lineOf(path)
     return { path: formatPath(path), ...(line === undefined ? {} : { line }) }
   }
-  const checked = await checkTree(withListen(document.tree, listen), locate, read)
+  const checked = await checkTree(withAddresses(document.tree, addresses), locate, read)
   return { config: checked.config, problems: [...problems, ...checked.problems] }
 }
 
-function withListen(tree: unknown, listen: ReturnType<typeof listenFrom>): unknown {
-  const root = mappingOf(tree)
-  const section = memberOf(root, 'listen')
-  // A section of the wrong type stays as it is, for the schema to report.
-  const usable = section === undefined || mappingOf(section) !== undefined
-  if (root === undefined || !usable || Object.keys(listen).length === 0) return tree
-  return Object.assign(Object.create(null), root, { listen: { ...mappingOf(section), ...listen } })
+/** The tree with the addresses of the environment where the file has none. */
+function withAddresses(tree: unknown, addresses: readonly Address[]): unknown {
+  return addresses.reduce((whole, { section, key, value }) => {
+    const root = mappingOf(whole)
+    const known = memberOf(root, section)
+    // A section of the wrong type stays as it is, for the schema to report.
+    const usable = known === undefined || mappingOf(known) !== undefined
+    if (root === undefined || !usable || memberOf(known, key) !== undefined) return whole
+    const filled = { ...mappingOf(known), [key]: value }
+    return Object.assign(Object.create(null), root, { [section]: filled })
+  }, tree)
 }
 
 async function checkTree(
@@ -184,6 +185,7 @@ async function checkTree(
   const adminKey = await readKey(['admin', 'adminKeyFile'], adminKeyFile, read, report)
   checkShape(tree, new Set(precise), report)
   const keyStore = textOf(memberOf(tree, 'keyStore'))
+  const revocationFile = textOf(memberOf(tree, 'revocationFile'))
   const clockSkewSeconds = memberOf(tree, 'clockSkewSeconds')
   const config: Config = {
     listen,
@@ -191,6 +193,7 @@ async function checkTree(
     admin: { ...admin, ...(adminKey === undefined ? {} : { key: adminKey }) },
     ...(callerKey === undefined ? {} : { callerKey }),
     ...(keyStore === undefined ? {} : { keyStore }),
+    ...(revocationFile === undefined ? {} : { revocationFile }),
     clockSkewSeconds: typeof clockSkewSeconds === 'number' ? clockSkewSeconds : 300,
     identityHeaders,
     tenants,

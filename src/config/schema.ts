@@ -256,6 +256,12 @@ export const configFileSchema = Type.Object(
         description: 'Write the path of a directory for the last good keys.',
       }),
     ),
+    revocationFile: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'Write the path of the file that holds the revocations.',
+      }),
+    ),
     cloud: Type.Optional(
       Type.Enum(['public', 'usgov', 'china'], {
         default: 'public',

@@ -3,7 +3,14 @@ import type { Config } from './config.ts'
 
 // Left out by name, so that a member added later counts until someone decides that it does not. The
 // caller key is left out also because the version is public.
-const WITHOUT_EFFECT_ON_VERDICTS = new Set(['listen', 'metrics', 'admin', 'callerKey', 'keyStore'])
+const WITHOUT_EFFECT_ON_VERDICTS = new Set([
+  'listen',
+  'metrics',
+  'admin',
+  'callerKey',
+  'keyStore',
+  'revocationFile',
+])
 
 /**
  * A short stable hash (16 base64url characters) of everything in the configuration that can change

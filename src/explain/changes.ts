@@ -128,6 +128,12 @@ const advice: Readonly<Partial<Record<FailureCode, Advice>>> = {
   key_withdrawn: () => [
     change('request', 'Request a new token: the authority withdrew the key of this one.'),
   ],
+  token_revoked: adviseOnRevocation,
+  user_revoked: adviseOnRevocation,
+  sign_in_again: adviseOnRevocation,
+  client_revoked: adviseOnRevocation,
+  tenant_revoked: adviseOnRevocation,
+  key_revoked: adviseOnRevocation,
   key_not_for_issuer: (facts) => [
     change(
       'request',
@@ -595,4 +601,17 @@ function list(items: readonly string[] | undefined, none: string): string {
 
 function change(where: Change['where'], text: string): Change {
   return { where, text }
+}
+
+function adviseOnRevocation(): readonly Change[] {
+  return [
+    change(
+      'request',
+      'If access was given back, request a new token; Entra dates tokens up to five minutes back, so one fetched right after a revocation may be refused for that long.',
+    ),
+    change(
+      'policy',
+      'If the revocation was a mistake, end it: haproxy-entra-auth revocations list shows them, haproxy-entra-auth revocations remove ends one.',
+    ),
+  ]
 }

@@ -94,6 +94,17 @@ export const stepDescriptions: Readonly<Record<VerifyStep, StepDescription>> = {
       quoteTime(facts, 'exp'),
     ],
   },
+  revocation: {
+    title: 'it was not revoked',
+    expected: () => ['no revocation of its key, tenant, client, user or token id'],
+    said: (facts) => [
+      ...quoteClaims(facts.header, 'kid'),
+      ...quoteClaims(facts.payload, 'tid', 'azp', 'appid', 'oid', 'uti').filter(
+        ({ value }) => value !== undefined,
+      ),
+      quoteTime(facts, 'iat'),
+    ],
+  },
   policy_tenant: {
     title: 'the policy admits its tenant',
     expected: ({ rules, policy }) => [...policy.tenants].map((id) => nameTenant(rules, id)),

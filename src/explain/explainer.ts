@@ -1,5 +1,6 @@
 import { failures, type Observe } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
+import type { RevocationList } from '../revocation/revocation-list.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import type { VerifyRequest } from '../verify/request.ts'
 import type { Rules } from '../verify/rules.ts'
@@ -16,6 +17,8 @@ export interface ExplainerContext {
   /** Now, in ms since the epoch. */
   readonly clock: () => number
   readonly engine: SignatureEngine
+  /** The revocations in force. */
+  readonly revocations: () => RevocationList
 }
 
 /** Explains verdicts. */
@@ -28,12 +31,17 @@ export interface Explainer {
  * Creates the explainer. It has no rule of its own: it observes the verification that /verify
  * runs, with a cache that keeps nothing, and puts its steps into words.
  */
-export function createExplainer({ clock, engine }: ExplainerContext): Explainer {
+export function createExplainer({ clock, engine, revocations }: ExplainerContext): Explainer {
   return {
     async explain(rules, policy, request) {
       // One instant for the verification and for the words about it.
       const nowMs = clock()
-      const verifier = createVerifier({ clock: () => nowMs, engine, cache: noTokenCache })
+      const verifier = createVerifier({
+        clock: () => nowMs,
+        engine,
+        cache: noTokenCache,
+        revocations,
+      })
       const steps = new Map<VerifyStep, FailedStep | undefined>()
       const observe: Observe<VerifyStep> = (step, failure, claim) =>
         void steps.set(step, failure && { failure, claim })

@@ -59,6 +59,7 @@ const claimValues: Readonly<Record<string, HeaderValue>> = {
   tid: ({ token }) => token.tenantId,
   azp: ({ token }) => token.clientId,
   actor: ({ token }) => token.actor,
+  sub: ({ token }) => encodeValue(token.subject),
   uti: ({ token }) => encodeValue(token.tokenId ?? ''),
   preferred_username: ({ token }) => encodeValue(token.preferredUsername ?? ''),
   name: ({ token }) => encodeValue(token.name ?? ''),

@@ -12,6 +12,8 @@ import {
 export interface Authority {
   readonly tenant: TenantConfig
   issuerKeys(version: EndpointVersion): IssuerKeys
+  /** Keys that were in use and are not any more, since a time in ms. */
+  retiredKeys(sinceMs: number): readonly { readonly id: string; readonly atMs: number }[]
   state(): AuthorityState
   /** Resolves when each version was tried once; the refresh goes on in the background. */
   start(): Promise<void>
@@ -41,6 +43,7 @@ export function createAuthority(tenant: TenantConfig, http: Http, runtime: KeysR
   return {
     tenant,
     issuerKeys: (version) => (version === '1.0' ? v1 : v2),
+    retiredKeys: (sinceMs) => [...v1.retiredSince(sinceMs), ...v2.retiredSince(sinceMs)],
     state() {
       const versions = { '1.0': v1.state(), '2.0': v2.state() }
       const states = Object.values(versions)

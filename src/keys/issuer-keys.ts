@@ -40,6 +40,8 @@ export interface IssuerKeys {
   state(): IssuerKeysState
   /** What the last key set that was taken in changed; undefined before the first. */
   readonly lastMerge: MergeReport | undefined
+  /** Keys that were in use and are not any more, since a time in ms. */
+  retiredSince(ms: number): readonly { readonly id: string; readonly atMs: number }[]
   /** What is known of a key without asking anybody; undefined where it is unknown. */
   find(id: string): Result<Key> | undefined
   /** Asks the authority about an unknown key, at most once in five minutes, whoever asks. */
@@ -251,6 +253,7 @@ export function createIssuerKeys(
     get lastMerge() {
       return lastMerge
     },
+    retiredSince: (ms) => keyring.retiredSince(ms),
     find: (id) => keyring.get(id, runtime.clock()),
     async lookUp(id) {
       if (keyring.size === 0) return fail('keys_unavailable')
@@ -275,7 +278,7 @@ export function createIssuerKeys(
     stop,
     retire() {
       stop()
-      keyring.clear()
+      keyring.clear(runtime.clock())
     },
   }
 }

@@ -24,8 +24,10 @@ export interface Keyring {
   merge(jwks: readonly unknown[], owner: KeyOwner, nowMs: number): MergeReport
   /** Takes in one key that was looked up by its id. */
   add(jwk: unknown, owner: KeyOwner, nowMs: number): void
+  /** Ids of keys that were in use and are not any more, with the time of it (ms), since a time. */
+  retiredSince(ms: number): readonly { readonly id: string; readonly atMs: number }[]
   /** Withdraws each key. */
-  clear(): void
+  clear(nowMs: number): void
   readonly size: number
 }
 
@@ -45,6 +47,7 @@ export class EmptyKeySetError extends Error {
 export function createKeyring(): Keyring {
   const keys = new Map<string, Key>()
   const unusable = new Map<string, FailureCode>()
+  const retiredAt = new Map<string, number>()
 
   function remember(id: string, failure: FailureCode): void {
     keys.delete(id)
@@ -54,10 +57,18 @@ export function createKeyring(): Keyring {
     if (unusable.size > maxKeys && oldest !== undefined) unusable.delete(oldest)
   }
 
-  function retire(key: Key, failure: FailureCode): void {
+  function retire(key: Key, failure: FailureCode, nowMs: number): void {
     // Verdicts in the token cache hold the key itself, so they end with it.
     key.withdrawn = true
     remember(key.id, failure)
+    noteRetired(key.id, nowMs)
+  }
+
+  function noteRetired(id: string, nowMs: number): void {
+    for (const [known, atMs] of retiredAt) {
+      if (nowMs - atMs >= withdrawnAfterMs) retiredAt.delete(known)
+    }
+    retiredAt.set(id, nowMs)
   }
 
   function put(imported: { id: string; pem: string }, nowMs: number): boolean {
@@ -66,7 +77,10 @@ export function createKeyring(): Keyring {
       known.lastSeenMs = Math.max(known.lastSeenMs, nowMs)
       return false
     }
-    if (known) known.withdrawn = true
+    if (known) {
+      known.withdrawn = true
+      noteRetired(known.id, nowMs)
+    }
     if (!known && keys.size >= maxKeys) return false
     unusable.delete(imported.id)
     keys.set(imported.id, { ...imported, lastSeenMs: nowMs, withdrawn: false })
@@ -77,8 +91,10 @@ export function createKeyring(): Keyring {
     get size() {
       return keys.size
     },
-    clear() {
-      for (const key of keys.values()) retire(key, 'key_withdrawn')
+    retiredSince: (ms) =>
+      [...retiredAt].filter(([, atMs]) => atMs >= ms).map(([id, atMs]) => ({ id, atMs })),
+    clear(nowMs) {
+      for (const key of keys.values()) retire(key, 'key_withdrawn', nowMs)
     },
     get(id, nowMs) {
       const key = keys.get(id)
@@ -101,14 +117,14 @@ export function createKeyring(): Keyring {
       for (const { id, failure } of rejected) {
         if (id === undefined) continue
         const known = keys.get(id)
-        if (known) retire(known, failure)
+        if (known) retire(known, failure, nowMs)
         else remember(id, failure)
       }
       const added = usable.filter((key) => put(key, nowMs)).map((key) => key.id)
       const withdrawn = [...keys.values()].filter(
         (key) => nowMs - key.lastSeenMs >= withdrawnAfterMs,
       )
-      for (const key of withdrawn) retire(key, 'key_withdrawn')
+      for (const key of withdrawn) retire(key, 'key_withdrawn', nowMs)
       return { added, withdrawn: withdrawn.map((key) => key.id), rejected }
     },
   }

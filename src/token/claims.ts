@@ -24,6 +24,8 @@ export interface AccessToken extends TokenOrigin {
   readonly appOnly: boolean
   /** `oid` of the user or service principal; an identity only together with `tenantId`. */
   readonly userId: string
+  /** `sub`: of a user another one for each API; of an app the same as `oid`. */
+  readonly subject: string
   readonly clientId: string
   /** How the client proved itself (`azpacr`, `appidacr`): 0 not at all, 1 secret, 2 certificate. */
   readonly clientAuthentication: '0' | '1' | '2' | undefined
@@ -79,6 +81,7 @@ export function readClaims(payload: JsonObject): Result<AccessToken> {
       ...readTimes(payload),
       audience: requireString(payload, 'aud'),
       userId,
+      subject,
       clientId: readClient(payload, origin.value.version),
       clientAuthentication: readClientAuthentication(payload, origin.value.version),
       tokenId: readString(payload, 'uti'),

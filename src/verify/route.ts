@@ -1,8 +1,8 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { AccessToken } from '../token/claims.ts'
+import { isRightKey } from './caller.ts'
 import { createChallenge, createRefusalBody } from './challenge.ts'
 import { type Correlation, readCorrelation } from './correlation.ts'
 import type { Refusal } from './outcome.ts'
@@ -40,7 +40,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     const rules = options.rules()
     const exchange = { rules, request, reply }
     const verifyRequest = readRequest(request.raw.rawHeaders)
-    if (!isCaller(verifyRequest.callerKey, rules.callerKey)) {
+    if (!isRightKey(verifyRequest.callerKey, rules.callerKey)) {
       return refuse(exchange, { allow: false, failure: 'caller_not_allowed' })
     }
     const policy = rules.policies.get(policyName)
@@ -154,14 +154,4 @@ function log(
     },
     message,
   )
-}
-
-/** Compares the caller key in constant time; hashes have one length, so none leaks. */
-function isCaller(key: string | undefined, expected: string | undefined): boolean {
-  if (expected === undefined) return true
-  return key !== undefined && timingSafeEqual(sha256(key), sha256(expected))
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
 }

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { FailureCode } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
+import type { RevocationList, RevokedToken } from '../revocation/revocation-list.ts'
 import type { VerifiedToken } from '../token/verify-token.ts'
 import type { PolicyOutcome } from './outcome.ts'
 import type { Rules } from './rules.ts'
@@ -11,6 +12,9 @@ export interface CachedToken extends VerifiedToken {
   /** The rules that the outcomes come from; under other rules none of them counts. */
   rules: Rules | undefined
   readonly outcomes: Map<Policy, PolicyOutcome>
+  /** The list that `revocations` were looked up in. */
+  revocationList: RevocationList | undefined
+  revocations: readonly RevokedToken[]
 }
 
 /**
@@ -41,7 +45,7 @@ export const noTokenCache: TokenCache = {
   keyOf: () => '',
   get: () => undefined,
   getFailure: () => undefined,
-  set: (_key, token) => ({ ...token, rules: undefined, outcomes: new Map() }),
+  set: (_key, token) => createCachedToken(token),
   setFailure() {},
   delete() {},
   size: 0,
@@ -56,7 +60,7 @@ export function createTokenCache(): TokenCache {
     get: (key) => tokens.get(key),
     getFailure: (key) => failures.get(key),
     set(key, token, tokenLength) {
-      const cached: CachedToken = { ...token, rules: undefined, outcomes: new Map() }
+      const cached = createCachedToken(token)
       tokens.set(key, cached, { size: tokenLength + fixedBytes })
       return cached
     },
@@ -65,5 +69,16 @@ export function createTokenCache(): TokenCache {
     get size() {
       return tokens.size
     },
+  }
+}
+
+function createCachedToken({ claims, key }: VerifiedToken): CachedToken {
+  return {
+    claims,
+    key,
+    rules: undefined,
+    outcomes: new Map(),
+    revocationList: undefined,
+    revocations: [],
   }
 }

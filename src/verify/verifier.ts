@@ -1,6 +1,7 @@
 import { type FailureCode, fail, type Observe, type Result } from '../failure.ts'
 import { isUsable, unconfirmedAfterMs } from '../keys/keyring.ts'
 import type { Policy } from '../policy/compile.ts'
+import { findRevocations, type RevocationList } from '../revocation/revocation-list.ts'
 import { parseBearer } from '../token/bearer.ts'
 import { type AccessToken, checkTimes } from '../token/claims.ts'
 import type { SignatureEngine } from '../token/signature.ts'
@@ -29,12 +30,20 @@ export interface VerifierContext {
   readonly clock: () => number
   readonly engine: SignatureEngine
   readonly cache: TokenCache
+  /** The revocations in force; another object whenever they change. */
+  readonly revocations: () => RevocationList
 }
 
 /** The steps of a verification, in order. */
-export const verifySteps = ['credentials', ...tokenSteps, 'validity', ...outcomeSteps] as const
+export const verifySteps = [
+  'credentials',
+  ...tokenSteps,
+  'validity',
+  'revocation',
+  ...outcomeSteps,
+] as const
 
-export type VerifyStep = 'credentials' | TokenStep | 'validity' | OutcomeStep
+export type VerifyStep = 'credentials' | TokenStep | 'validity' | 'revocation' | OutcomeStep
 
 /** Answers whether a policy admits the bearer of a request's token. */
 export interface Verifier {
@@ -65,6 +74,9 @@ export function createVerifier(context: VerifierContext): Verifier {
       cache.delete(cacheKey)
       return { allow: false, failure, token: token.claims }
     }
+    const revoked = revocationOf(context.revocations(), token, nowMs)
+    observe?.('revocation', revoked?.failure)
+    if (revoked) return { allow: false, ...revoked, token: token.claims }
     const outcome = outcomeOf(rules, policy, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
     const maxAgeSeconds = maxAge(policy, token, nowMs, rules.clockSkewSeconds)
@@ -125,6 +137,28 @@ function outcomeOf(
     token.outcomes.set(policy, outcome)
   }
   return outcome
+}
+
+/** The revocation of a token, looked up once for each list of revocations. */
+function revocationOf(
+  list: RevocationList,
+  token: CachedToken,
+  nowMs: number,
+): Pick<Refusal, 'failure' | 'claims'> | undefined {
+  if (token.revocationList !== list) {
+    token.revocationList = list
+    token.revocations = findRevocations(list, token.claims, token.key.id)
+  }
+  const revoked = token.revocations.find(({ until }) => until > nowMs / 1000)
+  if (!revoked) return undefined
+  const { failure, signInAfter } = revoked
+  return signInAfter === undefined ? { failure } : { failure, claims: askForSignIn(signInAfter) }
+}
+
+/** Claims challenge for a token from a sign-in after that time (s), as Entra understands it. */
+function askForSignIn(after: number): string {
+  const claims = { access_token: { nbf: { essential: true, value: String(after) } } }
+  return Buffer.from(JSON.stringify(claims)).toString('base64')
 }
 
 /** What may have changed since the token was verified: the time and its key. */

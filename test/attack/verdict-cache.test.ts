@@ -3,9 +3,11 @@
  * else (CWE-613, CWE-524): entries keyed by a part of the token, or not by the policy; verdicts kept
  * after the token expired; floods that push good entries out.
  */
+
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
 import type { Policy } from '../../src/policy/compile.ts'
+import { createRevocationList } from '../../src/revocation/revocation-list.ts'
 import { createSignatureEngine } from '../../src/token/signature.ts'
 import { compileRules } from '../../src/verify/rules.ts'
 import { createTokenCache } from '../../src/verify/token-cache.ts'
@@ -253,6 +255,7 @@ describe('a flood of rubbish', () => {
     const verifier = createVerifier({
       clock: () => service.time.nowMs,
       cache: createTokenCache(),
+      revocations: () => createRevocationList([]),
       engine: {
         verify(key, token) {
           signatures++

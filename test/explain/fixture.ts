@@ -10,6 +10,8 @@ import { createExplainer } from '../../src/explain/explainer.ts'
 import type { Explanation } from '../../src/explain/explanation.ts'
 import type { FailureCode } from '../../src/failure.ts'
 import { createHttp } from '../../src/keys/http.ts'
+import { createRevocationList } from '../../src/revocation/revocation-list.ts'
+import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
 import { createSignatureEngine } from '../../src/token/signature.ts'
 import { compileRules } from '../../src/verify/rules.ts'
 
@@ -68,6 +70,7 @@ export async function startService(text: string, now: () => number = Date.now) {
   const app: App = buildApp(config, {
     clock: now,
     random: () => 0.5,
+    revocations: createRevocationStore(undefined, now),
     http: createHttp(),
     log: pino({ level: 'silent' }),
     schedule: () => () => {},
@@ -75,7 +78,11 @@ export async function startService(text: string, now: () => number = Date.now) {
   await app.start()
   await app.verify.ready()
   const rules = compileRules(config, app.authorities)
-  const explainer = createExplainer({ clock: now, engine: createSignatureEngine() })
+  const explainer = createExplainer({
+    clock: now,
+    engine: createSignatureEngine(),
+    revocations: () => createRevocationList([]),
+  })
   return {
     app,
     rules,
@@ -148,6 +155,7 @@ export async function runCommand(
     },
     writeFile() {},
     onReload() {},
+    writeFile() {},
     onStop() {},
   }
   try {

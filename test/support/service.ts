@@ -6,6 +6,10 @@ import { type App, buildApp } from '../../src/app.ts'
 import type { Config } from '../../src/config/config.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { createHttp, type Http, type HttpLimits } from '../../src/keys/http.ts'
+import {
+  createRevocationStore,
+  type RevocationStore,
+} from '../../src/revocation/revocation-store.ts'
 import { type FakeAuthority, startAuthority } from './authority.ts'
 import { appIdUri, ids } from './ids.ts'
 import { createManualTime, type ManualTime } from './time.ts'
@@ -26,6 +30,8 @@ export interface Service {
 }
 
 export interface ServiceOptions {
+  /** Default: none, and none can be made. */
+  readonly revocations?: RevocationStore
   readonly authority?: FakeAuthority
   /** Members of the configuration file; those of the fixture stand where this has none. */
   readonly config?: ConfigFile
@@ -64,6 +70,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     clock: () => time.nowMs,
     random: () => 0.5,
     http,
+    revocations: options.revocations ?? createRevocationStore(undefined, () => time.nowMs),
     schedule: time.schedule,
     log: pino({ level: 'trace' }, { write: (line: string) => void log.push(line) }),
   })

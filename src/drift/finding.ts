@@ -1,0 +1,78 @@
+/** `info` is shown and never counts as drift. */
+export type Severity = 'error' | 'warning' | 'info'
+
+/** Every finding: its severity and what it means, in the order of the documentation. */
+export const findingTable = {
+  'haproxy-syntax': ['error', 'a line that HAProxy cannot read'],
+  'zero-warning-missing': ['warning', '`zero-warning` is not in the global section'],
+  'noreuseport-missing': ['warning', '`noreuseport` is not in the global section'],
+  'mode-not-http': ['error', 'a section with HTTP rules or HTTP neighbours is not in `mode http`'],
+  'action-missing': ['error', 'servers that a request reaches without the action'],
+  'action-conditional': ['error', 'the action has a condition, and no guard stops the rest'],
+  'guard-missing': ['error', 'no deny rule after the action'],
+  'guard-weak': ['error', 'the deny rule after the action lets some requests through'],
+  'early-allow': ['error', '`http-request allow` ends the rules before the guard'],
+  'early-answer': ['warning', 'HAProxy answers some requests before the action'],
+  'observe-unused': ['error', '`lua.entra-auth-observe` without a rule on `txn.entra.ok`'],
+  'strip-missing': ['error', 'identity headers of the client are not removed in every spelling'],
+  'strip-after-action': ['error', 'identity headers are removed after the action has set them'],
+  'upgrade-unprotected': ['error', 'clients can ask for a tunnel past the rules'],
+  'connection-unprotected': ['error', 'clients can have identity headers dropped'],
+  'path-bypass': ['error', 'the path decides between policies for one application'],
+  'path-ambiguous': ['warning', 'the path decides between backends with different policies'],
+  'verifier-missing': ['error', 'no section listens where the action calls'],
+  'verifier-public': ['error', "the verifier's section listens beyond loopback"],
+  'verifier-routed': ['error', "clients are routed to the verifier's section"],
+  'metadata-open': ['error', 'a backend passes more than the metadata path to the verifier'],
+  'verifier-unchecked': ['warning', "the verifier's section has no health check"],
+  'verifier-slow': ['warning', "the verifier's section has no short timeouts"],
+  'verifier-plaintext': ['warning', 'the verifier is on another host, without verified TLS'],
+  'policy-unknown': ['error', 'HAProxy names a policy that the configuration does not have'],
+  'policy-unused': ['warning', 'no section uses the policy'],
+  'scope-missing': ['error', 'the registration lacks a scope that a policy names'],
+  'scope-disabled': ['error', 'a scope that a policy names is disabled'],
+  'scope-unused': ['warning', 'a scope of the registration that no policy names'],
+  'role-missing': ['error', 'the registration lacks a role that a policy names'],
+  'role-disabled': ['error', 'a role that a policy names is disabled'],
+  'role-member-type': ['error', 'the role cannot be given to the actor of the grant'],
+  'role-unused': ['warning', 'a role of the registration that no policy names'],
+  'value-clash': ['error', 'one name is wanted as a scope and as a role'],
+  'audience-unknown': ['error', 'an audience that the registration does not have'],
+  'audience-version': ['error', 'no audience fits the token version of the registration'],
+  'resource-unknown': ['error', 'the resource is not an identifier URI of the registration'],
+  'resource-audience': ['error', 'tokens for the resource have an audience that the policy lacks'],
+  'idtyp-required': ['error', 'the policy has `requireIdtyp`, tokens have no `idtyp`'],
+  'idtyp-recommended': ['warning', 'apps are admitted, and tokens have no `idtyp`'],
+  'acct-missing': ['error', 'the policy asks for guests, tokens have no `acct`'],
+  'groups-claim-missing': ['error', 'the policy asks for groups, tokens have none'],
+  'groups-claim-format': ['error', 'tokens hold names of groups, or hold them as roles'],
+  'email-claim-missing': ['info', 'the header set shows e-mail, tokens have no verified address'],
+  'sign-in-audience-wide': ['warning', 'more tenants can sign in than the policies admit'],
+  'sign-in-audience-narrow': ['warning', 'policies admit tenants that cannot sign in'],
+} as const satisfies Record<string, readonly [Severity, string]>
+
+export type FindingCode = keyof typeof findingTable
+
+/** Where something was found: a line of HAProxy, a policy, or a registration. */
+export type Place =
+  | { readonly file: string; readonly line: number; readonly section?: string }
+  | { readonly policy: string }
+  | { readonly app: string }
+
+export interface Finding {
+  readonly code: FindingCode
+  readonly severity: Severity
+  readonly place: Place
+  /** What is wrong, one sentence. */
+  readonly message: string
+  /** What to do, one sentence. */
+  readonly hint: string
+}
+
+/** Makes a finding with the severity of its code. */
+export function finding(code: FindingCode, place: Place, message: string, hint: string): Finding {
+  return { code, severity: findingTable[code][0], place, message, hint }
+}
+
+/** The codes, in the order of the table. */
+export const findingCodes = Object.keys(findingTable) as FindingCode[]

@@ -1,0 +1,184 @@
+import { type Condition, readCondition } from './condition.ts'
+import type { Place } from './finding.ts'
+import type { HaproxyConfig, Line, Section } from './haproxy-file.ts'
+
+/** One `http-request` rule. */
+export interface Rule {
+  readonly line: Line
+  /** Such as `deny` or `lua.entra-auth`. */
+  readonly action: string
+  /** Words after the action, condition included. */
+  readonly words: readonly string[]
+  /** Undefined where the rule always fires. */
+  readonly condition: Condition | undefined
+}
+
+/** `use_backend` or `default_backend`. */
+export interface Route {
+  readonly line: Line
+  readonly target: string
+  /** The target is computed from the request. */
+  readonly dynamic: boolean
+  readonly condition: Condition | undefined
+}
+
+export interface Server {
+  readonly line: Line
+  readonly name: string
+  readonly address: string
+  /** Words after the address, with those of `default-server` before them. */
+  readonly options: readonly string[]
+}
+
+/** A frontend, listen or backend with what matters here. */
+export interface ProxySection {
+  readonly section: Section
+  readonly kind: 'frontend' | 'listen' | 'backend'
+  readonly name: string
+  readonly place: Place
+  readonly mode: string
+  /** The section itself says what its mode is. */
+  readonly ownMode: boolean
+  /** Those of its defaults first, as HAProxy evaluates them. */
+  readonly rules: readonly Rule[]
+  readonly routes: readonly Route[]
+  readonly servers: readonly Server[]
+  readonly binds: readonly { readonly line: Line; readonly addresses: readonly string[] }[]
+}
+
+/** Who sends requests where. */
+export interface Topology {
+  readonly config: HaproxyConfig
+  readonly proxies: readonly ProxySection[]
+  /** The frontends and listens that route to this one. */
+  entriesOf(proxy: ProxySection): readonly ProxySection[]
+  /** The proxies that this one may route to. */
+  targetsOf(proxy: ProxySection): readonly ProxySection[]
+}
+
+/** Reads the frontends, listens and backends of a configuration. */
+export function readTopology(config: HaproxyConfig): Topology {
+  const proxies = config.sections.flatMap(readProxy)
+  const backends = proxies.filter(({ kind }) => kind !== 'frontend')
+  const targetsOf = (proxy: ProxySection) =>
+    backends.filter((backend) => backend !== proxy && routesTo(proxy, backend).length > 0)
+  return {
+    config,
+    proxies,
+    targetsOf,
+    entriesOf: (proxy) => proxies.filter((entry) => targetsOf(entry).includes(proxy)),
+  }
+}
+
+/** The routes of `from` that may lead to `to`; a computed name may be that of any backend. */
+export function routesTo(from: ProxySection, to: ProxySection): Route[] {
+  return from.routes.filter((route) =>
+    route.dynamic ? to.kind === 'backend' : route.target === to.name,
+  )
+}
+
+/** The place of a line in its section. */
+export function placeOf(line: Line, section: Section): Place {
+  const name = [section.kind, section.name].filter(Boolean).join(' ')
+  return { file: line.file, line: line.number, section: name }
+}
+
+/** The value of a setting such as `timeout server`, in the section or in its defaults. */
+export function settingOf(section: Section, ...keywords: readonly string[]): Line | undefined {
+  for (let from: Section | undefined = section; from; from = from.defaults) {
+    const line = from.lines.findLast(({ words }) =>
+      keywords.every((keyword, index) => words[index] === keyword),
+    )
+    if (line) return line
+  }
+  return undefined
+}
+
+/** Header names that a `del-header` rule removes; undefined for any other rule. */
+export function headerRemover(rule: Rule): ((name: string) => boolean) | undefined {
+  if (rule.action !== 'del-header') return undefined
+  const name = rule.words[0] ?? ''
+  const method = rule.words[1] === '-m' ? rule.words[2] : 'str'
+  const plain = name.toLowerCase()
+  switch (method) {
+    case 'str':
+      return (header) => header === plain
+    case 'beg':
+      return (header) => header.startsWith(plain)
+    case 'end':
+      return (header) => header.endsWith(plain)
+    case 'sub':
+      return (header) => header.includes(plain)
+    case 'reg':
+      return patternOf(name)
+    default:
+      return () => false
+  }
+}
+
+/** HAProxy compares case-sensitively with names in lower case; a pattern for PCRE only is no help. */
+function patternOf(text: string): (name: string) => boolean {
+  try {
+    const pattern = new RegExp(text)
+    return (header) => pattern.test(header)
+  } catch {
+    return () => false
+  }
+}
+
+function readProxy(section: Section): ProxySection[] {
+  const { kind, name, head } = section
+  if (kind !== 'frontend' && kind !== 'listen' && kind !== 'backend') return []
+  const lines = section.lines
+  const mode = settingOf(section, 'mode')?.words[1] ?? 'tcp'
+  const ruleLines = [...(section.defaults?.lines ?? []), ...lines]
+  const route = settingOf(section, 'default_backend')
+  const routeLines = [
+    ...lines.filter(({ words }) => words[0] === 'use_backend'),
+    ...(route ? [route] : []),
+  ]
+  return [
+    {
+      section,
+      kind,
+      name,
+      place: placeOf(head, section),
+      mode,
+      ownMode: lines.some(({ words }) => words[0] === 'mode'),
+      rules: ruleLines.flatMap((line) => readRule(line, section)),
+      routes: kind === 'backend' ? [] : routeLines.map((line) => readRoute(line, section)),
+      servers: kind === 'frontend' ? [] : readServers(section),
+      binds: lines
+        .filter(({ words }) => words[0] === 'bind')
+        .map((line) => ({ line, addresses: line.words[1]?.split(',') ?? [] })),
+    },
+  ]
+}
+
+function readRule(line: Line, section: Section): Rule[] {
+  const [keyword, action, ...words] = line.words
+  if (keyword !== 'http-request' || action === undefined) return []
+  return [{ line, action, words, condition: readCondition(line.words, section) }]
+}
+
+function readRoute(line: Line, section: Section): Route {
+  const target = line.words[1] ?? ''
+  const dynamic = target.includes('%[') || line.unresolved.length > 0
+  return { line, target, dynamic, condition: readCondition(line.words, section) }
+}
+
+function readServers(section: Section): Server[] {
+  const servers: Server[] = []
+  const inherited = section.defaults && settingOf(section.defaults, 'default-server')
+  let defaults = inherited?.words.slice(1) ?? []
+  for (const line of section.lines) {
+    const [keyword, name = '', address = '', ...options] = line.words
+    if (keyword === 'default-server') defaults = [...defaults, ...line.words.slice(1)]
+    if (keyword === 'server' || keyword === 'server-template') {
+      const [own = '', rest] =
+        keyword === 'server' ? [address, options] : [options[0], options.slice(1)]
+      servers.push({ line, name, address: own, options: [...defaults, ...(rest ?? [])] })
+    }
+  }
+  return servers
+}

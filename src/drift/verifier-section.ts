@@ -1,0 +1,260 @@
+import { isLoopback } from '../loopback.ts'
+import { firesUnless } from './condition.ts'
+import { type Finding, finding } from './finding.ts'
+import { isAction } from './protection.ts'
+import {
+  type ProxySection,
+  placeOf,
+  routesTo,
+  type Server,
+  settingOf,
+  type Topology,
+} from './proxy.ts'
+
+const defaultAddress = '127.0.0.1:14480'
+const metadataPath = '/.well-known/oauth-protected-resource'
+
+/** The section between the action and the verifier, and the backends for RFC 9728 beside it. */
+export interface VerifierSections {
+  /** `listen`, or a frontend and its backend. */
+  readonly sections: readonly ProxySection[]
+  /** Other sections whose servers are the verifier's. */
+  readonly metadata: readonly ProxySection[]
+  /** Where the action calls, `HOST:PORT`. */
+  readonly address: string
+}
+
+/** Finds the verifier's section by the address that the action calls, or by its usual name. */
+export function findVerifier(topology: Topology): VerifierSections {
+  const address = actionAddress(topology)
+  const entries = topology.proxies.filter(({ kind }) => kind !== 'backend')
+  const entry =
+    entries.find(({ name }) => name === 'entra-verifier') ??
+    entries.find(({ binds }) =>
+      binds.some(({ addresses }) =>
+        addresses.some((one) => !one.startsWith('$') && answers(one, address)),
+      ),
+    )
+  const sections = entry ? [entry, ...topology.targetsOf(entry)] : []
+  const own = new Set(sections.flatMap(({ servers }) => servers.map((server) => server.address)))
+  const metadata = topology.proxies.filter(
+    (proxy) =>
+      !sections.includes(proxy) &&
+      proxy.servers.some((server) => own.has(server.address) || tracks(server, sections)),
+  )
+  return { sections, metadata, address }
+}
+
+function actionAddress({ config }: Topology): string {
+  for (const { kind, lines } of config.sections) {
+    if (kind !== 'global') continue
+    for (const { words } of lines) {
+      if (words[0] !== 'lua-load' && words[0] !== 'lua-load-per-thread') continue
+      const given = words.find((word) => word.startsWith('verifier='))
+      if (given) return given.slice('verifier='.length)
+    }
+  }
+  return config.variables.get('ENTRA_AUTH_VERIFIER') ?? defaultAddress
+}
+
+function tracks({ options }: Server, sections: readonly ProxySection[]): boolean {
+  const tracked = options[options.indexOf('track') + 1] ?? ''
+  return options.includes('track') && sections.some(({ name }) => tracked.startsWith(`${name}/`))
+}
+
+const wildcards = new Set(['', '*', '0.0.0.0', '::', '[::]'])
+
+function hostOf(address: string): string {
+  return address.replace(/^(ipv4|ipv6|tcp4?6?)@/, '').replace(/:[\d-]*$/, '')
+}
+
+function answers(bound: string, called: string): boolean {
+  // Known to HAProxy's environment alone.
+  if (bound.startsWith('$')) return true
+  const port = /:(\d+)$/.exec(called)?.[1]
+  if (/:(\d+)$/.exec(bound)?.[1] !== port) return false
+  const host = hostOf(bound)
+  return wildcards.has(host) || host === hostOf(called)
+}
+
+/** A socket file or a handed-over descriptor is on this host; a variable without a value is unknown. */
+function isLocal(address: string): boolean {
+  if (/^(unix|abns|abnsz|sockpair|fd)@|^[/$]/.test(address)) return true
+  return isLoopback(hostOf(address))
+}
+
+/** The verifier's section: that it is there, that only the action reaches it, that it fails fast. */
+export function checkVerifier(topology: Topology, found: VerifierSections): Finding[] {
+  const action = topology.proxies.flatMap(({ rules, section }) =>
+    rules.filter(isAction).map(({ line }) => placeOf(line, section)),
+  )[0]
+  const [entry] = found.sections
+  const reached = entry?.binds.some(({ addresses }) =>
+    addresses.some((one) => answers(one, found.address)),
+  )
+  const isServed = found.sections.some(({ servers }) => servers.length > 0)
+  const missing =
+    action && !(reached && isServed)
+      ? [
+          finding(
+            'verifier-missing',
+            entry?.place ?? action,
+            describeMissing(found, reached),
+            `Add listen entra-verifier with bind ${found.address}; haproxy-entra-auth haproxy-config prints it.`,
+          ),
+        ]
+      : []
+  return [
+    ...missing,
+    ...found.sections.flatMap((proxy) => [
+      ...checkBinds(proxy),
+      ...checkRoutes(proxy, found, topology),
+      ...checkHealth(proxy),
+      ...checkTimeouts(proxy),
+      ...checkTransport(proxy),
+    ]),
+    ...found.metadata.flatMap((proxy) => checkMetadata(proxy, topology)),
+  ]
+}
+
+function describeMissing({ sections, address }: VerifierSections, reached = false): string {
+  if (sections.length === 0) return `calls ${address}, where no section listens`
+  return reached ? 'has no server' : `does not listen on ${address}, where the action calls`
+}
+
+function checkBinds({ binds, section }: ProxySection): Finding[] {
+  return binds.flatMap(({ line, addresses }) => {
+    const open = addresses.find((address) => !isLocal(address))
+    if (open === undefined) return []
+    return [
+      finding(
+        'verifier-public',
+        placeOf(line, section),
+        `listens on ${open}, so others than the action can ask the verifier`,
+        `Bind it to loopback, as ${defaultAddress}.`,
+      ),
+    ]
+  })
+}
+
+function checkRoutes(
+  proxy: ProxySection,
+  { sections }: VerifierSections,
+  topology: Topology,
+): Finding[] {
+  return topology.proxies
+    .filter((from) => !sections.includes(from))
+    .flatMap((from) =>
+      [...routesTo(from, proxy), ...from.routes.filter(isChosenByClient)].map(({ line, dynamic }) =>
+        finding(
+          'verifier-routed',
+          placeOf(line, from.section),
+          dynamic
+            ? `takes the name of the backend from the request, which may say ${proxy.name}`
+            : `routes clients to ${proxy.name}, which is for the action only`,
+          dynamic
+            ? 'Look the name up in a map of the backends that clients may reach.'
+            : 'Remove it; for the metadata of RFC 9728 use a backend of its own.',
+        ),
+      ),
+    )
+}
+
+/** A backend's name out of the request, with no list of allowed ones in between. */
+function isChosenByClient({ target, dynamic }: { target: string; dynamic: boolean }): boolean {
+  return dynamic && target.includes('%[') && !/map(_\w+)?\(/.test(target)
+}
+
+function checkHealth({ servers, section, place }: ProxySection): Finding[] {
+  if (servers.length === 0) return []
+  const unchecked = servers.find(({ options }) => !options.includes('check'))
+  if (settingOf(section, 'option', 'httpchk') && !unchecked) return []
+  return [
+    finding(
+      'verifier-unchecked',
+      unchecked ? placeOf(unchecked.line, section) : place,
+      'has no health check, so the action waits for a verifier that is down or has no keys',
+      'Add option httpchk GET /readyz, and check on each server.',
+    ),
+  ]
+}
+
+const longest = { connect: 1_000, server: 5_000 } as const
+
+function checkTimeouts({ section, place, servers }: ProxySection): Finding[] {
+  if (servers.length === 0) return []
+  return (['connect', 'server'] as const).flatMap((kind) => {
+    const line = settingOf(section, 'timeout', kind)
+    const text = line?.words[2]
+    if (text !== undefined && milliseconds(text) <= longest[kind]) return []
+    return [
+      finding(
+        'verifier-slow',
+        line && section.lines.includes(line) ? placeOf(line, section) : place,
+        `has ${text === undefined ? 'no' : 'a'} timeout ${kind}${text === undefined ? '' : ` of ${text}`}: every request waits that long when the verifier hangs`,
+        'Write timeout connect 200ms and timeout server 1s in the section.',
+      ),
+    ]
+  })
+}
+
+/** A duration of HAProxy; a bare number is in milliseconds. */
+function milliseconds(text: string): number {
+  const [, number, unit = 'ms'] = /^(\d+)(us|ms|s|m|h|d)?$/.exec(text) ?? []
+  const factors = { us: 0.001, ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+  return Number(number ?? Number.NaN) * factors[unit as keyof typeof factors]
+}
+
+function checkTransport({ servers, section }: ProxySection): Finding[] {
+  return servers
+    .filter(({ address }) => !isLocal(address))
+    .filter(({ options }) => {
+      const verify = options.lastIndexOf('verify')
+      return !options.includes('ssl') || (verify >= 0 && options[verify + 1] === 'none')
+    })
+    .map(({ line, address }) =>
+      finding(
+        'verifier-plaintext',
+        placeOf(line, section),
+        `asks the verifier at ${address} without verified TLS: whoever sits on the path can forge an allow`,
+        'Add ssl verify required ca-file FILE verifyhost NAME, or run the verifier on this host.',
+      ),
+    )
+}
+
+function isMetadataTest(test: readonly string[]): boolean {
+  const [fetch, ...values] = test
+  const paths = values.filter((word) => word !== '--')
+  const exact = (path: string) => path === metadataPath || path.startsWith(`${metadataPath}/`)
+  return fetch === 'path' && paths.length > 0 && paths.every(exact)
+}
+
+function checkMetadata(proxy: ProxySection, topology: Topology): Finding[] {
+  // The whole of a path, not its beginning: `path` compares with all of it.
+  const refusesOthers = proxy.rules.some(
+    ({ action, condition }) =>
+      action === 'deny' && condition !== undefined && firesUnless(condition, isMetadataTest),
+  )
+  const routes = topology
+    .entriesOf(proxy)
+    .flatMap((entry) => routesTo(entry, proxy).map((route) => ({ route, entry })))
+    // What a map leads to is the operator's own list.
+    .filter(({ route }) => !route.dynamic || isChosenByClient(route))
+  const open = routes.filter(
+    ({ route: { condition } }) =>
+      condition?.keyword !== 'if' ||
+      !condition.groups.every((group) =>
+        group.some(({ negated, tests }) => !negated && tests.every(isMetadataTest)),
+      ),
+  )
+  if (refusesOthers || (routes.length > 0 && open.length === 0)) return []
+  const [first] = open
+  return [
+    finding(
+      'metadata-open',
+      first ? placeOf(first.route.line, first.entry.section) : proxy.place,
+      `lets clients ask the verifier through ${proxy.name} for more than ${metadataPath}`,
+      `Route to it only with if { path ${metadataPath}/… }, the whole path of the resource.`,
+    ),
+  ]
+}

@@ -1,0 +1,210 @@
+import type { Config, ListenAddress } from '../config/config.ts'
+import { isLoopback } from '../loopback.ts'
+import { stripPatterns } from './strip.ts'
+
+/** What the lines are printed for. */
+export interface HaproxyLines {
+  readonly config: Config
+  /** `HOST:PORT` where HAProxy reaches the verifier. */
+  readonly verifier: string
+  /** Paths of the metadata of RFC 9728, one for each resource. */
+  readonly metadataPaths: readonly string[]
+}
+
+const applicationServer = '127.0.0.1:3000'
+
+/**
+ * A HAProxy configuration for these policies and this header set. It starts as it is, on HAProxy 2.6
+ * and later; where clients come in and where applications listen are examples.
+ */
+export function printHaproxyConfig({ config, verifier, metadataPaths }: HaproxyLines): string {
+  const paths = [...new Set(metadataPaths)]
+  const backends = backendNames(config)
+  return [
+    '# Printed by "haproxy-entra-auth haproxy-config". Change the lines marked with CHANGE.',
+    '',
+    ...globalLines(config),
+    '',
+    ...defaultsLines,
+    '',
+    ...verifierLines(verifier),
+    '',
+    ...frontendLines(config, [...backends.values()], paths),
+    ...config.policies.flatMap(({ name }) => [
+      '',
+      ...backendLines(name, backends.get(name) ?? name),
+    ]),
+    ...(paths.length > 0 ? ['', ...metadataLines(verifier)] : []),
+    '',
+  ].join('\n')
+}
+
+/** Where HAProxy on the same host reaches the verify listener; undefined where the port is any. */
+export function verifierAddress({ host, port }: ListenAddress): string | undefined {
+  if (port === 0) return undefined
+  if (host === '0.0.0.0') return `127.0.0.1:${port}`
+  if (host === '::') return `[::1]:${port}`
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+function globalLines({ callerKey }: Config): string[] {
+  return [
+    'global',
+    '    log stdout format raw local0 notice',
+    '    # A section that forgot `mode http` would ignore every rule below: refuse to start instead.',
+    '    zero-warning',
+    "    # A second process sharing the loopback port would answer the action's calls.",
+    '    noreuseport',
+    '    # Room for a large token and its identity headers.',
+    '    tune.bufsize 32768',
+    '    tune.maxrewrite 12288',
+    '    .if version_atleast(3.1)',
+    '        tune.lua.bool-sample-conversion normal',
+    '    .endif',
+    ...(callerKey === undefined
+      ? []
+      : [
+          '    # The verifier has a callerKeyFile: start HAProxy with the same key in the variable',
+          '    # ENTRA_AUTH_CALLER_KEY.',
+        ]),
+    '    presetenv ENTRA_AUTH_VERIFIER 127.0.0.1:14480',
+    `    lua-load-per-thread ${variable('ENTRA_AUTH_LUA_FILE', '/etc/haproxy/entra-auth.lua')}`,
+  ]
+}
+
+const defaultsLines = [
+  'defaults',
+  '    mode http',
+  '    log global',
+  '    timeout connect      5s',
+  '    timeout client       30s',
+  '    timeout server       30s',
+  '    timeout queue        5s',
+  '    timeout http-request 10s',
+  '    timeout tunnel       1h',
+]
+
+function verifierLines(verifier: string): string[] {
+  const isLocal = isLoopback(verifier.replace(/:\d+$/, ''))
+  return [
+    '# From the action to the verifier. Never route clients to this section.',
+    'listen entra-verifier',
+    `    bind ${variable('ENTRA_AUTH_VERIFIER')}`,
+    '    mode http',
+    '    option dontlog-normal',
+    '    option httpchk GET /readyz',
+    '    http-check expect status 200',
+    '    http-reuse always',
+    '    retries 1',
+    '    option redispatch',
+    '    retry-on conn-failure empty-response',
+    '    timeout connect 200ms',
+    '    timeout queue   200ms',
+    '    timeout client  5s',
+    '    timeout server  1s',
+    '    default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1',
+    ...(isLocal
+      ? []
+      : [
+          '    # CHANGE: on another host only with TLS (whoever sits on the path could forge an allow); add',
+          '    # ssl verify required ca-file FILE verifyhost NAME, here and in entra-metadata if there is one.',
+        ]),
+    `    server v1 ${quoteWord(verifier)}`,
+  ]
+}
+
+function frontendLines(
+  { identityHeaders, policies }: Config,
+  backends: readonly string[],
+  metadataPaths: readonly string[],
+): string[] {
+  const [only] = backends
+  return [
+    'frontend www',
+    '    # CHANGE: bind :443 ssl crt /etc/haproxy/www.pem alpn h2,http/1.1',
+    `    bind ${variable('ENTRA_AUTH_BIND', '127.0.0.1:8000')}`,
+    '    mode http',
+    '    log-format "%ci:%cp %HM %HP %ST %B %b/%s %ts %Ta %[var(txn.entra.policy)] %[var(txn.entra.user)] %[var(txn.entra.reason)]"',
+    '    # Identity headers never come from outside, in any spelling.',
+    ...stripPatterns(identityHeaders).map(
+      (pattern) => `    http-request del-header ${pattern} -m reg`,
+    ),
+    '    # A client must neither have identity headers dropped nor open an h2c tunnel; WebSocket works.',
+    '    http-request del-header upgrade unless { req.fhdr_cnt(upgrade) eq 1 } { req.fhdr(upgrade) -m str -i websocket }',
+    '    http-request del-header http2-settings',
+    '    http-request del-header connection',
+    '    http-request set-header connection upgrade if { req.fhdr(upgrade) -m found }',
+    '    http-request del-header proxy-connection',
+    '    http-request del-header keep-alive',
+    ...metadataPaths.map((path) => `    use_backend entra-metadata if { path ${quoteWord(path)} }`),
+    ...(policies.length === 1 && only !== undefined
+      ? [`    default_backend ${only}`]
+      : [
+          '    # CHANGE: where each application is found. By host, not by path: an application reads',
+          '    # /%61dmin, //admin and /x/../admin as /admin.',
+          ...backends.map(
+            (name) =>
+              `    # use_backend ${name} if { req.hdr(host),host_only -i ${name}.example.com }`,
+          ),
+        ]),
+  ]
+}
+
+function backendLines(policy: string, backend: string): string[] {
+  return [
+    `backend ${backend}`,
+    '    mode http',
+    `    http-request lua.entra-auth ${policy}`,
+    '    # An action that fails lets the request through, so this line belongs to the one above.',
+    '    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }',
+    '    # The application does not need the token:',
+    '    # http-request del-header authorization',
+    '    # CHANGE: the application',
+    `    server app ${applicationServer}`,
+  ]
+}
+
+function metadataLines(verifier: string): string[] {
+  return [
+    '# RFC 9728: where clients read which token this API wants. Exactly these paths, GET only.',
+    'backend entra-metadata',
+    '    mode http',
+    '    http-request deny deny_status 405 unless METH_GET',
+    '    http-request deny deny_status 400 if { req.fhdr(content-length) -m found } or { req.fhdr(transfer-encoding) -m found }',
+    '    http-request del-header authorization',
+    '    http-request del-header cookie',
+    '    http-request del-header upgrade',
+    '    http-request del-header connection',
+    '    timeout server 2s',
+    `    server v1 ${quoteWord(verifier)} track entra-verifier/v1`,
+  ]
+}
+
+const ownSections = ['entra-verifier', 'entra-metadata', 'www']
+
+/**
+ * Policy → name of its backend: the same, unless a section of this configuration has it already. Even
+ * a frontend and a backend of one name are too much for HAProxy from 3.2 on.
+ */
+function backendNames({ policies }: Config): ReadonlyMap<string, string> {
+  const taken = new Set([...ownSections, ...policies.map(({ name }) => name)])
+  return new Map(
+    policies.map(({ name }) => {
+      let free = name
+      while (ownSections.includes(name) && taken.has(free)) free += '-app'
+      taken.add(free)
+      return [name, free]
+    }),
+  )
+}
+
+/** HAProxy replaces variables between double quotes only. */
+function variable(name: string, fallback?: string): string {
+  return `"\${${name}${fallback === undefined ? '' : `-${fallback}`}}"`
+}
+
+/** A word as HAProxy reads it back: between double quotes where a character means something. */
+export function quoteWord(word: string): string {
+  if (/^[\w./:@%+,~[\]-]+$/.test(word)) return word
+  return `"${word.replace(/[\\"$]/g, '\\$&')}"`
+}

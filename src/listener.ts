@@ -1,0 +1,68 @@
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+  LogController,
+} from 'fastify'
+import type { FailureCode } from './failure.ts'
+import { readCorrelation } from './verify/correlation.ts'
+import { sendRefusal } from './verify/route.ts'
+
+/** Room for a token of 16 KiB and the other headers of a request. */
+const maxHeaderBytes = 32 * 1024
+
+/** A Fastify instance with every limit set and every error in the form of a refusal. */
+export function buildListener(log: FastifyBaseLogger): FastifyInstance {
+  const app = fastify({
+    loggerInstance: log,
+    // A line for each allowed request would halve the throughput; refusals are logged by the route.
+    logController: new LogController({ disableRequestLogging: true }),
+    // The request id of the caller is read where a refusal needs it.
+    genReqId: () => '',
+    trustProxy: false,
+    bodyLimit: 1024,
+    connectionTimeout: 30_000,
+    requestTimeout: 5_000,
+    keepAliveTimeout: 75_000,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 256, caseSensitive: true },
+    // By default Node looks for late headers only every 30 s.
+    http: {
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: 5_000,
+      connectionsCheckingInterval: 1_000,
+    },
+    // Header or path that HTTP or the router cannot read: nothing reached a handler.
+    frameworkErrors(_error, request, reply) {
+      const { requestId } = readCorrelation(request.headers)
+      sendRefusal(reply, { allow: false, failure: 'malformed_request' }, requestId)
+    },
+    clientErrorHandler(_error, socket) {
+      if (!socket.writable) return
+      socket.end(
+        'HTTP/1.1 400 Bad Request\r\nX-Entra-Auth-Verdict: deny\r\nX-Entra-Auth-Reason: malformed_request\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n',
+      )
+    },
+  })
+  app.setNotFoundHandler((request, reply) => {
+    const { requestId } = readCorrelation(request.headers)
+    return sendRefusal(reply, { allow: false, failure: findMisuse(request) }, requestId)
+  })
+  app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
+    const { requestId } = readCorrelation(request.headers)
+    const { statusCode = 500 } = error
+    // A body that Fastify cannot read is its sender's fault, and no reason for an alarm.
+    if (statusCode < 500) {
+      return sendRefusal(reply, { allow: false, failure: findMisuse(request) }, requestId)
+    }
+    request.server.log.error({ err: error, requestId }, 'internal error')
+    return sendRefusal(reply, { allow: false, failure: 'internal_error' }, requestId)
+  })
+  return app
+}
+
+/** Why a request that reached no route did not. */
+function findMisuse({ method }: FastifyRequest): FailureCode {
+  return method === 'GET' || method === 'HEAD' ? 'not_found' : 'method_not_allowed'
+}

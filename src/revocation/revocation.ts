@@ -1,0 +1,69 @@
+/** What can be revoked, and the form of its id. */
+export const revocationKinds = {
+  user: '<tenant id>/<object id>',
+  client: '<tenant id>/<application id>',
+  token: '<token id, claim uti>',
+  tenant: '<tenant id>',
+  key: '<key id, kid>',
+} as const
+
+export type RevocationKind = keyof typeof revocationKinds
+
+/** One revocation. Times in seconds since the epoch. */
+export interface Revocation {
+  readonly kind: RevocationKind
+  readonly id: string
+  /** Tokens issued before this are revoked; without meaning for the kinds token and key. */
+  readonly before: number
+  /** When the revocation ends: no token issued before it can be valid any more. */
+  readonly until: number
+  readonly reason?: string
+}
+
+/** Most revocations at a time: each HAProxy thread keeps them all. */
+export const maxRevocations = 10_000
+
+const guid = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
+const pair = new RegExp(`^${guid}/${guid}$`)
+const single = new RegExp(`^${guid}$`)
+const opaque = /^[!-~]{1,256}$/
+
+const forms: Readonly<Record<RevocationKind, RegExp>> = {
+  user: pair,
+  client: pair,
+  tenant: single,
+  token: opaque,
+  key: opaque,
+}
+
+/** Key of a revocation in a list: there is one for each kind and id. */
+export function revocationKey(kind: RevocationKind, id: string): string {
+  return `${kind} ${id}`
+}
+
+/** Reads one revocation from JSON; a string says what is wrong with it. Ids get lower case. */
+export function parseRevocation(value: unknown): Revocation | string {
+  if (typeof value !== 'object' || value === null) return 'a revocation must be an object'
+  const { kind, id, before, until, reason, ...rest } = value as Record<string, unknown>
+  const [unknown] = Object.keys(rest)
+  if (unknown !== undefined) return `unknown member ${JSON.stringify(unknown)}`
+  if (!isKind(kind)) return `kind must be one of ${Object.keys(revocationKinds).join(', ')}`
+  if (typeof id !== 'string') return 'id must be a string'
+  const normal = kind === 'token' || kind === 'key' ? id : id.toLowerCase()
+  if (!forms[kind].test(normal)) return `id of a ${kind} must be ${revocationKinds[kind]}`
+  if (!isSeconds(before)) return 'before must be a time in whole seconds since 1970'
+  if (!isSeconds(until)) return 'until must be a time in whole seconds since 1970'
+  if (reason !== undefined && (typeof reason !== 'string' || reason.length > 256)) {
+    return 'reason must be a text of at most 256 characters'
+  }
+  return { kind, id: normal, before, until, ...(reason !== undefined && { reason }) }
+}
+
+function isKind(value: unknown): value is RevocationKind {
+  return typeof value === 'string' && Object.hasOwn(revocationKinds, value)
+}
+
+// Milliseconds by mistake would make a revocation of the year 50000.
+function isSeconds(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) < 1e11
+}

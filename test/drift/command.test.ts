@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { fixture, replaced } from './fixture.ts'
+import { run } from './run.ts'
+
+const files = {
+  'h.cfg': fixture('clean.cfg'),
+  'c.yaml': fixture('config.yaml'),
+  'app.json': fixture('app.json'),
+}
+const config = ['--config', 'c.yaml']
+const all = ['drift', '--haproxy', 'h.cfg', ...config, '--app', 'app.json']
+const withoutGuard = replaced(
+  files['h.cfg'],
+  'auth orders # the policy\n    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }\n',
+  'auth orders\n',
+)
+const withoutScope = replaced(files['app.json'], 'Orders.Read"', 'Orders.Write"')
+
+describe('haproxy-entra-auth drift', () => {
+  it('ends with 0 and one line where nothing is found', async () => {
+    const { stdout, stderr, code } = await run(all, files)
+    assert.deepEqual([stdout, stderr, code], ['no drift: 0 errors, 0 warnings, 1 ignored\n', '', 0])
+  })
+
+  it('ends with 1 and says what, where and what to do', async () => {
+    const { stdout, code } = await run(all, { ...files, 'h.cfg': withoutGuard })
+    assert.equal(code, 1)
+    assert.match(
+      stdout,
+      /^error guard-missing: h\.cfg:\d+ \(backend orders\)\n {2}has no guard .*\n {2}Add .*\ndrift: 1 error, 0 warnings, 1 ignored\n$/,
+    )
+  })
+
+  it('prints errors before warnings, and the same each time', async () => {
+    const both = { ...files, 'app.json': withoutScope }
+    const { stdout } = await run(all, both)
+    assert.deepEqual(
+      [...stdout.matchAll(/^(\w+) (scope-[a-z]+):/gm)].map(
+        ([, severity, code]) => `${severity} ${code}`,
+      ),
+      ['error scope-missing', 'warning scope-unused'],
+    )
+    assert.equal((await run(all, both)).stdout, stdout)
+  })
+
+  it('prints JSON', async () => {
+    const { stdout, code } = await run([...all, '--json'], { ...files, 'h.cfg': withoutGuard })
+    const report = JSON.parse(stdout)
+    assert.equal(code, 1)
+    assert.deepEqual(
+      [report.drift, report.counts],
+      [true, { error: 1, warning: 0, info: 0, ignored: 1 }],
+    )
+    assert.deepEqual(Object.keys(report.findings[0]), [
+      'code',
+      'severity',
+      'place',
+      'message',
+      'hint',
+    ])
+  })
+
+  it('does not count information as drift', async () => {
+    const app = replaced(files['app.json'], '"xms_edov"', '"other"')
+    const { stdout, code } = await run(all, { ...files, 'app.json': app })
+    assert.match(
+      stdout,
+      /^info email-claim-missing: .*\nno drift: 0 errors, 0 warnings, 1 for information, 1 ignored/s,
+    )
+    assert.equal(code, 0)
+  })
+
+  it('leaves out what --ignore names', async () => {
+    const broken = { ...files, 'h.cfg': withoutGuard }
+    const { stdout, code } = await run([...all, '--ignore', 'guard-missing'], broken)
+    assert.deepEqual([stdout, code], ['no drift: 0 errors, 0 warnings, 2 ignored\n', 0])
+    const wrong = await run([...all, '--ignore', 'guard-mising'], broken)
+    assert.equal(wrong.code, 2)
+    assert.match(wrong.stderr, /Did you mean guard-missing\?/)
+  })
+
+  it('reads several HAProxy files as one configuration', async () => {
+    const [head = '', tail = ''] = files['h.cfg'].split('frontend www')
+    const split = { ...files, 'a.cfg': head, 'b.cfg': `frontend www${tail}` }
+    const { stdout } = await run(['drift', '--haproxy', 'a.cfg', 'b.cfg', ...config], split)
+    assert.equal(stdout, 'no drift: 0 errors, 0 warnings, 1 ignored\n')
+  })
+
+  it('takes a registration for each policy', async () => {
+    const other = replaced(files['app.json'], '"Orders.Admin"', '"Orders.Chief"')
+    const { stdout } = await run(
+      ['drift', ...config, '--app', 'app.json', '--app', 'stock=other.json', '--json'],
+      { ...files, 'other.json': other },
+    )
+    const codes = JSON.parse(stdout).findings.map(
+      ({ code, message }: Record<string, string>) => `${code} ${message?.match(/"(.*?)"/)?.[1]}`,
+    )
+    // orders alone needs neither of these; stock alone needs no scope and one role.
+    assert.deepEqual(codes, ['scope-unused Orders.Read', 'role-unused Orders.Chief'])
+  })
+
+  it('works without a file for our configuration', async () => {
+    const env = {
+      ENTRA_AUTH_TENANT_ID: '11111111-1111-4111-8111-111111111111',
+      ENTRA_AUTH_AUDIENCE: 'api://orders,33333333-3333-4333-8333-333333333333',
+    }
+    const { stdout, code } = await run(['drift', '--app', 'app.json'], files, env)
+    assert.deepEqual([stdout, code], ['no drift: 0 errors, 0 warnings\n', 0])
+  })
+
+  it('needs no key file', async () => {
+    const keyed = `callerKeyFile: /run/secrets/caller-key\n${files['c.yaml']}`
+    assert.equal((await run(all, { ...files, 'c.yaml': keyed })).code, 0)
+  })
+
+  it('escapes what a terminal would obey', async () => {
+    const odd = replaced(files['h.cfg'], 'auth orders #', 'auth "or\\x1b[31mders\u202e" #')
+    const { stdout } = await run(all, { ...files, 'h.cfg': odd })
+    assert.match(stdout, /policy-unknown/)
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: that is the point
+    assert.doesNotMatch(stdout, /[\x1b\u202e]/)
+  })
+
+  const refused: readonly [string, readonly string[], RegExp][] = [
+    ['nothing to compare', ['drift', ...config], /nothing to compare/],
+    ['an unknown option', ['drift', '--nonsense'], /unknown option/],
+    [
+      'a HAProxy file that is not there',
+      ['drift', '--haproxy', 'none.cfg', ...config],
+      /cannot read none\.cfg \(ENOENT\)/,
+    ],
+    [
+      'a registration that is not there',
+      ['drift', '--app', 'none.json', ...config],
+      /cannot read none\.json/,
+    ],
+    ['a registration that is none', ['drift', '--app', 'c.yaml', ...config], /c\.yaml is not JSON/],
+    [
+      'a policy that is none',
+      ['drift', '--app', 'order=app.json', ...config],
+      /policy order, .*orders, stock/,
+    ],
+    [
+      'two registrations for all',
+      ['drift', '--app', 'app.json', '--app', 'app.json', ...config],
+      /two --app/,
+    ],
+    [
+      'a change without a registration',
+      ['drift', '--haproxy', 'h.cfg', '--fix', ...config],
+      /--fix changes a registration/,
+    ],
+    [
+      'a change of two registrations',
+      ['drift', '--fix', '--app', 'orders=app.json', '--app', 'stock=b.json', ...config],
+      /one registration at a time/,
+    ],
+  ]
+  for (const [name, args, message] of refused) {
+    it(`refuses ${name} with 2 and one line`, async () => {
+      const { stdout, stderr, code } = await run(args, { ...files, 'b.json': files['app.json'] })
+      assert.deepEqual([stdout, code], ['', 2])
+      assert.match(stderr, message)
+      assert.equal(stderr.trimEnd().split('\n').length, 1, stderr)
+    })
+  }
+
+  it('ends with 78 where our configuration is wrong', async () => {
+    const { stderr, code } = await run(all, { ...files, 'c.yaml': 'policies: {}' })
+    assert.equal(code, 78)
+    assert.match(stderr, /^Configuration: /)
+  })
+
+  it('has a help with its exit codes', async () => {
+    const { stdout, code } = await run(['drift', '--help'])
+    assert.equal(code, 0)
+    assert.match(stdout, /0 no drift, 1 drift, 2 /)
+  })
+})
+
+describe('haproxy-entra-auth drift --fix', () => {
+  const args = ['drift', ...config, '--app', 'app.json', '--fix']
+
+  it('prints an empty object where nothing is to change', async () => {
+    const { stdout, stderr, code } = await run(args, files)
+    assert.deepEqual([stdout, stderr, code], ['{}\n', '', 0])
+  })
+
+  it('prints the change on stdout and what it leaves open on stderr', async () => {
+    const { stdout, stderr, code } = await run(args, { ...files, 'app.json': withoutScope })
+    assert.deepEqual(Object.keys(JSON.parse(stdout)), ['api'])
+    assert.match(stderr, /^Not changed by this:\nwarning scope-unused:/)
+    assert.equal(code, 1)
+  })
+
+  it('ends with 0 where the change is enough', async () => {
+    const app = replaced(files['app.json'], '"name": "acct"', '"name": "other"')
+    const { stderr, code } = await run(args, { ...files, 'app.json': app })
+    assert.deepEqual([stderr, code], ['', 0])
+  })
+})

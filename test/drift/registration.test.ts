@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Config } from '../../src/config/config.ts'
+import { findingCodes } from '../../src/drift/finding.ts'
+import { readRegistration } from '../../src/drift/registration.ts'
+import { configOf } from '../config/fixture.ts'
+import { cleanConfig, fixture, registration, registrationFindings, replaced } from './fixture.ts'
+
+// biome-ignore lint/suspicious/noExplicitAny: tests put wrong types in on purpose
+type Change = (app: any) => void
+
+const noChange: Change = () => {}
+// biome-ignore lint/suspicious/noExplicitAny: see above
+const withoutClaim = (name: string) => (app: any) => {
+  // biome-ignore lint/suspicious/noExplicitAny: see above
+  const claims = app.optionalClaims.accessToken.filter((claim: any) => claim.name !== name)
+  app.optionalClaims.accessToken = claims
+}
+const policy = (piece: string, by: string) => configOf(replaced(fixture('config.yaml'), piece, by))
+const orders = 'audiences: [api://orders, 33333333-3333-4333-8333-333333333333]'
+
+interface Row {
+  readonly name: string
+  readonly change: Change
+  readonly config?: Config
+  readonly found: readonly string[]
+}
+
+const rows: readonly Row[] = [
+  {
+    name: 'a scope that is gone',
+    change: (app) => app.api.oauth2PermissionScopes.pop(),
+    found: ['scope-missing at the registration'],
+  },
+  {
+    name: 'a scope in another letter case',
+    change: (app) => (app.api.oauth2PermissionScopes[0].value = 'orders.read'),
+    found: ['scope-missing at the registration', 'scope-unused at the registration'],
+  },
+  {
+    name: 'a disabled scope',
+    change: (app) => (app.api.oauth2PermissionScopes[0].isEnabled = false),
+    found: ['scope-disabled at the registration'],
+  },
+  {
+    name: 'no api at all',
+    change: (app) => delete app.api,
+    found: ['scope-missing at the registration'],
+    config: await policy(orders, 'audiences: [api://orders, https://api.contoso.com/orders]').then(
+      withoutStock,
+    ),
+  },
+  {
+    name: 'a scope too many',
+    change: (app) =>
+      app.api.oauth2PermissionScopes.push({ value: 'Orders.Write', isEnabled: true }),
+    found: ['scope-unused at the registration'],
+  },
+  {
+    name: 'a role that is gone',
+    change: (app) => app.appRoles.shift(),
+    found: ['role-missing at the registration'],
+  },
+  {
+    name: 'a disabled role',
+    change: (app) => (app.appRoles[1].isEnabled = false),
+    found: ['role-disabled at the registration'],
+  },
+  {
+    name: 'a role for users only that apps need',
+    change: (app) => (app.appRoles[1].allowedMemberTypes = ['User']),
+    found: ['role-member-type at the registration'],
+  },
+  {
+    name: 'a role for apps only that users need',
+    change: (app) => (app.appRoles[0].allowedMemberTypes = ['Application']),
+    found: ['role-member-type at the registration'],
+  },
+  {
+    name: 'a role too many',
+    change: (app) =>
+      app.appRoles.push({ value: 'Orders.Delete', isEnabled: true, allowedMemberTypes: ['User'] }),
+    found: ['role-unused at the registration'],
+  },
+  {
+    name: 'a role that only a deny rule names',
+    change: noChange,
+    config: await policy(
+      '    requireIdtyp: true\n',
+      '    requireIdtyp: true\n    deny:\n      - { roles: [Orders.Banned] }\n',
+    ),
+    found: ['role-missing at the registration'],
+  },
+  {
+    name: 'a name as scope and role',
+    change: noChange,
+    config: await policy('roles: [Orders.Admin]', 'roles: [Orders.Admin, Orders.Read]'),
+    found: ['role-missing at the registration', 'value-clash at the registration'],
+  },
+  {
+    name: 'an audience of another registration',
+    change: noChange,
+    config: await policy(orders, 'audiences: [api://other, 33333333-3333-4333-8333-333333333333]'),
+    found: ['audience-unknown at policy orders'],
+  },
+  {
+    name: 'an identifier URI with a slash at its end',
+    change: (app) => (app.identifierUris[0] = 'api://orders/'),
+    found: ['audience-unknown at policy orders'],
+  },
+  ...[1, null, undefined].map((version) => ({
+    name: `token version ${version} where a policy has the client id only`,
+    change: ((app) => (app.api.requestedAccessTokenVersion = version)) satisfies Change,
+    found: ['resource-audience at policy orders', 'audience-version at policy stock'],
+  })),
+  {
+    name: 'token version 2 where a policy has the URI only',
+    change: noChange,
+    config: await policy(orders, 'audiences: [api://orders]'),
+    found: ['audience-version at policy orders'],
+  },
+  {
+    name: 'a resource that is no identifier URI',
+    change: (app) => app.identifierUris.pop(),
+    found: ['resource-unknown at policy orders'],
+  },
+  {
+    name: 'no idtyp',
+    change: withoutClaim('idtyp'),
+    found: ['idtyp-required at policy orders', 'idtyp-recommended at policy stock'],
+  },
+  { name: 'no acct', change: withoutClaim('acct'), found: ['acct-missing at policy orders'] },
+  {
+    name: 'no optional claims',
+    change: (app) => (app.optionalClaims = null),
+    found: [
+      'idtyp-required at policy orders',
+      'acct-missing at policy orders',
+      'idtyp-recommended at policy stock',
+      'email-claim-missing at the registration',
+    ],
+  },
+  ...[null, 'None', 'DirectoryRole'].map((claims) => ({
+    name: `groupMembershipClaims ${claims}`,
+    change: ((app) => (app.groupMembershipClaims = claims)) satisfies Change,
+    found: ['groups-claim-missing at policy stock'],
+  })),
+  ...['cloud_displayname', 'emit_as_roles', 'sam_account_name'].map((property) => ({
+    name: `the optional claim groups with ${property}`,
+    change: ((app) =>
+      app.optionalClaims.accessToken.push({
+        name: 'groups',
+        additionalProperties: [property],
+      })) satisfies Change,
+    found: ['groups-claim-format at policy stock'],
+  })),
+  {
+    name: 'no verified e-mail',
+    change: withoutClaim('xms_edov'),
+    found: ['email-claim-missing at the registration'],
+  },
+  {
+    name: 'a registration for all tenants',
+    change: (app) => (app.signInAudience = 'AzureADMultipleOrgs'),
+    found: ['sign-in-audience-wide at the registration'],
+  },
+  {
+    name: 'a registration for one tenant and policies for two',
+    change: noChange,
+    config: await policy(
+      'policies:\n',
+      '  fabrikam: 22222222-2222-4222-8222-222222222222\npolicies:\n',
+    ),
+    found: ['sign-in-audience-narrow at the registration'],
+  },
+]
+
+function withoutStock(config: Config): Config {
+  return { ...config, policies: config.policies.filter(({ name }) => name === 'orders') }
+}
+
+const alike: readonly [name: string, change: Change, config?: Config][] = [
+  ['the clean registration', noChange],
+  ['the client id in capitals', (app) => (app.appId = app.appId.toUpperCase())],
+  [
+    'a disabled scope and role that nobody needs',
+    (app) => {
+      app.appRoles.push({ value: 'Old', isEnabled: false, allowedMemberTypes: [] })
+      app.api.oauth2PermissionScopes.push({ value: 'Old.Read', isEnabled: false })
+    },
+  ],
+  [
+    'a role without a value',
+    (app) => app.appRoles.push({ value: null, isEnabled: true, allowedMemberTypes: ['User'] }),
+  ],
+  ['a role for both', (app) => (app.appRoles[0].allowedMemberTypes = ['Application', 'User'])],
+  [
+    'more scopes where a policy takes any',
+    (app) => app.api.oauth2PermissionScopes.push({ value: 'More', isEnabled: true }),
+    await policy('scopes: [Orders.Read]', 'scopes: any'),
+  ],
+  [
+    'more roles where a policy takes any',
+    (app) => app.appRoles.push({ value: 'More', isEnabled: true, allowedMemberTypes: ['User'] }),
+    await policy('roles: [Orders.Admin]', 'roles: any'),
+  ],
+  [
+    'groups of several kinds',
+    (app) => (app.groupMembershipClaims = 'DirectoryRole, SecurityGroup'),
+  ],
+  [
+    'members of other types than documented',
+    (app) => {
+      app.api.knownClientApplications = 7
+      app.spa = null
+    },
+  ],
+]
+
+describe('drift in a registration', () => {
+  for (const { name, change, config, found } of rows) {
+    it(`finds ${name}`, () => {
+      assert.deepEqual(
+        registrationFindings(registration(change), config).toSorted(),
+        found.toSorted(),
+      )
+    })
+  }
+
+  for (const [name, change, config] of alike) {
+    it(`finds nothing in ${name}`, () => {
+      assert.deepEqual(registrationFindings(registration(change), config), [])
+    })
+  }
+
+  it('has a row for every code about registrations', () => {
+    const tested = new Set(rows.flatMap(({ found }) => found.map((one) => one.split(' ')[0])))
+    const own = findingCodes.slice(findingCodes.indexOf('scope-missing'))
+    assert.deepEqual(
+      own.filter((code) => !tested.has(code)),
+      [],
+    )
+  })
+
+  it('does not ask for e-mail where no header shows it', () => {
+    const config: Config = { ...cleanConfig, identityHeaders: { 'X-User': 'oid' } }
+    assert.deepEqual(registrationFindings(registration(withoutClaim('email')), config), [])
+  })
+})
+
+describe('a registration file', () => {
+  const texts: readonly [string, RegExp][] = [
+    ['', /not JSON/],
+    ['{', /not JSON/],
+    ['[]', /is a list/],
+    ['null', /no application/],
+    ['{}', /no appId/],
+    ['{"appId": 5}', /no appId/],
+  ]
+  for (const [text, problem] of texts) {
+    it(`is refused: ${text || 'empty'}`, () =>
+      assert.match(String(readRegistration(text)), problem))
+  }
+
+  it('may begin with a byte order mark', () => {
+    assert.equal(typeof readRegistration('\uFEFF{"appId": "x"}'), 'object')
+  })
+
+  it('survives members of every wrong type', () => {
+    for (const wrong of [null, 5, 'x', [], [null, 5], {}]) {
+      const text = JSON.stringify({
+        appId: 'x',
+        identifierUris: wrong,
+        api: wrong,
+        appRoles: wrong,
+        optionalClaims: wrong,
+        groupMembershipClaims: wrong,
+        signInAudience: wrong,
+      })
+      assert.equal(typeof readRegistration(text), 'object', text)
+    }
+  })
+})

@@ -1,0 +1,23 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { findHaproxy, shippedLua } from '../../scripts/local-stack/haproxy.ts'
+
+/** What `haproxy -c` says about a configuration; `problem` is empty where it would start. */
+export async function checkWithHaproxy(text: string): Promise<{ readonly problem: string }> {
+  const { command, args } = await findHaproxy()
+  const folder = mkdtempSync(join(tmpdir(), 'haproxy-check-'))
+  try {
+    const file = join(folder, 'haproxy.cfg')
+    writeFileSync(file, text)
+    const { status, stderr, error } = spawnSync(command, [...args, '-c', '-f', file], {
+      encoding: 'utf8',
+      env: { ...process.env, ENTRA_AUTH_LUA_FILE: shippedLua },
+    })
+    if (status === 0) return { problem: '' }
+    return { problem: error?.message ?? (stderr || `status ${status}`) }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}

@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { describe, it } from 'node:test'
+import { shippedConfig } from '../../scripts/local-stack/haproxy.ts'
+import type { IdentityHeaderSet } from '../../src/config/config.ts'
+import { configOf } from '../config/fixture.ts'
+import { fixture, haproxyFindings } from '../drift/fixture.ts'
+import { run } from '../drift/run.ts'
+import { checkWithHaproxy } from './haproxy-check.ts'
+
+const TENANT = '11111111-1111-4111-8111-111111111111'
+
+interface Parts {
+  readonly head?: string
+  readonly policies?: Readonly<Record<string, string>>
+}
+
+/** A configuration with these policies, each with more members. */
+function yaml({ head = '', policies = { orders: '' } }: Parts): string {
+  const entries = Object.entries(policies).map(
+    ([name, more]) =>
+      `  ${name}: { audiences: [api://orders], allow: [{ actor: user, scopes: any }]${more && `, ${more}`} }`,
+  )
+  return `${head}\ntenants: { contoso: ${TENANT} }\npolicies:\n${entries.join('\n')}\n`
+}
+
+async function print(parts: Parts, ...args: string[]) {
+  const file = yaml(parts)
+  const outcome = await run(['haproxy-config', '--config', 'c.yaml', ...args], { 'c.yaml': file })
+  return { ...outcome, config: await configOf(file, { '/run/key': 'k'.repeat(20) }) }
+}
+
+const resource = (path: string) => `resource: "https://api.contoso.com${path}"`
+
+const shapes: readonly [name: string, parts: Parts, args: string[]][] = [
+  ['one policy', {}, []],
+  ['two policies', { policies: { orders: '', stock: '' } }, []],
+  ['the environment alone has a policy of this name', { policies: { default: '' } }, []],
+  ['a resource', { policies: { orders: resource('/orders') } }, []],
+  [
+    'two policies for one resource',
+    { policies: { read: resource('/orders'), write: resource('/orders') } },
+    [],
+  ],
+  ['a resource at the root', { policies: { orders: resource('/') } }, []],
+  [
+    'a resource with characters that mean something to HAProxy',
+    { policies: { orders: resource("/a'b;$x!(c)*%20|~") } },
+    [],
+  ],
+  ['remote-user', { head: 'identityHeaders: remote-user' }, []],
+  ['app-service', { head: 'identityHeaders: app-service' }, []],
+  [
+    'headers of its own',
+    { head: "identityHeaders: { X-User: oid, \"X_It's.$Odd|Name\": tid, 'Plain': name }" },
+    [],
+  ],
+  ['a caller key', { head: 'callerKeyFile: /run/key' }, []],
+  ['any address', { head: 'listen: { host: 0.0.0.0, port: 8081 }' }, []],
+  ['any address of IPv6', { head: 'listen: { host: "::", port: 8081 }' }, []],
+  [
+    'policies with the names of its own sections',
+    { policies: { 'entra-verifier': resource('/a'), 'entra-metadata': resource('/b'), www: '' } },
+    [],
+  ],
+  ['names with every character', { policies: { 'a.b-c_d9': '', _x: '' } }, []],
+]
+
+describe('haproxy-entra-auth haproxy-config', () => {
+  for (const [name, parts, args] of shapes) {
+    it(`prints what HAProxy accepts: ${name}`, async () => {
+      const { stdout, stderr, code } = await print(parts, ...args)
+      assert.deepEqual([stderr, code], ['', 0])
+      assert.equal((await checkWithHaproxy(stdout)).problem, '')
+    })
+
+    it(`prints what drift agrees with: ${name}`, async () => {
+      const { stdout, config } = await print(parts, ...args)
+      // With several policies the routing is left to the operator.
+      const routed = stdout.replace(/^ {4}# (use_backend .*)$/gm, '    $1')
+      assert.deepEqual(haproxyFindings(routed, config), [])
+    })
+  }
+
+  it('prints a configuration that loads after the routes are taken out of their comments', async () => {
+    const { stdout } = await print({ policies: { orders: '', stock: '' } })
+    const routed = stdout.replace(/^ {4}# (use_backend .*)$/gm, '    $1')
+    assert.match(routed, /^ {4}use_backend stock if/m)
+    assert.equal((await checkWithHaproxy(routed)).problem, '')
+  })
+
+  it('sends the action to the configured listen address', async () => {
+    const server = async (head: string, ...args: string[]) =>
+      /^ {4}server v1 (\S+)/m.exec((await print({ head }, ...args)).stdout)?.[1]
+    assert.equal(await server(''), '127.0.0.1:8080')
+    assert.equal(await server('listen: { port: 8081 }'), '127.0.0.1:8081')
+    assert.equal(await server('listen: { host: 0.0.0.0 }'), '127.0.0.1:8080')
+    assert.equal(await server('listen: { host: "::1", port: 81 }'), '[::1]:81')
+    assert.equal(await server('', '--verifier', '10.0.0.9:8443'), '10.0.0.9:8443')
+  })
+
+  it('says that a verifier on another host needs TLS, and drift says it too', async () => {
+    const { stdout, config } = await print({}, '--verifier', '10.0.0.9:8443')
+    assert.match(stdout, /CHANGE: on another host only with TLS/)
+    assert.deepEqual(
+      haproxyFindings(stdout, config).map(({ code }) => code),
+      ['verifier-plaintext'],
+    )
+    assert.doesNotMatch((await print({})).stdout, /another host/)
+  })
+
+  it('never prints a key', async () => {
+    const { stdout } = await print({ head: 'callerKeyFile: /run/key' })
+    assert.match(stdout, /ENTRA_AUTH_CALLER_KEY/)
+    assert.doesNotMatch(stdout, /kkkk|not-looked-at/)
+  })
+
+  it('has a backend with the two lines for each policy', async () => {
+    const { stdout } = await print({ policies: { orders: '', 'entra-verifier': '' } })
+    assert.match(
+      stdout,
+      /^backend orders\n {4}mode http\n {4}http-request lua\.entra-auth orders\n(.*#.*\n)*.*deny deny_status 503 unless \{ var\(txn\.entra\.ok\) -m bool \}$/m,
+    )
+    assert.match(
+      stdout,
+      /^backend entra-verifier-app\n {4}mode http\n {4}http-request lua\.entra-auth entra-verifier$/m,
+    )
+  })
+
+  it('routes each metadata path once, and has no backend for them without a resource', async () => {
+    const two = await print({ policies: { read: resource('/orders'), write: resource('/orders') } })
+    assert.equal(two.stdout.match(/use_backend entra-metadata/g)?.length, 1)
+    assert.doesNotMatch((await print({})).stdout, /backend entra-metadata/)
+  })
+
+  for (const address of [
+    '10.0.0.9',
+    ':8080',
+    '10.0.0.9:0',
+    '10.0.0.9:99999',
+    'a b:1',
+    'x:1\n',
+    '::1:80',
+  ]) {
+    it(`refuses the verifier ${JSON.stringify(address)}`, async () => {
+      const { stderr, stdout, code } = await print({}, '--verifier', address)
+      assert.deepEqual([stdout, code], ['', 1])
+      assert.match(stderr, /^error: --verifier must be HOST:PORT/)
+    })
+  }
+
+  it('asks for the address where the port is any', async () => {
+    const { stderr, code } = await print({ head: 'listen: { port: 0 }' })
+    assert.equal(code, 1)
+    assert.match(stderr, /give --verifier HOST:PORT/)
+  })
+})
+
+describe('the HAProxy configuration that ships', () => {
+  it('has nothing for drift to find', async () => {
+    const config = await configOf(yaml({ policies: { orders: resource('/orders') } }))
+    assert.deepEqual(haproxyFindings(readFileSync(shippedConfig, 'utf8'), config), [])
+  })
+
+  const sets: readonly IdentityHeaderSet[] = ['remote-user', 'app-service', { 'X-User': 'oid' }]
+  for (const identityHeaders of sets) {
+    it(`does not strip ${JSON.stringify(identityHeaders)}, and drift says so`, async () => {
+      const config = await configOf(yaml({ policies: { orders: resource('/orders') } }))
+      const findings = haproxyFindings(readFileSync(shippedConfig, 'utf8'), {
+        ...config,
+        identityHeaders,
+      })
+      assert.deepEqual(
+        findings.map(({ code }) => code),
+        ['strip-missing'],
+      )
+    })
+  }
+})
+
+describe('the fixture of drift', () => {
+  it('is accepted by HAProxy', async () => {
+    assert.equal((await checkWithHaproxy(fixture('clean.cfg'))).problem, '')
+  })
+})

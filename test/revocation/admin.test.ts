@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, it } from 'node:test'
+import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
+import { ids } from '../support/ids.ts'
+import { startService } from '../support/service.ts'
+import { v2User } from '../support/tokens.ts'
+
+const folder = await mkdtemp(join(tmpdir(), 'entra-auth-admin-'))
+const store = createRevocationStore(join(folder, 'r.json'), () => service.time.nowMs)
+const service = await startService({ revocations: store })
+const { admin } = service.app
+after(async () => {
+  await service.close()
+  await rm(folder, { recursive: true })
+})
+
+const local = { host: '127.0.0.1:9091' }
+const user = `${ids.contoso}/${ids.user}`
+const post = (payload: object | string, headers = {}) =>
+  admin.inject({
+    method: 'POST',
+    url: '/revocations',
+    headers: { ...local, 'content-type': 'application/json', ...headers },
+    payload,
+  })
+
+describe('the admin listener', () => {
+  it('revokes from now for 25 hours unless told otherwise', async () => {
+    const reply = await post({ kind: 'user', id: user, reason: 'left' })
+    assert.equal(reply.statusCode, 201)
+    const before = Math.floor(service.time.nowMs / 1000)
+    assert.deepEqual(reply.json(), {
+      kind: 'user',
+      id: user,
+      before,
+      until: before + 90_000,
+      reason: 'left',
+    })
+    const listed = await admin.inject({ url: '/revocations', headers: local })
+    assert.deepEqual(listed.json().revocations, [reply.json()])
+  })
+
+  it('ends a revocation, once', async () => {
+    await post({ kind: 'tenant', id: ids.fabrikam })
+    const remove = () =>
+      admin.inject({
+        method: 'DELETE',
+        url: '/revocations',
+        query: { kind: 'tenant', id: ids.fabrikam },
+        headers: local,
+      })
+    assert.equal((await remove()).statusCode, 204)
+    assert.equal((await remove()).statusCode, 404)
+  })
+
+  for (const [what, payload] of [
+    ['no JSON', '{"kind":'],
+    ['a list', []],
+    ['an unknown kind', { kind: 'group', id: user }],
+    ['an end in the past', { kind: 'user', id: user, until: 1 }],
+  ] as const) {
+    it(`answers 400 with a sentence to ${what}`, async () => {
+      const reply = await post(payload)
+      assert.equal(reply.statusCode, 400)
+      assert.match(reply.json().error_description, /\w+ .*\w+/)
+    })
+  }
+
+  it('says why nothing can be revoked without a file', async () => {
+    const other = await startService()
+    after(() => other.close())
+    const reply = await other.app.admin.inject({
+      method: 'POST',
+      url: '/revocations',
+      headers: local,
+      payload: { kind: 'user', id: user },
+    })
+    assert.equal(reply.statusCode, 409)
+    assert.match(reply.json().error_description, /set revocationFile/)
+  })
+
+  it('explains a verdict', async () => {
+    const reply = await admin.inject({
+      url: '/explain/default',
+      headers: { ...local, authorization: `Bearer ${v2User({ aud: ids.otherApi, oid: ids.app })}` },
+    })
+    assert.equal(reply.statusCode, 200)
+    assert.equal(reply.json().reason, 'audience_mismatch')
+  })
+
+  it('answers to no host name that is not this machine, as a web page could bring', async () => {
+    const reply = await admin.inject({
+      url: '/revocations',
+      headers: { host: 'rebound.example:9091' },
+    })
+    assert.equal(reply.statusCode, 403)
+    assert.equal(reply.headers['x-entra-auth-reason'], 'admin_key_missing')
+  })
+
+  it('answers to no web page', async () => {
+    const reply = await post({ kind: 'user', id: user }, { origin: 'http://127.0.0.1:3000' })
+    assert.equal(reply.statusCode, 403)
+  })
+})
+
+describe('the admin key', async () => {
+  const { guardAdmin } = await import('../../src/admin/guard.ts')
+  const { default: fastify } = await import('fastify')
+  const app = fastify()
+  guardAdmin(app, 'correct-horse-battery-staple')
+  app.get('/', () => 'inside')
+  const call = (headers: Record<string, string>) => app.inject({ url: '/', headers })
+
+  it('opens the listener under any host name', async () => {
+    const headers = { authorization: 'Bearer correct-horse-battery-staple', host: 'verifier:9091' }
+    assert.equal((await call(headers)).statusCode, 200)
+  })
+
+  for (const [what, headers] of [
+    ['missing', {}],
+    ['wrong', { authorization: 'Bearer correct-horse-battery-stapl' }],
+    ['in another scheme', { authorization: 'Basic correct-horse-battery-staple' }],
+    ['empty', { authorization: 'Bearer ' }],
+  ] as const) {
+    it(`is asked for when it is ${what}`, async () => {
+      assert.equal((await call({ ...headers, host: '127.0.0.1' })).statusCode, 403)
+    })
+  }
+})

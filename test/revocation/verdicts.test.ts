@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, beforeEach, describe, it } from 'node:test'
+import type { RevocationKind } from '../../src/revocation/revocation.ts'
+import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
+import { assertAllowed, assertInsufficientClaims, assertInvalidToken } from '../support/expect.ts'
+import { ids } from '../support/ids.ts'
+import { ask, startService, verify } from '../support/service.ts'
+import { v2App, v2User } from '../support/tokens.ts'
+
+const folder = await mkdtemp(join(tmpdir(), 'entra-auth-revocation-'))
+const revocations = createRevocationStore(
+  join(folder, 'revocations.json'),
+  () => service.time.nowMs,
+)
+const service = await startService({ revocations })
+after(async () => {
+  await service.close()
+  await rm(folder, { recursive: true })
+})
+
+const nowSeconds = () => Math.floor(service.time.nowMs / 1000)
+const user = `${ids.contoso}/${ids.user}`
+
+async function revoke(kind: RevocationKind, id: string, times: { before?: number } = {}) {
+  const now = nowSeconds()
+  await revocations.add({ kind, id, before: now, until: now + 3600, ...times })
+}
+
+beforeEach(async () => {
+  for (const { kind, id } of revocations.list.entries) await revocations.remove(kind, id)
+})
+
+describe('a revocation', () => {
+  it('of a token refuses that token, also one that was admitted before', async () => {
+    const token = v2User({ uti: 'revoked-token' })
+    assertAllowed(await verify(service, 'default', token))
+    await revoke('token', 'revoked-token')
+    assertInvalidToken(await verify(service, 'default', token), 'token_revoked')
+    assertAllowed(await verify(service, 'default', v2User({ uti: 'another-token' })))
+  })
+
+  it('of a user refuses tokens issued before it', async () => {
+    const token = v2User()
+    assertAllowed(await verify(service, 'default', token))
+    await revoke('user', user)
+    assertInvalidToken(await verify(service, 'default', token), 'user_revoked')
+  })
+
+  it('of a user asks a client that can answer for a new sign-in', async () => {
+    await revoke('user', user)
+    const reply = await verify(service, 'default', v2User({ xms_cc: ['cp1'] }))
+    assert.deepEqual(assertInsufficientClaims(reply, 'sign_in_again'), {
+      access_token: { nbf: { essential: true, value: String(nowSeconds()) } },
+    })
+  })
+
+  it('of a user does not refuse a token issued in that second or later', async () => {
+    const issuedAt = nowSeconds() - 60
+    const token = v2User({ iat: issuedAt, nbf: issuedAt })
+    await revoke('user', user, { before: issuedAt })
+    assertAllowed(await verify(service, 'default', token))
+    await revoke('user', user, { before: issuedAt + 1 })
+    assertInvalidToken(await verify(service, 'default', token), 'user_revoked')
+  })
+
+  it('of the same object id in another tenant refuses nobody here', async () => {
+    await revoke('user', `${ids.fabrikam}/${ids.user}`)
+    assertAllowed(await verify(service, 'default', v2User()))
+  })
+
+  it('of a client refuses its tokens, of users and of itself', async () => {
+    await revoke('client', `${ids.contoso}/${ids.client}`)
+    assertInvalidToken(await verify(service, 'default', v2User()), 'client_revoked')
+    assertInvalidToken(await verify(service, 'default', v2App()), 'client_revoked')
+  })
+
+  it('of a tenant refuses its tokens', async () => {
+    await revoke('tenant', ids.contoso)
+    assertInvalidToken(await verify(service, 'default', v2App()), 'tenant_revoked')
+  })
+
+  it('of a key refuses whatever it signed, whenever that was', async () => {
+    const token = v2User()
+    const header = JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString())
+    await revoke('key', header.kid, { before: 0 })
+    assertInvalidToken(await verify(service, 'default', token), 'key_revoked')
+  })
+
+  it('that was removed refuses no longer', async () => {
+    const token = v2User()
+    await revoke('user', user)
+    assertInvalidToken(await verify(service, 'default', token), 'user_revoked')
+    await revocations.remove('user', user)
+    assertAllowed(await verify(service, 'default', token))
+  })
+
+  it('ends at its time', async () => {
+    const token = v2User()
+    await revocations.add({
+      kind: 'user',
+      id: user,
+      before: nowSeconds(),
+      until: nowSeconds() + 60,
+    })
+    assertInvalidToken(await verify(service, 'default', token), 'user_revoked')
+    service.time.skip(60_000)
+    assertAllowed(await verify(service, 'default', token))
+  })
+})
+
+describe('the feed', () => {
+  const feed = async (headers = {}) => ask(service, '/revocations', { headers })
+
+  it('has kind, id and times of each revocation, and not its reason', async () => {
+    const now = nowSeconds()
+    const revocation = { kind: 'user', id: user, before: now, until: now + 60 } as const
+    await revocations.add({ ...revocation, reason: 'left the company' })
+    const { version, revocations: listed } = JSON.parse((await feed()).body)
+    assert.match(version, /^[\w-]{16}$/)
+    assert.deepEqual(listed, [revocation])
+  })
+
+  it('has the version that each allow carries', async () => {
+    const allow = await verify(service, 'default', v2User())
+    const { version } = JSON.parse((await feed()).body)
+    assert.equal(version, allow.headers['x-entra-auth-version'])
+  })
+
+  it('answers 304 as long as nothing changed', async () => {
+    const { headers } = await feed()
+    const etag = headers.etag ?? ''
+    assert.equal((await feed({ 'If-None-Match': etag })).status, 304)
+    await revoke('tenant', ids.fabrikam)
+    assert.equal((await feed({ 'If-None-Match': etag })).status, 200)
+  })
+
+  it('leaves out what has ended', async () => {
+    await revocations.add({ kind: 'tenant', id: ids.fabrikam, before: 1, until: nowSeconds() + 5 })
+    service.time.skip(5_000)
+    assert.deepEqual(JSON.parse((await feed()).body).revocations, [])
+  })
+})

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import { createKeyStore } from '../../src/keys/key-store.ts'
+
+async function createDirectory(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'key-store-'))
+  t.after(() => rm(directory, { recursive: true }))
+  return join(directory, 'keys')
+}
+
+const documents = { readMs: 1, metadata: { issuer: 'x' }, keys: [{ kid: 'a' }] }
+
+describe('the key store', () => {
+  it('gives back what was kept', async (t) => {
+    const store = createKeyStore(await createDirectory(t))
+    await store.save('one', documents)
+    await store.save('two', { ...documents, readMs: 2 })
+    assert.deepEqual(await store.load('one'), documents)
+    assert.deepEqual(await store.load('two'), { ...documents, readMs: 2 })
+  })
+  it('has nothing before', async (t) =>
+    assert.equal(await createKeyStore(await createDirectory(t)).load('one'), undefined))
+  it('keeps the last of two', async (t) => {
+    const store = createKeyStore(await createDirectory(t))
+    await store.save('one', documents)
+    await store.save('one', { ...documents, readMs: 3 })
+    assert.equal((await store.load('one'))?.readMs, 3)
+  })
+  it('leaves one file that only its owner can write', async (t) => {
+    const directory = await createDirectory(t)
+    await createKeyStore(directory).save('one', documents)
+    assert.deepEqual(await readdir(directory), ['one.json'])
+    assert.equal((await stat(join(directory, 'one.json'))).mode & 0o777, 0o600)
+    assert.equal((await stat(directory)).mode & 0o777, 0o700)
+  })
+  for (const [what, text] of [
+    ['empty', ''],
+    ['cut short', '{"readMs":1,"keys":['],
+    ['null', 'null'],
+    ['without a time', '{"keys":[]}'],
+    ['with a time that is text', '{"readMs":"1","keys":[]}'],
+    ['without keys', '{"readMs":1}'],
+    ['with keys that are no list', '{"readMs":1,"keys":{}}'],
+  ] as const) {
+    it(`takes nothing from a file that is ${what}`, async (t) => {
+      const directory = await createDirectory(t)
+      const store = createKeyStore(directory)
+      await store.save('one', documents)
+      await writeFile(join(directory, 'one.json'), text)
+      assert.equal(await store.load('one'), undefined)
+    })
+  }
+  it('says where it cannot keep anything', async (t) => {
+    const directory = await createDirectory(t)
+    await writeFile(directory, 'a file in the way')
+    await assert.rejects(createKeyStore(directory).save('one', documents))
+  })
+})
