@@ -6,6 +6,7 @@ import {
   type Environment,
   TENANT_VARIABLES,
   treeFrom,
+  variableAt,
   variableOf,
 } from './environment.ts'
 import { checkIdentityHeaders } from './identity-headers.ts'

@@ -153,7 +153,6 @@ export async function runCommand(
       code = set
       throw new Exit()
     },
-    writeFile() {},
     onReload() {},
     writeFile() {},
     onStop() {},

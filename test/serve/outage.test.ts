@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
 import { createHttp } from '../../src/keys/http.ts'
+import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
 import { loadFile } from '../support/service.ts'
 import { createManualTime } from '../support/time.ts'
 import {
@@ -47,6 +48,7 @@ async function startInProcess(t: Life, authority: Authority, time = createManual
     random: () => 0.5,
     schedule: time.schedule,
     http: createHttp(),
+    revocations: createRevocationStore(undefined, () => time.nowMs),
     log: pino({ level: 'silent' }),
   })
   t.after(() => app.close())
