@@ -206,6 +206,7 @@ export function createIssuerKeys(
 
   async function refreshAndSchedule(): Promise<void> {
     await refresh()
+    cancelTimer()
     if (!stopped) cancelTimer = runtime.schedule(() => void refreshAndSchedule(), nextDelayMs())
   }
 

@@ -29,7 +29,7 @@ export interface ServiceProcess {
   readonly pid: number
   readonly log: LogLine[]
   readonly stderr: string
-  /** Resolves with the first line that matches from `from` (an index of `log`) on. */
+  /** Resolves with the first line that matches from `from` (an index of `log`) on; fails after 30 s. */
   waitForLog(matches: (line: LogLine) => boolean, from?: number): Promise<LogLine>
   kill(signal: NodeJS.Signals): void
   readonly exited: Promise<Exit>
@@ -88,9 +88,14 @@ export async function startService(
     },
     waitForLog(matches, from = 0) {
       return new Promise((done, fail) => {
+        const patience = setTimeout(() => {
+          waiting.delete(look)
+          fail(new Error(`not logged within 30 s: ${JSON.stringify(log, null, 1)}`))
+        }, 30_000)
         const look = () => {
           const found = log.slice(from).find(matches)
           if (!found && !ended) return
+          clearTimeout(patience)
           waiting.delete(look)
           if (found) done(found)
           else fail(new Error(`the service ended before it logged that: ${stderr}`))

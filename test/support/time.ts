@@ -38,9 +38,13 @@ export function createManualTime(): ManualTime {
         const [next] = [...tasks].sort((a, b) => a.atMs - b.atMs)
         if (!next || next.atMs > untilMs) break
         time.nowMs = Math.max(time.nowMs, next.atMs)
+        const count = tasks.size
         tasks.delete(next)
+        // One task may set off another before its time, so that two must come back.
         const again = new Promise<void>((resolve) => {
-          scheduled = resolve
+          scheduled = () => {
+            if (tasks.size >= count) resolve()
+          }
         })
         next.run()
         await again
