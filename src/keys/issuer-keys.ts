@@ -4,7 +4,7 @@ import { type EndpointVersion, type Metadata, metadataUrl, readMetadata } from '
 import { type Http, HttpStatusError } from './http.ts'
 import type { Key } from './key.ts'
 import { createKeySource, type KeySource } from './key-source.ts'
-import type { KeyStore } from './key-store.ts'
+import type { KeyStore, StoredKeys } from './key-store.ts'
 import { createKeyring, type MergeReport, unconfirmedAfterMs } from './keyring.ts'
 
 /** Time, chance and the log, passed in so that tests can turn the clock. */
@@ -109,15 +109,17 @@ export function createIssuerKeys(
     }
   }
 
-  async function readKeySet(): Promise<void> {
+  /** Takes in what the authority publishes now, and returns it for the store. */
+  async function readKeySet(): Promise<StoredKeys | undefined> {
     await readMetadataIfDue()
-    if (!metadata || !source) return
+    if (!metadata || !source) return undefined
     const keys = await source.fetchSet()
     // Retired meanwhile: a key taken in now would count again.
-    if (stopped) return
+    if (stopped) return undefined
     lookUpFailed = false
-    takeIn(metadata, keys, runtime.clock())
-    await store(metadata.document, keys)
+    const readMs = runtime.clock()
+    takeIn(metadata, keys, readMs)
+    return { readMs, metadata: metadata.document, keys }
   }
 
   function takeIn(from: Metadata, keys: readonly unknown[], readMs: number): void {
@@ -136,9 +138,9 @@ export function createIssuerKeys(
   }
 
   /** Keeps what was read; a full disk costs the next cold start, not this one. */
-  async function store(document: unknown, keys: readonly unknown[]): Promise<void> {
+  async function store(read: StoredKeys): Promise<void> {
     try {
-      await runtime.keyStore?.save(storeName, { readMs: runtime.clock(), metadata: document, keys })
+      await runtime.keyStore?.save(storeName, read)
     } catch (cause) {
       runtime.log.warn({ ...about, error: describe(cause) }, 'keys not stored')
     }
@@ -163,12 +165,14 @@ export function createIssuerKeys(
 
   async function refreshOnce(): Promise<void> {
     try {
-      await readKeySet()
+      const read = await readKeySet()
       const hadFailed = failuresInARow > 0
       failuresInARow = 0
       error = undefined
       status = 'ready'
       if (hadFailed) onReachable()
+      // Last, since others wait for the state and nobody for the disk.
+      if (read) await store(read)
     } catch (cause) {
       failuresInARow++
       error = describe(cause)
