@@ -32,6 +32,11 @@ Straight at the verifier (what HAProxy asks):
   ${withToken('mallory')} ${verify}
   curl -i ${stack.verifier.origin}/readyz
 
+Why was it refused, check by check; and what was revoked:
+
+  token bob | ${main} explain --policy orders --config ${quoteForShell(stack.configFile)}
+  ${main} revocations list --admin-url ${stack.verifier.adminOrigin}
+
 More personas:  ${main} dev-entra personas
 The policy:     ${quoteForShell(stack.configFile)} (change it, the verifier reads it again)
 
@@ -40,5 +45,5 @@ Ctrl-C ends the demo.`
 
 interface Origins {
   readonly haproxy: { readonly origin: string }
-  readonly verifier: { readonly origin: string }
+  readonly verifier: { readonly origin: string; readonly adminOrigin: string }
 }

@@ -16,10 +16,13 @@ import { type Program, ProgramFailure, startProgram } from './program.ts'
 /** The verifier, which the tour stops and starts. */
 export interface VerifierControl {
   readonly origin: string
+  readonly adminOrigin: string
   /** Ends the process and waits until it is gone. */
   stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>
   /** Stops it from running without ending it, as a machine that hangs. */
   freeze(): void
+  /** Revokes through its admin listener, as the command `revocations add` does. */
+  revoke(kind: 'user', id: string): Promise<void>
   /** Starts it again and waits until HAProxy gets its answers. */
   start(): Promise<void>
 }
@@ -104,10 +107,12 @@ export async function startStack({ cleanup, progress, lua }: StackOptions): Prom
     watch(program)
     return program
   }
-  const { address, first } = await startOnFreePorts(async (ports) => {
-    await writeFile(configFile, describeConfig(devEntraOrigin, ports))
+  const revocationFile = join(folder, 'revocations.json')
+  const { address, admin, first } = await startOnFreePorts(async (ports) => {
+    await writeFile(configFile, describeConfig(devEntraOrigin, revocationFile, ports))
     const address = `127.0.0.1:${ports[0]}`
-    return { address, first: await startVerifier(address) }
+    const admin = `http://127.0.0.1:${ports[2]}`
+    return { address, admin, first: await startVerifier(address) }
   })
   progress('verifier', `http://${address}, answers GET /verify/orders`)
 
@@ -134,6 +139,15 @@ export async function startStack({ cleanup, progress, lua }: StackOptions): Prom
   let current = first
   const verifier: VerifierControl = {
     origin: `http://${address}`,
+    adminOrigin: admin,
+    async revoke(kind, id) {
+      const reply = await fetch(`${admin}/revocations`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ kind, id, reason: 'left the company' }),
+      })
+      if (reply.status !== 201) throw new Error(`not revoked: ${await reply.text()}`)
+    },
     stop: (signal) => current.stop(signal),
     freeze: () => current.signal('SIGSTOP'),
     async start() {
@@ -181,10 +195,15 @@ async function untilServing(haproxy: Haproxy): Promise<void> {
   throw new ProgramFailure('HAProxy gets no answer from the verifier', haproxy.logLines)
 }
 
-function describeConfig(authority: string, [port, metrics, admin]: readonly number[]): string {
+function describeConfig(
+  authority: string,
+  revocationFile: string,
+  [port, metrics, admin]: readonly number[],
+): string {
   return `listen: { host: 127.0.0.1, port: ${port} }
 metrics: { host: 127.0.0.1, port: ${metrics} }
 admin: { host: 127.0.0.1, port: ${admin} }
+revocationFile: ${JSON.stringify(revocationFile)}
 tenants:
   contoso:
     id: ${contoso.id}

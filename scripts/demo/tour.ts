@@ -1,5 +1,5 @@
 /** The tour: who calls, and what has to come of it. */
-import { ordersApi } from '../../src/dev-entra/directory.ts'
+import { contoso, ordersApi } from '../../src/dev-entra/directory.ts'
 import { findPersona, personas } from '../../src/dev-entra/personas.ts'
 import type { HeaderField } from './call.ts'
 import type { Expectation } from './check.ts'
@@ -282,18 +282,33 @@ const outage: readonly Section[] = [
     steps: [
       { ...asAlice, call: 'good token', why: 'as before' },
       {
-        who: 'bob',
-        call: 'token with scope Profile.Read',
-        why: 'as before',
-        token: { persona: 'bob' },
-        expected: refused(403, 'scope_missing'),
+        who: 'carol',
+        call: 'good token, issued before',
+        why: 'a restart forgets nothing',
+        token: { persona: 'carol' },
+        expected: refused(401, 'user_revoked'),
       },
     ],
   },
 ]
 
+const revocation: Section = {
+  title: 'Carol leaves the company: her access is revoked, and only hers',
+  prepare: (verifier) => verifier.revoke('user', `${contoso.id}/${findOid('carol')}`),
+  steps: [
+    {
+      who: 'carol',
+      call: 'good token, issued before',
+      why: 'a second ago it was good',
+      token: { persona: 'carol' },
+      expected: refused(401, 'user_revoked'),
+    },
+    { ...asAlice, call: 'good token', why: 'nobody revoked hers' },
+  ],
+}
+
 /** The sections in their order; the last one leaves the verifier running. */
-export const tour: readonly Section[] = [admission, badTokens, forgedHeaders, ...outage]
+export const tour: readonly Section[] = [admission, badTokens, forgedHeaders, revocation, ...outage]
 
 function findOid(name: string): string {
   return findPersona(name)?.oid ?? name
