@@ -101,8 +101,9 @@ describe('the metadata of a protected resource', () => {
     assert.deepEqual(JSON.parse(body), {
       resource: 'https://api.contoso.example/orders',
       authorization_servers: [
-        `${service.authority.url}/${ids.contoso}/v2.0`,
-        `${service.authority.url}/${ids.fabrikam}/v2.0`,
+        // The issuers that the authority names, not the address that it is read from.
+        service.authority.contoso.v2.issuer,
+        service.authority.contoso.v2.issuer.replace(ids.contoso, ids.fabrikam),
       ],
       scopes_supported: [`${appIdUri}/Orders.Read`],
       bearer_methods_supported: ['header'],
