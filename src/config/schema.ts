@@ -39,7 +39,7 @@ const guids = (what: string) =>
 const words = (what: string, example: string) =>
   Type.Array(
     Type.String({
-      pattern: '^[!-~]{1,256}$',
+      pattern: '^[!#-[\\]-~]{1,256}$',
       description: `Write one ${what} as it stands in a token, such as ${example}, without spaces.`,
     }),
     { minItems: 1, description: `List ${what}s such as [${example}]; one of them is enough.` },
@@ -157,7 +157,7 @@ const policy = Type.Object(
     ),
     audiences: Type.Array(
       Type.String({
-        pattern: '^[!-~]{1,512}$',
+        pattern: '^[!#-[\\]-~]{1,512}$',
         description:
           'Write the client id or an identifier URI of your API, such as api://orders, without spaces.',
       }),

@@ -69,7 +69,7 @@ const longestRetryMs = 30_000
 
 /**
  * Creates the keys of one tenant and version; nothing is fetched before `start` or `refresh`.
- * `onReachable` is called when a key set was read after it could not be.
+ * `onReachable` is called when a key set was read after a failure.
  */
 export function createIssuerKeys(
   tenant: TenantConfig,

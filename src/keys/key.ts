@@ -1,13 +1,15 @@
 import { createPublicKey } from 'node:crypto'
 import type { FailureCode } from '../failure.ts'
 
-/** A public signing key of an authority. Its last two fields change as the key set is read again. */
+/** A public signing key of an authority. Its last three fields change as the key set is read again. */
 export interface Key {
   readonly id: string
   /** SubjectPublicKeyInfo as PEM, the form that the signature engine caches verifiers for. */
   readonly pem: string
   /** When the authority last published it, in ms. */
   lastSeenMs: number
+  /** In how many replies in a row it has been missing. */
+  missingReplies: number
   withdrawn: boolean
 }
 

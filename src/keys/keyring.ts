@@ -75,6 +75,7 @@ export function createKeyring(): Keyring {
     const known = keys.get(imported.id)
     if (known?.pem === imported.pem) {
       known.lastSeenMs = Math.max(known.lastSeenMs, nowMs)
+      known.missingReplies = 0
       return false
     }
     if (known) {
@@ -83,7 +84,12 @@ export function createKeyring(): Keyring {
     }
     if (!known && keys.size >= maxKeys) return false
     unusable.delete(imported.id)
-    keys.set(imported.id, { ...imported, lastSeenMs: nowMs, withdrawn: false })
+    keys.set(imported.id, {
+      ...imported,
+      lastSeenMs: nowMs,
+      missingReplies: 0,
+      withdrawn: false,
+    })
     return true
   }
 
@@ -121,9 +127,10 @@ export function createKeyring(): Keyring {
         else remember(id, failure)
       }
       const added = usable.filter((key) => put(key, nowMs)).map((key) => key.id)
-      const withdrawn = [...keys.values()].filter(
-        (key) => nowMs - key.lastSeenMs >= withdrawnAfterMs,
-      )
+      const published = new Set(usable.map((key) => key.id))
+      const missing = [...keys.values()].filter((key) => !published.has(key.id))
+      for (const key of missing) key.missingReplies++
+      const withdrawn = missing.filter((key) => isWithdrawn(key, nowMs))
       for (const key of withdrawn) retire(key, 'key_withdrawn', nowMs)
       return { added, withdrawn: withdrawn.map((key) => key.id), rejected }
     },
@@ -133,6 +140,11 @@ export function createKeyring(): Keyring {
 /** Whether a key may verify now: published, and confirmed within a day. */
 export function isUsable(key: Key, nowMs: number): boolean {
   return !key.withdrawn && isConfirmed(key, nowMs)
+}
+
+/** Two replies at least: after an outage a single one is no proof, since replies differ. */
+function isWithdrawn(key: Key, nowMs: number): boolean {
+  return key.missingReplies >= 2 && nowMs - key.lastSeenMs >= withdrawnAfterMs
 }
 
 function isConfirmed(key: Key, nowMs: number): boolean {

@@ -84,7 +84,7 @@ export function readClaims(payload: JsonObject): Result<AccessToken> {
       subject,
       clientId: readClient(payload, origin.value.version),
       clientAuthentication: readClientAuthentication(payload, origin.value.version),
-      tokenId: readString(payload, 'uti'),
+      tokenId: readTokenId(payload),
       scopes,
       roles: readStrings(payload, 'roles') ?? [],
       groups: groups ?? [],
@@ -173,6 +173,13 @@ function readAgentFacets(payload: JsonObject): boolean {
     }
     return facet.split(' ').some((number) => number === '11' || number === '13')
   })
+}
+
+/** A token id; it goes into headers and logs, so its length is bounded. */
+function readTokenId(payload: JsonObject): string | undefined {
+  const tokenId = readString(payload, 'uti')
+  if (tokenId !== undefined && tokenId.length > 256) throw new Refusal('claim_malformed', 'uti')
+  return tokenId
 }
 
 /** Scopes of a user token; an autonomous agent's `/` and the empty string are none. */

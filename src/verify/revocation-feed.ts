@@ -39,8 +39,9 @@ export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedO
 }
 
 function createFeed(rules: Rules, list: RevocationList, nowSeconds: number): string {
-  const made = list.entries.filter(({ until }) => until > nowSeconds)
-  const revocations = [...made, ...retiredKeys(rules.authorities, nowSeconds)]
+  const revocations = [...list.entries, ...retiredKeys(rules.authorities, nowSeconds)].filter(
+    ({ until }) => until > nowSeconds,
+  )
   return JSON.stringify({
     version: rules.version,
     revocations: revocations.map(({ kind, id, before, until }) => ({ kind, id, before, until })),

@@ -62,7 +62,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     headers: readonly string[],
     maxAgeSeconds: number,
   ): void {
-    reply.hijack()
+    // First, so that an exception still reaches the error handler and the request an answer.
     reply.raw.writeHead(200, [
       'X-Entra-Auth-Verdict',
       'allow',
@@ -81,6 +81,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
       ...headers,
       ...(options.isStopping() ? ['Connection', 'close'] : []),
     ])
+    reply.hijack()
     reply.raw.end()
   }
 

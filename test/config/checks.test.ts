@@ -587,3 +587,16 @@ for (const head of [
     assert.doesNotMatch(JSON.stringify(await problemsOf(yaml({ head }))), /s3cr3t/)
   })
 }
+
+for (const [what, policy] of [
+  ['a quotation mark in a scope', `allow: [{ actor: user, scopes: ['a"b'] }]`],
+  ['a backslash in a scope', `allow: [{ actor: user, scopes: ['a\\b'] }]`],
+] as const) {
+  test(`${what} is a problem, since the challenge could not carry it`, async () => {
+    const text = `tenants: { t: ${TENANT} }\npolicies: { p: { audiences: [api://a], ${policy} } }`
+    assert.deepEqual(
+      (await problemsOf(text)).map(({ path }) => path),
+      ['policies.p.allow[0].scopes[0]'],
+    )
+  })
+}

@@ -100,10 +100,10 @@ describe('the metadata of a protected resource', () => {
     const { body } = await ask(service, '/.well-known/oauth-protected-resource/orders')
     assert.deepEqual(JSON.parse(body), {
       resource: 'https://api.contoso.example/orders',
+      // The issuer that the authority's metadata name, since a client compares the two.
       authorization_servers: [
-        // The issuers that the authority names, not the address that it is read from.
-        service.authority.contoso.v2.issuer,
-        service.authority.contoso.v2.issuer.replace(ids.contoso, ids.fabrikam),
+        `https://login.microsoftonline.com/${ids.contoso}/v2.0`,
+        `https://login.microsoftonline.com/${ids.fabrikam}/v2.0`,
       ],
       scopes_supported: [`${appIdUri}/Orders.Read`],
       bearer_methods_supported: ['header'],

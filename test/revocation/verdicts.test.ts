@@ -5,9 +5,11 @@ import { join } from 'node:path'
 import { after, beforeEach, describe, it } from 'node:test'
 import type { RevocationKind } from '../../src/revocation/revocation.ts'
 import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
+import { tenantKey } from '../support/authority.ts'
 import { assertAllowed, assertInsufficientClaims, assertInvalidToken } from '../support/expect.ts'
 import { ids } from '../support/ids.ts'
 import { ask, startService, verify } from '../support/service.ts'
+import { jwkOf, signingKey } from '../support/signing-keys.ts'
 import { v2App, v2User } from '../support/tokens.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'entra-auth-revocation-'))
@@ -141,5 +143,20 @@ describe('the feed', () => {
     await revocations.add({ kind: 'tenant', id: ids.fabrikam, before: 1, until: nowSeconds() + 5 })
     service.time.skip(5_000)
     assert.deepEqual(JSON.parse((await feed()).body).revocations, [])
+  })
+})
+
+describe('a key that its authority withdrew', () => {
+  it('is in the feed for the hour in which a verdict could be kept', async (t) => {
+    const other = await startService()
+    t.after(() => other.close())
+    const keysOf = async () => JSON.parse((await ask(other, '/revocations')).body).revocations
+    const old = tenantKey(ids.contoso).id
+    other.authority.contoso.v2.keys = [jwkOf(signingKey('successor'))]
+    await other.time.advance(3_600_000)
+    const before = Math.floor(other.time.nowMs / 1000)
+    assert.deepEqual(await keysOf(), [{ kind: 'key', id: old, before, until: before + 3600 }])
+    await other.time.advance(3_600_000)
+    assert.deepEqual(await keysOf(), [])
   })
 })

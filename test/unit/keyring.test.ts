@@ -173,12 +173,21 @@ describe('a withdrawn key', () => {
   })
   it('is reported once', () => {
     const keyring = filled(a, b)
-    keyring.merge([b], owner, hourMs)
+    keyring.merge([b], owner, 1)
+    assert.deepEqual(keyring.merge([b], owner, hourMs).withdrawn, ['a'])
     assert.deepEqual(keyring.merge([b], owner, 2 * hourMs).withdrawn, [])
+  })
+  it('is none after an outage whose first reply lacks it, since replies differ', () => {
+    const keyring = filled(a, b)
+    assert.deepEqual(keyring.merge([b], owner, 5 * hourMs).withdrawn, [])
+    assert.deepEqual(keyring.merge([a, b], owner, 5 * hourMs + 1).added, [])
+    assert.deepEqual(keyring.merge([b], owner, 8 * hourMs).withdrawn, [])
+    assert.deepEqual(keyring.merge([b], owner, 8 * hourMs + 1).withdrawn, ['a'])
   })
   it('comes back as a new key when it is published again', () => {
     const keyring = filled(a, b)
     const old = keyOf(keyring, 'a')
+    keyring.merge([b], owner, 1)
     keyring.merge([b], owner, hourMs)
     assert.deepEqual(keyring.merge([a, b], owner, hourMs + 1).added, ['a'])
     assert.notEqual(keyOf(keyring, 'a', hourMs + 1), old)
@@ -204,6 +213,7 @@ describe('the keys that were retired', () => {
   const three = () => filled(a, b, c)
   it('are told with the time of it', () => {
     const keyring = three()
+    keyring.merge([b, c], owner, 1)
     keyring.merge([b, c], owner, hourMs)
     assert.deepEqual(keyring.retiredSince(hourMs), [{ id: 'a', atMs: hourMs }])
     assert.deepEqual(keyring.retiredSince(hourMs + 1), [])
