@@ -327,7 +327,8 @@ function withDuplicate(members: Members, where: 'header' | 'claims', { duplicate
   const text = JSON.stringify(members)
   if (duplicate?.where !== where) return text
   const member = `${JSON.stringify(duplicate.name)}:${JSON.stringify(duplicate.value ?? null)}`
-  return duplicate.first ? text.replace('{', `{${member},`) : text.replace(/}$/, `,${member}}`)
+  // By position: `replace` would give a `$` in the member a meaning.
+  return duplicate.first ? `{${member},${text.slice(1)}` : `${text.slice(0, -1)},${member}}`
 }
 
 function signAs({ signer, segmentEdit }: Plan, headerText: string, claimsText: string): string {
