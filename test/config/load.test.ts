@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { loadConfig } from '../../src/config/load.ts'
 import { formatProblems } from '../../src/config/problems.ts'
+import { fc } from '../support/property.ts'
 import { configOf, loadText, OTHER, problemsOf, TENANT, yaml } from './fixture.ts'
 
 const SAMPLE = `

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import fc from 'fast-check'
+import { fc } from '../support/property.ts'
 import { fixture, haproxyFindings } from './fixture.ts'
 
 const clean = fixture('clean.cfg')

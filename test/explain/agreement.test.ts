@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import fc from 'fast-check'
 import { personas } from '../../src/dev-entra/personas.ts'
 import type { IssueRequest } from '../../src/dev-entra/token-issuer.ts'
 import { formatExplanation } from '../../src/explain/format.ts'
 import { verifySteps } from '../../src/verify/verifier.ts'
+import { fc } from '../support/property.ts'
 import {
   configText,
   ordersId,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import fc from 'fast-check'
 import { encodeList, encodeValue } from '../../src/identity/encode.ts'
+import { fc } from '../support/property.ts'
 
 const text = fc.string({ unit: 'grapheme-composite', maxLength: 40 })
 const hostileText = fc.oneof(

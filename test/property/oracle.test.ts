@@ -5,10 +5,10 @@
  */
 import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
-import fc from 'fast-check'
 import { errors, type JWTHeaderParameters, jwtVerify } from 'jose'
 import { tenantKey } from '../support/authority.ts'
 import { appIdUri, ids, startSeconds as now } from '../support/ids.ts'
+import { fc } from '../support/property.ts'
 import { startService, verify } from '../support/service.ts'
 import { impostorOf, jwkOf } from '../support/signing-keys.ts'
 import {
