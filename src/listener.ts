@@ -19,6 +19,8 @@ export function buildListener(log: FastifyBaseLogger): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true }),
     // The request id of the caller is read where a refusal needs it.
     genReqId: () => '',
+    // A child logger for each request costs more than its verdict and would only add that id.
+    childLoggerFactory: (logger) => logger,
     trustProxy: false,
     bodyLimit: 1024,
     connectionTimeout: 30_000,
