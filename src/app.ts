@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { addExplainRoute } from './admin/explain-route.ts'
 import { guardAdmin } from './admin/guard.ts'
 import { addHealthRoutes } from './admin/health.ts'
+import { addMetricsRoute, createMetrics } from './admin/metrics.ts'
 import { addRevocationRoutes } from './admin/revocation-routes.ts'
 import type { Config } from './config/config.ts'
 import { createExplainer } from './explain/explainer.ts'
@@ -29,6 +30,8 @@ export interface Runtime extends Omit<KeysRuntime, 'log'> {
 /** The service, composed and not yet listening. */
 export interface App {
   readonly verify: FastifyInstance
+  /** Metrics and health, nothing that changes or tells a secret. */
+  readonly metrics: FastifyInstance
   /** Answers whoever runs the service; never behind HAProxy. */
   readonly admin: FastifyInstance
   readonly authorities: Authorities
@@ -36,6 +39,8 @@ export interface App {
   start(): Promise<void>
   /** Puts another configuration in force; listen addresses stay as they were. */
   reload(config: Config): Promise<void>
+  /** Counts a configuration that was refused; the one before stays in force. */
+  countRefusedReload(): void
   /** Turns readiness red, so that HAProxy sends new requests elsewhere. */
   drain(): void
   /** Lets requests under way finish, then closes. */
@@ -47,7 +52,14 @@ export function buildApp(config: Config, runtime: Runtime): App {
   let authorities = createAuthorities(config, new Map(), runtime)
   let rules = compileRules(config, authorities)
   const engine = createSignatureEngine()
+  const cache = createTokenCache()
   const { clock, revocations } = runtime
+  const measured = createMetrics({
+    authorities: () => authorities,
+    cache,
+    revocations: () => revocations.list,
+    clock,
+  })
   let stopping = false
   const isStopping = () => stopping
 
@@ -65,15 +77,20 @@ export function buildApp(config: Config, runtime: Runtime): App {
     verifier: createVerifier({
       clock,
       engine,
-      cache: createTokenCache(),
+      cache,
       revocations: () => revocations.list,
     }),
     rules: () => rules,
     clock,
     isStopping,
+    onVerdict: measured.countVerdict,
   })
 
   addRevocationFeed(verify, { rules: () => rules, revocations: () => revocations.list, clock })
+
+  const metrics = buildListener(runtime.log)
+  addHealthRoutes(metrics, { authorities: () => authorities, isStopping })
+  addMetricsRoute(metrics, measured)
 
   const admin = buildListener(runtime.log)
   guardAdmin(admin, config.admin.key)
@@ -86,6 +103,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
 
   return {
     verify,
+    metrics,
     admin,
     get authorities() {
       return authorities
@@ -99,17 +117,19 @@ export function buildApp(config: Config, runtime: Runtime): App {
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
       // The new rules count at once; a new tenant answers 503 until its keys are there.
       rules = compileRules(next, authorities)
+      measured.countReload('applied')
       for (const [id, authority] of former)
         if (authorities.get(id) !== authority) authority.retire()
       await Promise.all([...authorities.values()].filter(isNew).map((added) => added.start()))
     },
+    countRefusedReload: () => measured.countReload('refused'),
     drain() {
       stopping = true
     },
     async close() {
       stopping = true
       // Before the keys: a request under way may wait for one.
-      await Promise.all([verify.close(), admin.close()])
+      await Promise.all([verify.close(), metrics.close(), admin.close()])
       for (const authority of authorities.values()) authority.stop()
       await runtime.http.close()
     },

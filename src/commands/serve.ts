@@ -129,6 +129,7 @@ function reloadOnChange(
   async function apply(loaded: LoadResult | undefined): Promise<void> {
     if (!loaded) return
     if (!loaded.ok) {
+      app.countRefusedReload()
       log.error({ problems: loaded.problems }, 'new configuration refused, the old one stays')
       return
     }
@@ -166,6 +167,7 @@ function schedule(task: () => void, delayMs: number): () => void {
 async function listen(app: App, config: Config, io: CommandIo): Promise<void> {
   const listeners = [
     ['listen', app.verify, config.listen],
+    ['metrics', app.metrics, config.metrics],
     ['admin', app.admin, config.admin],
   ] as const
   for (const [section, listener, { host, port }] of listeners) {

@@ -6,6 +6,7 @@ export type Environment = Readonly<Record<string, string | undefined>>
 const ADDRESSES = [
   { section: 'listen', key: 'host', variable: 'ENTRA_AUTH_HOST' },
   { section: 'listen', key: 'port', variable: 'ENTRA_AUTH_PORT' },
+  { section: 'metrics', key: 'port', variable: 'ENTRA_AUTH_METRICS_PORT' },
   { section: 'admin', key: 'port', variable: 'ENTRA_AUTH_ADMIN_PORT' },
 ] as const
 
@@ -40,7 +41,7 @@ export function variableAt(path: Path): string | undefined {
 
 /** An address of a listener that the environment gives. */
 export interface Address {
-  readonly section: 'listen' | 'admin'
+  readonly section: 'listen' | 'metrics' | 'admin'
   readonly key: 'host' | 'port'
   readonly variable: string
   readonly value: string | number

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { failures } from '../failure.ts'
+import { type FailureCode, failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { AccessToken } from '../token/claims.ts'
 import { isRightKey } from './caller.ts'
@@ -20,7 +20,15 @@ export interface VerifyRouteOptions {
   readonly rules: () => Rules
   readonly clock: () => number
   readonly isStopping: () => boolean
+  readonly onVerdict: OnVerdict
 }
+
+/** Is told of each verdict; `policy` is undefined where no configured policy was asked for. */
+export type OnVerdict = (
+  policy: string | undefined,
+  verdict: 'allow' | 'report' | 'deny' | 'unavailable',
+  reason?: FailureCode,
+) => void
 
 /** One request with the rules that it is answered by. */
 interface Exchange {
@@ -51,7 +59,10 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   }
 
   function send(exchange: Exchange, policy: Policy, verdict: Verdict) {
-    if (verdict.allow) return allow(exchange, verdict.headers, verdict.maxAgeSeconds)
+    if (verdict.allow) {
+      options.onVerdict(policy.name, 'allow')
+      return allow(exchange, verdict.headers, verdict.maxAgeSeconds)
+    }
     if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
     return refuse(exchange, verdict, policy)
   }
@@ -88,6 +99,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   /** A refusal that is only reported yet: an allow without any identity. */
   function report(exchange: Exchange, policy: Policy, refusal: LoggedRefusal): void {
     const { rules, request } = exchange
+    options.onVerdict(policy.name, 'report', refusal.failure)
     log(request, readCorrelation(request.headers), refusal, policy.name, 'refusal only reported')
     const empty = rules.headerSet.names.flatMap((name) => [name, ''])
     allow(exchange, ['X-Entra-Auth-Report', refusal.failure, ...empty], 0)
@@ -95,6 +107,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
 
   function refuse({ rules, request, reply }: Exchange, refusal: LoggedRefusal, policy?: Policy) {
     const correlation = readCorrelation(request.headers)
+    options.onVerdict(policy?.name, verdictOf(refusal.failure), refusal.failure)
     log(request, correlation, refusal, policy?.name)
     const metadata = policy && rules.resources.get(policy.name)
     return sendRefusal(reply, refusal, correlation.requestId, policy?.name, metadata?.url)
@@ -123,12 +136,16 @@ export function sendRefusal(
   if (refusal.failure === 'body_not_allowed') reply.header('Connection', 'close')
   return reply
     .code(status)
-    .header('X-Entra-Auth-Verdict', status === 503 ? 'unavailable' : 'deny')
+    .header('X-Entra-Auth-Verdict', verdictOf(refusal.failure))
     .header('X-Entra-Auth-Contract', contractVersion)
     .header('X-Entra-Auth-Reason', refusal.failure)
     .header('Cache-Control', 'no-store')
     .header('Content-Type', 'application/json; charset=utf-8')
     .send(createRefusalBody(refusal.failure, policy, requestId))
+}
+
+function verdictOf(failure: FailureCode): 'deny' | 'unavailable' {
+  return failures[failure].status === 503 ? 'unavailable' : 'deny'
 }
 
 /** One line for each refusal: reason and ids, never anything of an unverified token. */

@@ -31,6 +31,9 @@ export interface TokenCache {
   setFailure(key: string, failure: FailureCode): void
   delete(key: string): void
   readonly size: number
+  /** How often a token was found, and how often not, since the start. */
+  readonly hits: number
+  readonly misses: number
 }
 
 const maxTokens = 100_000
@@ -49,15 +52,24 @@ export const noTokenCache: TokenCache = {
   setFailure() {},
   delete() {},
   size: 0,
+  hits: 0,
+  misses: 0,
 }
 
 /** Creates an empty cache. */
 export function createTokenCache(): TokenCache {
   const tokens = new LRUCache<string, CachedToken>({ max: maxTokens, maxSize: maxBytes })
   const failures = new LRUCache<string, FailureCode>({ max: maxFailures, ttl: failureTtlMs })
+  let hits = 0
+  let misses = 0
   return {
     keyOf: (token) => hash('sha256', token, 'base64'),
-    get: (key) => tokens.get(key),
+    get(key) {
+      const token = tokens.get(key)
+      if (token) hits++
+      else misses++
+      return token
+    },
     getFailure: (key) => failures.get(key),
     set(key, token, tokenLength) {
       const cached = createCachedToken(token)
@@ -68,6 +80,12 @@ export function createTokenCache(): TokenCache {
     delete: (key) => void tokens.delete(key),
     get size() {
       return tokens.size
+    },
+    get hits() {
+      return hits
+    },
+    get misses() {
+      return misses
     },
   }
 }

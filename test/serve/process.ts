@@ -54,7 +54,12 @@ export async function startService(
   const port = options.port ?? (await freePorts(1))[0] ?? 0
   const child = spawn(process.execPath, [main, 'serve', ...(options.args ?? [])], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ENTRA_AUTH_PORT: String(port), ENTRA_AUTH_ADMIN_PORT: '0', ...env },
+    env: {
+      ENTRA_AUTH_PORT: String(port),
+      ENTRA_AUTH_METRICS_PORT: '0',
+      ENTRA_AUTH_ADMIN_PORT: '0',
+      ...env,
+    },
   })
   const log: LogLine[] = []
   const waiting = new Set<() => void>()

@@ -1,0 +1,135 @@
+import type { FastifyInstance } from 'fastify'
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { Authorities } from '../keys/authority.ts'
+import type { RevocationList } from '../revocation/revocation-list.ts'
+import type { OnVerdict } from '../verify/route.ts'
+import type { TokenCache } from '../verify/token-cache.ts'
+
+/** Where the numbers come from. */
+export interface MetricsSources {
+  readonly authorities: () => Authorities
+  readonly cache: TokenCache
+  readonly revocations: () => RevocationList
+  readonly clock: () => number
+}
+
+/** The metrics of the service. Labels are policies, reason codes and tenants: all bounded. */
+export interface Metrics {
+  /** Counts a verdict; `policy` is undefined where no configured policy was asked for. */
+  countVerdict: OnVerdict
+  countReload(outcome: 'applied' | 'refused'): void
+  /** All metrics in the text format of Prometheus. */
+  print(): Promise<string>
+  readonly contentType: string
+}
+
+/** Creates the metrics, with those of the process among them. */
+export function createMetrics(sources: MetricsSources): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const verdicts = new Counter({
+    name: 'entra_auth_verdicts_total',
+    help: 'Answers of /verify by policy, verdict and reason',
+    labelNames: ['policy', 'verdict', 'reason'],
+    registers,
+  })
+  const counters = new Map<string, Counter.Internal>()
+  const reloads = new Counter({
+    name: 'entra_auth_config_reloads_total',
+    help: 'Reloads of the configuration by outcome',
+    labelNames: ['outcome'],
+    registers,
+  })
+  addCacheMetrics(sources.cache, registers)
+  addKeyMetrics(sources, registers)
+  new Gauge({
+    name: 'entra_auth_revocations',
+    help: 'Revocations in force',
+    registers,
+    collect() {
+      const nowSeconds = sources.clock() / 1000
+      this.set(sources.revocations().entries.filter(({ until }) => until > nowSeconds).length)
+    },
+  })
+  return {
+    countVerdict(policy = '', verdict, failure) {
+      const reason = failure ?? ''
+      // Putting labels together for each request would cost more than counting.
+      const key = `${policy} ${verdict} ${reason}`
+      let counter = counters.get(key)
+      if (!counter) {
+        counter = verdicts.labels({ policy, verdict, reason })
+        counters.set(key, counter)
+      }
+      counter.inc()
+    },
+    countReload: (outcome) => reloads.inc({ outcome }),
+    print: () => registry.metrics(),
+    contentType: registry.contentType,
+  }
+}
+
+/** Adds `GET /metrics`. */
+export function addMetricsRoute(app: FastifyInstance, metrics: Metrics): void {
+  app.get('/metrics', async (_request, reply) =>
+    reply.type(metrics.contentType).send(await metrics.print()),
+  )
+}
+
+function addCacheMetrics(cache: TokenCache, registers: Registry[]): void {
+  new Counter({
+    name: 'entra_auth_token_cache_lookups_total',
+    help: 'Look-ups of tokens in the cache by result',
+    labelNames: ['result'],
+    registers,
+    collect() {
+      // Counted where they happen without a call; here they only change their form.
+      this.reset()
+      this.inc({ result: 'hit' }, cache.hits)
+      this.inc({ result: 'miss' }, cache.misses)
+    },
+  })
+  new Gauge({
+    name: 'entra_auth_token_cache_entries',
+    help: 'Tokens in the cache',
+    registers,
+    collect() {
+      this.set(cache.size)
+    },
+  })
+}
+
+function addKeyMetrics({ authorities, clock }: MetricsSources, registers: Registry[]): void {
+  const labelNames = ['tenant', 'version'] as const
+  const eachState = function* () {
+    for (const authority of authorities().values()) {
+      const { tenant, versions } = authority.state()
+      for (const [version, state] of Object.entries(versions)) yield { tenant, version, state }
+    }
+  }
+  new Gauge({
+    name: 'entra_auth_keys',
+    help: 'Signing keys known by tenant and token version',
+    labelNames,
+    registers,
+    collect() {
+      this.reset()
+      for (const { tenant, version, state } of eachState())
+        this.set({ tenant, version }, state.keys)
+    },
+  })
+  new Gauge({
+    name: 'entra_auth_keys_age_seconds',
+    help: 'Time since the key set was last read; keys older than a day are not used',
+    labelNames,
+    registers,
+    collect() {
+      this.reset()
+      for (const { tenant, version, state } of eachState()) {
+        if (state.lastReadMs === undefined) continue
+        this.set({ tenant, version }, (clock() - state.lastReadMs) / 1000)
+      }
+    },
+  })
+}

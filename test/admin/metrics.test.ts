@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { after, describe, it } from 'node:test'
+import { appIdUri, ids } from '../support/ids.ts'
+import { fixtureConfig, grants, startService, verify } from '../support/service.ts'
+import { v2User } from '../support/tokens.ts'
+
+const policies = {
+  default: { audiences: [ids.api, appIdUri], allow: [grants.user] },
+  introduced: {
+    audiences: [ids.api],
+    allow: [{ actor: 'user', scopes: ['Other'] }],
+    reportOnlyUntil: '2999-01-01',
+  },
+}
+const service = await startService({ config: { policies } })
+after(() => service.close())
+
+/** The value of a metric with exactly these labels; undefined where there is none. */
+async function read(name: string, labels: Readonly<Record<string, string>> = {}) {
+  const { body } = await service.app.metrics.inject('/metrics')
+  const wanted = Object.entries(labels).map(([key, value]) => `${key}="${value}"`)
+  for (const line of body.split('\n')) {
+    const [, metric, all = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
+    const found = all === '' ? [] : all.split(',')
+    if (metric === name && found.toSorted().join() === wanted.toSorted().join())
+      return Number(value)
+  }
+  return undefined
+}
+
+const verdicts = (policy: string, verdict: string, reason = '') =>
+  read('entra_auth_verdicts_total', { policy, verdict, reason })
+
+describe('the metrics', () => {
+  it('count each verdict by policy and reason', async () => {
+    await verify(service, 'default', v2User({ uti: 'counted' }))
+    await verify(service, 'default', v2User({ uti: 'counted' }))
+    await verify(service, 'default', v2User({ scp: 'Other' }))
+    await verify(service, 'default', {})
+    assert.equal(await verdicts('default', 'allow'), 2)
+    assert.equal(await verdicts('default', 'deny', 'scope_missing'), 1)
+    assert.equal(await verdicts('default', 'deny', 'no_credentials'), 1)
+  })
+
+  it('tell what is only reported from what is refused', async () => {
+    await verify(service, 'introduced', v2User())
+    assert.equal(await verdicts('introduced', 'report', 'scope_missing'), 1)
+  })
+
+  it('have no label of a name that a client made up', async () => {
+    await verify(service, 'made-up-by-a-client', v2User())
+    assert.equal(await verdicts('', 'deny', 'unknown_policy'), 1)
+    const { body } = await service.app.metrics.inject('/metrics')
+    assert.doesNotMatch(body, /made-up/)
+  })
+
+  it('count look-ups in the token cache, and what it holds', async () => {
+    const before = await read('entra_auth_token_cache_lookups_total', { result: 'hit' })
+    const held = (await read('entra_auth_token_cache_entries')) ?? 0
+    for (let i = 0; i < 3; i++) await verify(service, 'default', v2User({ uti: 'looked up' }))
+    const hits = await read('entra_auth_token_cache_lookups_total', { result: 'hit' })
+    assert.equal((hits ?? 0) - (before ?? 0), 2)
+    assert.equal(await read('entra_auth_token_cache_entries'), held + 1)
+  })
+
+  it('have number and age of the keys of each tenant', async () => {
+    service.time.skip(90_000)
+    assert.equal(await read('entra_auth_keys', { tenant: 'contoso', version: '2.0' }), 1)
+    const age = await read('entra_auth_keys_age_seconds', { tenant: 'contoso', version: '2.0' })
+    assert.equal(age, 90)
+  })
+
+  it('count reloads by outcome', async () => {
+    await service.reload(fixtureConfig(service.authority.url, { config: { policies } }))
+    service.app.countRefusedReload()
+    assert.equal(await read('entra_auth_config_reloads_total', { outcome: 'applied' }), 1)
+    assert.equal(await read('entra_auth_config_reloads_total', { outcome: 'refused' }), 1)
+  })
+
+  it('stand in their page, and no others do', async () => {
+    const { body } = await service.app.metrics.inject('/metrics')
+    const page = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8')
+    const named = [...page.matchAll(/^\| `(entra_auth_\w+)`/gm)].map(([, name]) => name)
+    const there = [...body.matchAll(/^# TYPE (entra_auth_\w+)/gm)].map(([, name]) => name)
+    assert.deepEqual(named.toSorted(), there.toSorted())
+  })
+
+  it('stand beside health on their listener, and beside nothing else', async () => {
+    assert.equal((await service.app.metrics.inject('/readyz')).statusCode, 200)
+    assert.equal((await service.app.metrics.inject('/livez')).statusCode, 200)
+    assert.equal((await service.app.metrics.inject('/revocations')).statusCode, 404)
+    assert.equal((await service.app.metrics.inject('/verify')).statusCode, 404)
+  })
+})
