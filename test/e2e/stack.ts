@@ -57,6 +57,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       reset() {
         verifier.script = script
         verifier.calls.length = 0
+        verifier.polls.length = 0
         app.requests.length = 0
       },
       async stop() {
