@@ -1110,7 +1110,7 @@ local function judgeFeed(response)
         end
         return nil
     elseif status == 404 then
-        return "this verifier has no GET /revocations: the cache stays off; upgrade the verifier"
+        return "status 404, so this verifier does not have GET /revocations: the cache is off"
     elseif status ~= 200 then
         return ("status %s"):format(tostring(status))
     end
@@ -1138,9 +1138,9 @@ local function poll()
     if problem then
         return problem
     end
+    forgetExpired()
     feed.goodAtMs = askedAtMs
     feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
-    forgetExpired()
     return nil
 end
 

@@ -80,6 +80,15 @@ export function allow(identity: Identity = alice): string {
   return answer(200, allowHeaders(identity))
 }
 
+/** An allow that may be kept for so long. */
+export function allowFor(maxAgeSeconds: number, identity: Identity = alice): string {
+  const rest = allowHeaders(identity).filter(([name]) => name !== 'Cache-Control')
+  return answer(200, [...rest, ['Cache-Control', `private, max-age=${maxAgeSeconds}`]])
+}
+
+/** An allow that may be kept for a second. */
+export const shortAllow: string = allowFor(1)
+
 /** A refusal as the verifier words it. */
 export function deny(
   status: number,
