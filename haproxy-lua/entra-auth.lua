@@ -110,7 +110,7 @@ local FAILURES = {
 }
 
 -- Everything but txn.entra.ok, which is set in any case. The last two are the names of
--- haproxy-auth-request, for configurations that come from there.
+-- haproxy-auth-request, for configurations that come from there; only set on request.
 local VARIABLES = {
     { name = "status", field = "status", full = "txn.entra.status" },
     { name = "reason", field = "reason", full = "txn.entra.reason" },
@@ -167,28 +167,26 @@ local function parseChoice(...)
     end
 end
 
--- Each variable costs some 2% of a remembered request, whether anything reads it or not.
+-- HAProxy creates a variable whether anything reads it or not, and each costs some 2% of a
+-- remembered request.
 local function parseVariables(value)
-    if value == "all" then
-        return VARIABLES
-    elseif value == "none" then
-        return {}
-    end
-    local wanted, known, chosen = {}, {}, {}
+    local wanted, chosen = {}, {}
     for name in (value .. ","):gmatch("([^,]*),") do
         wanted[name] = true
     end
+    local every, none = wanted.all, wanted.none
+    wanted.all, wanted.none = nil, nil
     for _, variable in ipairs(VARIABLES) do
-        known[variable.name] = true
-        if wanted[variable.name] then
+        if every or wanted[variable.name] then
             chosen[#chosen + 1] = variable
         end
     end
-    for name in pairs(wanted) do
-        if not known[name] then
-            return nil, ("has an unknown name '%s'; it is all, none, or some of: status, reason, "
-                .. "policy, user, tenant, client, actor, token_id, cache, ms, auth_response"):format(name)
-        end
+    for _, variable in ipairs(VARIABLES) do
+        wanted[variable.name] = nil
+    end
+    if next(wanted) or (none and #chosen > 0) then
+        return nil, "must be all, none, or names with commas between them: status, reason, policy, "
+            .. "user, tenant, client, actor, token_id, cache, ms, auth_response"
     end
     return chosen
 end
@@ -232,7 +230,7 @@ local SETTINGS = {
     },
     ["cache-bytes"] = {
         variable = "ENTRA_AUTH_CACHE_BYTES",
-        default = "33554432",
+        default = "16777216",
         parse = parseNumber(65536, 4294967296),
     },
     ["feed-stale-seconds"] = {
@@ -242,7 +240,7 @@ local SETTINGS = {
     },
     ["variables"] = {
         variable = "ENTRA_AUTH_VARIABLES",
-        default = "all",
+        default = "status,reason,policy,user,tenant,client,actor,token_id,cache,ms",
         parse = parseVariables,
     },
     -- Never an argument: those stand in the configuration file and in its dumps.
