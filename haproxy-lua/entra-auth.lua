@@ -1434,6 +1434,7 @@ local function verify(txn, given, enforce)
         publishNumbers(txn)
     end
     if not outcome.ok then
+        requestId = requestId or readRequestId(txn)
         return enforce and refusalReply(txn, outcome, policy, requestId) or nil
     end
     -- The very last step: whatever fails before leaves the request refused.
