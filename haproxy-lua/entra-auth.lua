@@ -1444,6 +1444,8 @@ end
 
 local function replyToError(txn, problem, policy, enforce)
     logOnceInAWhile("internal_error", "error in the action: " .. tostring(problem):sub(1, 200))
+    -- Whatever broke may have left the list of the cache half changed.
+    pcall(forgetAll)
     countRefusal("internal_error")
     local outcome = refuse("internal_error")
     outcome.policy = policy

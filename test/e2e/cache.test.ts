@@ -287,8 +287,8 @@ describe('the bounds of the cache', () => {
       await stack.untilRemembered()
       stack.verifier.script = () => allow({ ...alice, 'X-Auth-Request-Groups': 'g'.repeat(4000) })
       const bytesAtStart = await residentBytes(stack.haproxy.pid)
-      // Ten times what may stay.
-      for (let index = 0; index < 700; index++) {
+      // Far more than may stay: 35 MB.
+      for (let index = 0; index < 2500; index++) {
         assert.equal((await stack.askFor(`${'t'.repeat(8000)}${index}`)).status, 200)
       }
       const metrics = await eventually(
@@ -296,12 +296,12 @@ describe('the bounds of the cache', () => {
           await stack.askFor()
           return readMetrics(stack)
         },
-        (all) => (all.get('cache_evictions_total') ?? 0) > 500,
+        (all) => (all.get('cache_evictions_total') ?? 0) > 2000,
       )
       const bytes = metrics.get('cache_bytes') ?? 0
       assert.ok(bytes > limit / 2 && bytes <= limit, `${bytes} bytes`)
       const grown = (await residentBytes(stack.haproxy.pid)) - bytesAtStart
-      assert.ok(grown < 8_000_000, `${grown} bytes more in memory`)
+      assert.ok(grown < 16_000_000, `${grown} bytes more in memory`)
     } finally {
       await stack.stop()
     }
