@@ -4,6 +4,10 @@
 --     http-request lua.entra-auth POLICY          verify; answer a refusal, or set the headers
 --     http-request lua.entra-auth-backend         the same, the backend's own name is the policy
 --     http-request lua.entra-auth-observe POLICY  verify, but only set the variables txn.entra.*
+--     http-request use-service lua.entra-auth-metrics   numbers for Prometheus
+--
+-- An allow is remembered for as long as the verifier permits, and only while a background task has
+-- recent word from the verifier of what was revoked.
 --
 -- HAProxy lets a request THROUGH when a Lua action fails, so this file alone is not enough:
 -- haproxy.cfg beside it strips identity headers before the action and denies after it unless
@@ -26,6 +30,26 @@ local RETRY_AFTER_LIMIT_SECONDS = 3600
 local RETRY_AFTER_SECONDS = 5
 -- One line of each kind in this time: with an outage every request would otherwise log one.
 local LOG_EVERY_SECONDS = 10
+
+-- How often the verifier is asked what was revoked; spread, or the threads would ask in step.
+local POLL_LEAST_MS = 800
+local POLL_SPREAD_MS = 400
+-- One more and the cache goes out of use: what does not fit must not be forgotten.
+local REVOCATION_LIMIT = 10000
+local FEED_LIMIT_BYTES = 4 * 1024 * 1024
+-- Parsing lets other work through after this many revocations: ten thousand take some 30 ms.
+local PARSE_SLICE = 250
+-- Ends of tokens are as good as random, so that many bytes find an entry; the whole is compared.
+local TAIL_BYTES = 32
+-- What an entry takes besides its strings: tables, list, keys. Measured, rounded up.
+local ENTRY_BYTES = 2048
+-- Of expired entries, at most this many are removed after each poll.
+local SWEEP_LIMIT = 1000
+-- Variables of the process that hold the numbers of a thread each, and the most there can be.
+local PUBLISHED = "proc.entra_auth_action_"
+local THREAD_LIMIT = 1024
+-- More different reasons than a verifier has; the rest is counted as one.
+local REASON_LIMIT = 64
 
 -- Headers with a meaning for the connection or the routing. A verifier that lists one of them as
 -- an identity header would let a claim rewrite the request itself.
@@ -85,10 +109,21 @@ local FAILURES = {
     },
 }
 
--- Everything but txn.entra.ok, which is set in any case. Those that no rule and no log format
--- names are never created (the third argument of set_var), so they cost next to nothing.
+-- Everything but txn.entra.ok, which is set in any case. The last two are the names of
+-- haproxy-auth-request, for configurations that come from there; only set on request.
 local VARIABLES = {
-    "status", "reason", "policy", "user", "tenant", "client", "actor", "token_id", "cache", "ms",
+    { name = "status", field = "status", full = "txn.entra.status" },
+    { name = "reason", field = "reason", full = "txn.entra.reason" },
+    { name = "policy", field = "policy", full = "txn.entra.policy" },
+    { name = "user", field = "user", full = "txn.entra.user" },
+    { name = "tenant", field = "tenant", full = "txn.entra.tenant" },
+    { name = "client", field = "client", full = "txn.entra.client" },
+    { name = "actor", field = "actor", full = "txn.entra.actor" },
+    { name = "token_id", field = "token_id", full = "txn.entra.token_id" },
+    { name = "cache", field = "cache", full = "txn.entra.cache" },
+    { name = "ms", field = "ms", full = "txn.entra.ms" },
+    { name = "auth_response", field = "ok", full = "txn.auth_response_successful" },
+    { name = "auth_response", field = "status", full = "txn.auth_response_code" },
 }
 
 -- Settings --------------------------------------------------------------------------------------
@@ -132,6 +167,30 @@ local function parseChoice(...)
     end
 end
 
+-- HAProxy creates a variable whether anything reads it or not, and each costs some 2% of a
+-- remembered request.
+local function parseVariables(value)
+    local wanted, chosen = {}, {}
+    for name in (value .. ","):gmatch("([^,]*),") do
+        wanted[name] = true
+    end
+    local every, none = wanted.all, wanted.none
+    wanted.all, wanted.none = nil, nil
+    for _, variable in ipairs(VARIABLES) do
+        if every or wanted[variable.name] then
+            chosen[#chosen + 1] = variable
+        end
+    end
+    for _, variable in ipairs(VARIABLES) do
+        wanted[variable.name] = nil
+    end
+    if next(wanted) or (none and #chosen > 0) then
+        return nil, "must be all, none, or names with commas between them: status, reason, policy, "
+            .. "user, tenant, client, actor, token_id, cache, ms, auth_response"
+    end
+    return chosen
+end
+
 local function parseCallerKey(value)
     if value:find("[^\33-\126]") then
         return nil, "must be printable ASCII without spaces"
@@ -163,6 +222,26 @@ local SETTINGS = {
         variable = "ENTRA_AUTH_MAX_TOKEN_BYTES",
         default = "16384",
         parse = parseNumber(1024, 1048576),
+    },
+    ["cache-entries"] = {
+        variable = "ENTRA_AUTH_CACHE_ENTRIES",
+        default = "10000",
+        parse = parseNumber(0, 1000000),
+    },
+    ["cache-bytes"] = {
+        variable = "ENTRA_AUTH_CACHE_BYTES",
+        default = "16777216",
+        parse = parseNumber(65536, 4294967296),
+    },
+    ["feed-stale-seconds"] = {
+        variable = "ENTRA_AUTH_FEED_STALE_SECONDS",
+        default = "10",
+        parse = parseNumber(2, 300),
+    },
+    ["variables"] = {
+        variable = "ENTRA_AUTH_VARIABLES",
+        default = "status,reason,policy,user,tenant,client,actor,token_id,cache,ms",
+        parse = parseVariables,
     },
     -- Never an argument: those stand in the configuration file and in its dumps.
     ["caller-key"] = {
@@ -231,6 +310,45 @@ local function readSettings(arguments)
 end
 
 local settings = readSettings({ ... })
+local isCacheOn = settings["cache-entries"] > 0
+
+-- Clock -----------------------------------------------------------------------------------------
+
+-- HAProxy corrects this clock itself when the machine's is set back, so it never runs backwards.
+local function nowMs()
+    local now = core.now()
+    return now.sec * 1000 + now.usec // 1000
+end
+
+-- Numbers ---------------------------------------------------------------------------------------
+-- Of this Lua state: with lua-load-per-thread, of one thread.
+
+local numbers = {
+    requests = 0,
+    hits = 0,
+    misses = 0,
+    calls = 0,
+    callMs = 0,
+    entries = 0,
+    bytes = 0,
+    evictions = 0,
+    goodPolls = 0,
+    badPolls = 0,
+}
+local refusals, reasonCount = {}, 0
+-- Whether the numbers of this thread should be shown to the others with the next request.
+local publishDue = not isCacheOn
+
+local function countRefusal(reason)
+    local known = refusals[reason]
+    if not known then
+        if reasonCount >= REASON_LIMIT then
+            reason = "other"
+        end
+        reasonCount = reasonCount + 1
+    end
+    refusals[reason] = (refusals[reason] or 0) + 1
+end
 
 -- Log -------------------------------------------------------------------------------------------
 
@@ -300,6 +418,17 @@ local function readCredentials(txn)
         return nil, "token_too_long"
     end
     return value
+end
+
+-- The credentials of the common case, for a look into the cache; nil also where they need a closer
+-- look. `headerNames` holds every name of the request: once "authorization" is at most one such
+-- header.
+local function readPlainCredentials(txn, headerNames)
+    local _, last = headerNames:find("authorization", 1, true)
+    if not last or headerNames:find("authorization", last + 1, true) then
+        return nil
+    end
+    return txn.sf:req_fhdr("authorization")
 end
 
 -- A browser sends a preflight without credentials and takes no for an answer from the application
@@ -425,27 +554,64 @@ local function contractProblem(theirs)
     )
 end
 
--- The names that the verifier manages, and the values of those that have one.
-local function readIdentity(headers)
+-- The beginning that all names have in common, empty where there is none.
+local function commonStem(names)
+    local stem = names[1] or ""
+    for _, name in ipairs(names) do
+        while name:sub(1, #stem) ~= stem do
+            stem = stem:sub(1, -2)
+        end
+    end
+    return stem
+end
+
+-- The names that the verifier manages. The list is the same in every answer of a configuration.
+local lastList, lastManaged
+
+local function readManaged(headers)
     local list, problem = single(headers, "x-entra-auth-headers")
     if not list then
-        return nil, nil, problem or "X-Entra-Auth-Headers is missing"
+        return nil, problem or "X-Entra-Auth-Headers is missing"
+    elseif list == lastList then
+        return lastManaged
     end
-    local names, values, seen = {}, {}, {}
+    local names, seen = {}, {}
     for item in list:gmatch("[^,]+") do
         local name = item:match("^%s*(.-)%s*$"):lower()
         if not name:find("^[%w][%w_-]*$") or NEVER_IDENTITY[name] or seen[name] then
-            return nil, nil, "X-Entra-Auth-Headers has a name that is twice there or no identity's"
+            return nil, "X-Entra-Auth-Headers has a name that is twice there or no identity's"
         end
         seen[name] = true
+        names[#names + 1] = name
+    end
+    lastList, lastManaged = list, { names = names, stem = commonStem(names) }
+    return lastManaged
+end
+
+-- The identity headers that have a value, the largest last.
+local function readIdentity(headers, outcome)
+    local managed, problem = readManaged(headers)
+    if not managed then
+        return problem
+    end
+    local present = {}
+    for _, name in ipairs(managed.names) do
         local value, valueProblem = single(headers, name)
         if valueProblem then
-            return nil, nil, valueProblem
+            return valueProblem
+        elseif value and value ~= "" then
+            present[#present + 1] = { name = name, value = value, size = #name + #value }
         end
-        names[#names + 1] = name
-        values[name] = value ~= "" and value or nil
     end
-    return names, values
+    table.sort(present, function(a, b)
+        return a.size < b.size
+    end)
+    local names, values = {}, {}
+    for index, header in ipairs(present) do
+        names[index], values[index] = header.name, header.value
+    end
+    outcome.managed, outcome.names, outcome.values = managed, names, values
+    return nil
 end
 
 -- Free for the variables, whatever the set of identity headers is.
@@ -460,6 +626,41 @@ local function readAbout(headers, outcome)
     return nil
 end
 
+-- Whose verdict it is, as revocations name it; nil when the verifier does not say enough.
+local function readSubject(headers)
+    local said = {}
+    for _, name in ipairs({ "user", "tenant", "client", "token-id", "issued-at", "key-id" }) do
+        local value = single(headers, "x-entra-auth-" .. name)
+        if not value then
+            return nil
+        end
+        said[name] = value
+    end
+    local tenant = said.tenant:lower()
+    if tenant == "" or said["key-id"] == "" or not said["issued-at"]:find("^%d+$") then
+        return nil
+    end
+    return {
+        issuedAt = tonumber(said["issued-at"]),
+        tenant = tenant,
+        user = tenant .. "/" .. said.user:lower(),
+        client = tenant .. "/" .. said.client:lower(),
+        token = said["token-id"],
+        key = said["key-id"],
+    }
+end
+
+local function readMaxAge(headers)
+    local seconds
+    for directive in (single(headers, "cache-control") or "no-store"):lower():gmatch("[^,%s]+") do
+        if directive:find("^no%-") or (seconds and directive:find("^max%-age")) then
+            return 0
+        end
+        seconds = seconds or directive:match("^max%-age=(%d+)$")
+    end
+    return seconds and #seconds <= 9 and math.tointeger(tonumber(seconds)) or 0
+end
+
 local function judgeAllow(headers)
     local verdict, problem = single(headers, "x-entra-auth-verdict")
     if verdict ~= "allow" then
@@ -470,8 +671,7 @@ local function judgeAllow(headers)
         return badSetup(setup)
     end
     local outcome = { ok = true, status = 200 }
-    outcome.names, outcome.values, problem = readIdentity(headers)
-    problem = problem or readAbout(headers, outcome)
+    problem = readIdentity(headers, outcome) or readAbout(headers, outcome)
     local report, reportProblem = single(headers, "x-entra-auth-report")
     problem = problem or reportProblem
     if problem or (report and not isReason(report)) then
@@ -480,7 +680,11 @@ local function judgeAllow(headers)
     if report then
         -- A policy on probation: admitted, but as nobody.
         outcome.reason = report
-        outcome.values = {}
+        outcome.names, outcome.values = {}, {}
+    elseif isCacheOn then
+        outcome.version = single(headers, "x-entra-auth-version")
+        outcome.maxAgeSeconds = readMaxAge(headers)
+        outcome.subject = readSubject(headers)
     end
     return outcome
 end
@@ -563,90 +767,497 @@ local function judge(response, policy)
     return unavailable(("status %s"):format(tostring(status)))
 end
 
--- Decision --------------------------------------------------------------------------------------
+-- Revocations -----------------------------------------------------------------------------------
+-- What the verifier said in `GET /revocations`, a state and no log: replicas may answer in turn.
+-- Nothing here admits anything. While there is no good answer, no remembered verdict is used.
 
-local function millisecondsSince(start)
-    local now = core.now()
-    local passed = (now.sec - start.sec) * 1000 + (now.usec - start.usec) // 1000
-    return math.max(0, passed)
+local feed = {
+    -- Until then what the last good answer said may be relied on.
+    usableUntilMs = 0,
+    -- Changes with what was said: an entry that has seen this number needs no other look.
+    generation = 0,
+    version = nil,
+    etag = nil,
+    -- kind → id → {before, until} in seconds.
+    revoked = { user = {}, client = {}, token = {}, tenant = {}, key = {} },
+    count = 0,
+    -- When the last good answer was asked for.
+    goodAtMs = nil,
+    loggedProblem = nil,
+}
+
+-- Ids of tokens and keys arrive percent-encoded in X-Entra-Auth-*, and letters count in them; the
+-- others are GUIDs.
+local function revocationId(kind, id)
+    if kind == "token" or kind == "key" then
+        return (id:gsub("%%", "%%25"))
+    end
+    return id:lower()
 end
+
+-- The value of a member and what separates it from the next one, or nil.
+local function parseMember(name, text, position)
+    if name == "kind" or name == "id" then
+        return text:match('^"([ !#-Z%[%]^-~]+)"%s*([,}])()', position)
+    elseif name == "before" or name == "until" then
+        local digits, separator, after = text:match("^(%d+%.?%d*)%s*([,}])()", position)
+        return digits and #digits <= 20 and tonumber(digits) or nil, separator, after
+    end
+    return nil
+end
+
+-- One revocation from `position` on: exactly the members kind, id, before and until, in any order.
+-- Returns it and the position behind it, or nil.
+local function parseRevocation(text, position)
+    local revocation = {}
+    position = text:match("^%s*{()", position)
+    for count = 1, 4 do
+        local name, start = text:match('^%s*"(%l+)"%s*:%s*()', position or #text + 1)
+        if not name or revocation[name] ~= nil then
+            return nil
+        end
+        local value, separator, after = parseMember(name, text, start)
+        if value == nil or (separator == "}") ~= (count == 4) then
+            return nil
+        end
+        revocation[name], position = value, after
+    end
+    if not feed.revoked[revocation.kind] then
+        return nil
+    end
+    return revocation, position
+end
+
+-- A strict parser for this one shape: {"version": "…", "revocations": […]}. Returns the version
+-- and the records, or nil and what is wrong. What is not understood could be a revocation.
+local function parseFeed(text)
+    if #text > FEED_LIMIT_BYTES then
+        return nil, "the answer is too long"
+    end
+    local version, position =
+        text:match('^%s*{%s*"version"%s*:%s*"([ !#-Z%[%]^-~]+)"%s*,%s*"revocations"%s*:%s*%[()')
+    if not version then
+        return nil, "the answer is not what GET /revocations has to say"
+    end
+    local records = {}
+    local tail = text:match("^%s*%]()", position)
+    while not tail do
+        local record, after = parseRevocation(text, position)
+        if not record then
+            return nil, ("revocation %d of the answer cannot be read"):format(#records + 1)
+        end
+        records[#records + 1] = record
+        if #records > REVOCATION_LIMIT then
+            return nil, "too_many"
+        elseif #records % PARSE_SLICE == 0 then
+            core.yield()
+        end
+        local separator, following = text:match("^%s*([,%]])()", after)
+        if separator == "]" then
+            tail = following
+        elseif not separator then
+            return nil, "the list of revocations is cut off"
+        end
+        position = following
+    end
+    if not text:find("^%s*}%s*$", tail) then
+        return nil, "there is more in the answer than what is known"
+    end
+    return version, records
+end
+
+-- What is known and in force together with what was said; of two for one identity, the stricter.
+-- Returns nil when that is too much to keep.
+local function mergeRevocations(records, nowSeconds)
+    local merged = { user = {}, client = {}, token = {}, tenant = {}, key = {} }
+    local count = 0
+    local function add(kind, id, before, ending)
+        local known = merged[kind][id]
+        if not known then
+            count = count + 1
+            merged[kind][id] = { before = before, ending = ending }
+        else
+            known.before = math.max(known.before, before)
+            known.ending = math.max(known.ending, ending)
+        end
+    end
+    for kind, ids in pairs(feed.revoked) do
+        for id, revocation in pairs(ids) do
+            if revocation.ending > nowSeconds then
+                add(kind, id, revocation.before, revocation.ending)
+            end
+        end
+    end
+    for _, record in ipairs(records) do
+        add(record.kind, revocationId(record.kind, record.id), record.before, record["until"])
+    end
+    if count > REVOCATION_LIMIT then
+        return nil
+    end
+    return merged, count
+end
+
+-- A token or a key is revoked for good, whatever its date; the others up to a moment.
+local function isRevoked(subject)
+    local revoked = feed.revoked
+    if revoked.token[subject.token] or revoked.key[subject.key] then
+        return true
+    end
+    for _, kind in ipairs({ "user", "client", "tenant" }) do
+        local revocation = revoked[kind][subject[kind]]
+        if revocation and revocation.before > subject.issuedAt then
+            return true
+        end
+    end
+    return false
+end
+
+-- Cache -----------------------------------------------------------------------------------------
+-- Allows only, by policy and whole token. An entry is the outcome itself, ready to be used, in a
+-- list from the newest use to the oldest.
+
+-- policy → end of the credentials → entry
+local buckets = {}
+local newest, oldest
+
+local function unlink(entry)
+    if entry.newer then
+        entry.newer.older = entry.older
+    else
+        newest = entry.older
+    end
+    if entry.older then
+        entry.older.newer = entry.newer
+    else
+        oldest = entry.newer
+    end
+    entry.newer, entry.older = nil, nil
+end
+
+local function linkNewest(entry)
+    entry.older = newest
+    if newest then
+        newest.newer = entry
+    else
+        oldest = entry
+    end
+    newest = entry
+end
+
+local function forget(entry)
+    unlink(entry)
+    buckets[entry.policy][entry.tail] = nil
+    numbers.entries = numbers.entries - 1
+    numbers.bytes = numbers.bytes - entry.size
+end
+
+local function forgetAll()
+    buckets = {}
+    newest, oldest = nil, nil
+    numbers.entries, numbers.bytes = 0, 0
+end
+
+local function entrySize(outcome, credentials)
+    local size = ENTRY_BYTES + #credentials
+    for _, value in ipairs(outcome.values) do
+        size = size + #value
+    end
+    return size
+end
+
+-- Keeps an allow. Its time counts from when it was asked for, and what was revoked while it was
+-- under way has been heard of by now or will be with the next poll.
+local function remember(policy, credentials, outcome, askedAtMs)
+    local entry = {
+        ok = true,
+        status = 200,
+        policy = policy,
+        user = outcome.user,
+        tenant = outcome.tenant,
+        client = outcome.client,
+        actor = outcome.actor,
+        token_id = outcome.token_id,
+        cache = "hit",
+        ms = 0,
+        managed = outcome.managed,
+        names = outcome.names,
+        values = outcome.values,
+        subject = outcome.subject,
+        credentials = credentials,
+        tail = credentials:sub(-TAIL_BYTES),
+        size = entrySize(outcome, credentials),
+        expiresMs = askedAtMs + outcome.maxAgeSeconds * 1000,
+        generation = feed.generation,
+    }
+    if entry.size > settings["cache-bytes"] then
+        return
+    end
+    local bucket = buckets[policy]
+    if not bucket then
+        bucket = {}
+        buckets[policy] = bucket
+    end
+    if bucket[entry.tail] then
+        forget(bucket[entry.tail])
+    end
+    bucket[entry.tail] = entry
+    linkNewest(entry)
+    numbers.entries = numbers.entries + 1
+    numbers.bytes = numbers.bytes + entry.size
+    while numbers.entries > settings["cache-entries"] or numbers.bytes > settings["cache-bytes"] do
+        numbers.evictions = numbers.evictions + 1
+        forget(oldest)
+    end
+end
+
+-- Whether an allow may be kept, by all that is known at this moment.
+local function isCacheable(outcome)
+    return outcome.ok
+        and outcome.subject ~= nil
+        and outcome.maxAgeSeconds > 0
+        and outcome.version == feed.version
+        and nowMs() < feed.usableUntilMs
+        and not isRevoked(outcome.subject)
+end
+
+-- Whether an entry may be used now; one that may not is forgotten.
+local function isStillGood(entry)
+    local now = nowMs()
+    if now >= feed.usableUntilMs then
+        return false
+    elseif now < entry.expiresMs then
+        if entry.generation == feed.generation then
+            return true
+        elseif not isRevoked(entry.subject) then
+            entry.generation = feed.generation
+            return true
+        end
+    end
+    forget(entry)
+    return false
+end
+
+-- The remembered verdict on this request, or nil.
+local function recall(txn, policy, headerNames)
+    local bucket = buckets[policy]
+    local credentials = bucket and readPlainCredentials(txn, headerNames)
+    local entry = credentials and bucket[credentials:sub(-TAIL_BYTES)]
+    if not entry or entry.credentials ~= credentials or not isStillGood(entry) then
+        return nil
+    end
+    if entry ~= newest then
+        unlink(entry)
+        linkNewest(entry)
+    end
+    numbers.hits = numbers.hits + 1
+    return entry
+end
+
+-- Tokens whose time is over need not stay in memory until others push them out.
+local function forgetExpired()
+    local now = nowMs()
+    for _ = 1, SWEEP_LIMIT do
+        if not oldest or now < oldest.expiresMs then
+            return
+        end
+        forget(oldest)
+    end
+end
+
+-- Poll ------------------------------------------------------------------------------------------
+
+local function pollHeaders()
+    local headers = { ["x-entra-auth-contract"] = { CONTRACT } }
+    if settings["caller-key"] then
+        headers["x-entra-auth-key"] = { settings["caller-key"] }
+    end
+    if feed.etag then
+        headers["if-none-match"] = { feed.etag }
+    end
+    return headers
+end
+
+local function acceptFeed(version, merged, count, etag)
+    if version ~= feed.version then
+        forgetAll()
+    end
+    feed.version = version
+    feed.revoked = merged
+    feed.count = count
+    feed.etag = etag
+    feed.generation = feed.generation + 1
+end
+
+-- Nothing is used that this leaves out: neither now nor after the same is said again.
+local function refuseTooMany()
+    feed.usableUntilMs = 0
+    feed.etag = nil
+    return ("more than %d revocations: the cache is off"):format(REVOCATION_LIMIT)
+end
+
+-- Takes what was said. Returns what is wrong with it, or nil.
+local function judgeFeed(response)
+    local status, headers = response.status, response.headers or {}
+    local contract = single(headers, "x-entra-auth-contract")
+    local etag, problem = single(headers, "etag")
+    if problem or (contract and contract ~= CONTRACT) then
+        return problem or contractProblem(contract)
+    elseif status == 304 then
+        if not feed.etag or (etag and etag ~= feed.etag) then
+            return "status 304 for an answer that is not known here"
+        end
+        return nil
+    elseif status == 404 then
+        return "status 404, so this verifier does not have GET /revocations: the cache is off"
+    elseif status ~= 200 then
+        return ("status %s"):format(tostring(status))
+    end
+    local version, records = parseFeed(response.body or "")
+    if not version then
+        return records == "too_many" and refuseTooMany() or records
+    end
+    local merged, count = mergeRevocations(records, nowMs() // 1000)
+    if not merged then
+        return refuseTooMany()
+    end
+    acceptFeed(version, merged, count, etag)
+    return nil
+end
+
+-- The answer is as old as the question, however long it was under way.
+local function poll()
+    local askedAtMs = nowMs()
+    local response = core.httpclient():get({
+        url = "http://" .. settings["verifier"] .. "/revocations",
+        headers = pollHeaders(),
+        timeout = settings["timeout-ms"],
+    })
+    local problem = judgeFeed(response or {})
+    if problem then
+        return problem
+    end
+    forgetExpired()
+    feed.goodAtMs = askedAtMs
+    feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
+    return nil
+end
+
+-- One line for each change, not for each poll.
+local function logPollProblem(problem)
+    if problem and problem ~= feed.loggedProblem then
+        core.log(core.err, "entra-auth: revocations cannot be read: " .. problem)
+    end
+    feed.loggedProblem = problem
+end
+
+local function keepPolling()
+    while true do
+        local finished, problem = pcall(poll)
+        if finished and not problem then
+            numbers.goodPolls = numbers.goodPolls + 1
+        else
+            numbers.badPolls = numbers.badPolls + 1
+            problem = tostring(problem):sub(1, 200)
+        end
+        pcall(logPollProblem, problem)
+        publishDue = true
+        core.msleep(POLL_LEAST_MS + math.random(0, POLL_SPREAD_MS))
+    end
+end
+
+-- Decision --------------------------------------------------------------------------------------
 
 -- A new client object for each call: one serves a single request. It keeps its connections alive.
 local function ask(txn, policy, credentials, requestId)
+    local askedAtMs = nowMs()
     local response = core.httpclient():get({
         url = "http://" .. settings["verifier"] .. "/verify/" .. percentEncode(policy),
         headers = verifyHeaders(txn, credentials, requestId),
         timeout = settings["timeout-ms"],
     })
-    return judge(response or {}, policy)
+    local outcome = judge(response or {}, policy)
+    outcome.ms = math.max(0, nowMs() - askedAtMs)
+    outcome.cache = "miss"
+    numbers.calls = numbers.calls + 1
+    numbers.callMs = numbers.callMs + outcome.ms
+    if credentials and isCacheable(outcome) then
+        remember(policy, credentials, outcome, askedAtMs)
+    end
+    return outcome
 end
 
--- A cache of verdicts belongs here: between the credentials and the call, keyed by policy and
--- whole token, and used only while a background task has recent revocations.
+local function passPreflight()
+    return {
+        ok = true,
+        status = 200,
+        reason = "cors_preflight",
+        managed = { names = {}, stem = "" },
+        names = {},
+        values = {},
+    }
+end
+
+-- A verdict that is not remembered. Refusals never are: the verifier answers a known one faster
+-- than an operator's correction should wait.
 local function decide(txn, policy, requestId)
+    local outcome
     if policy == "" then
-        return badSetup("the action was called without a policy")
+        outcome = badSetup("the action was called without a policy")
+    elseif settings["cors-preflight"] == "pass" and isPreflight(txn) then
+        outcome = passPreflight()
+    else
+        local credentials, problem = readCredentials(txn)
+        if problem then
+            outcome = refuse(problem)
+        else
+            numbers.misses = numbers.misses + 1
+            outcome = ask(txn, policy, credentials, requestId)
+        end
     end
-    if settings["cors-preflight"] == "pass" and isPreflight(txn) then
-        return { ok = true, status = 200, reason = "cors_preflight", names = {}, values = {} }
-    end
-    local credentials, problem = readCredentials(txn)
-    if problem then
-        return refuse(problem)
-    end
-    local outcome = ask(txn, policy, credentials, requestId)
-    outcome.cache = "miss"
+    outcome.policy = policy
+    outcome.ms = outcome.ms or 0
     return outcome
 end
 
 -- Effects ---------------------------------------------------------------------------------------
 
-local function setVariable(txn, name, value)
-    if value ~= nil then
-        txn:set_var(name, value, true)
-    end
-end
-
--- Nothing of an earlier action on this request may be read as this one's verdict.
+-- Nothing of an earlier action on this request may be read as this one's.
 local function clearVariables(txn)
-    for _, name in ipairs(VARIABLES) do
-        txn:unset_var("txn.entra." .. name)
+    for _, variable in ipairs(settings["variables"]) do
+        txn:unset_var(variable.full)
     end
-    txn:set_var("txn.auth_response_successful", false, true)
-    txn:unset_var("txn.auth_response_code")
 end
 
 local function setVariables(txn, outcome)
-    for _, name in ipairs(VARIABLES) do
-        setVariable(txn, "txn.entra." .. name, outcome[name])
+    local variables, set = settings["variables"], txn.set_var
+    for index = 1, #variables do
+        local variable = variables[index]
+        local value = outcome[variable.field]
+        if value ~= nil then
+            set(txn, variable.full, value)
+        else
+            txn:unset_var(variable.full)
+        end
     end
-    -- The names of haproxy-auth-request, for configurations that come from there.
-    setVariable(txn, "txn.auth_response_successful", outcome.ok)
-    setVariable(txn, "txn.auth_response_code", outcome.status)
 end
 
 -- Adding a header to a full buffer fails in silence. Space only shrinks while headers are added,
 -- so when the largest, added last, is there, there was room for every other one: one look proves
--- all of them.
-local function setIdentity(txn, outcome)
-    local present = {}
-    for _, name in ipairs(outcome.names) do
-        txn.http:req_del_header(name)
-        if outcome.values[name] then
-            present[#present + 1] = name
+-- all of them. Nothing is deleted where no name of the request holds what the managed ones have in
+-- common: the configuration has stripped them, and one look is cheaper than a deletion each.
+local function setIdentity(txn, outcome, headerNames)
+    local http, managed = txn.http, outcome.managed
+    if headerNames:find(managed.stem, 1, true) then
+        for _, name in ipairs(managed.names) do
+            http:req_del_header(name)
         end
     end
-    local function size(name)
-        return #name + #outcome.values[name]
+    local names, values, add = outcome.names, outcome.values, http.req_add_header
+    for index = 1, #names do
+        add(http, names[index], values[index])
     end
-    table.sort(present, function(a, b)
-        return size(a) < size(b)
-    end)
-    for _, name in ipairs(present) do
-        txn.http:req_add_header(name, outcome.values[name])
-    end
-    local largest = present[#present]
-    return largest == nil or txn.sf:req_fhdr(largest) == outcome.values[largest]
+    local largest = names[#names]
+    return largest == nil or txn.f:req_fhdr_cnt(largest) == 1
 end
 
 local function refusalBody(outcome, policy, requestId)
@@ -681,8 +1292,8 @@ local function refusalReply(txn, outcome, policy, requestId)
     })
 end
 
-local function setIdentityOrRefuse(txn, outcome)
-    if setIdentity(txn, outcome) then
+local function setIdentityOrRefuse(txn, outcome, headerNames)
+    if setIdentity(txn, outcome, headerNames) then
         return outcome
     end
     logOnceInAWhile(
@@ -694,22 +1305,136 @@ local function setIdentityOrRefuse(txn, outcome)
     return refusal
 end
 
+-- Metrics ---------------------------------------------------------------------------------------
+-- Each thread counts for itself. What it counted goes into a variable of the process about once a
+-- second, with a request that passes, and the page adds the threads up.
+
+local METRICS = {
+    { "requests", "requests_total", "counter", "Requests that the action saw." },
+    { "hits", "cache_hits_total", "counter", "Verdicts from the cache." },
+    { "misses", "cache_misses_total", "counter", "Verdicts that were not in the cache." },
+    { "entries", "cache_entries", "gauge", "Verdicts in the cache." },
+    { "bytes", "cache_bytes", "gauge", "Size of the cache, as it is counted for cache-bytes." },
+    { "evictions", "cache_evictions_total", "counter", "Verdicts that were pushed out by others." },
+    { "goodPolls", "polls_good_total", "counter", "Answers to GET /revocations that were good." },
+    { "badPolls", "polls_bad_total", "counter", "Answers to GET /revocations that were not." },
+}
+
+local function packNumbers()
+    local lines = {}
+    for name, value in pairs(numbers) do
+        lines[#lines + 1] = ("%s %d\n"):format(name, value)
+    end
+    for reason, value in pairs(refusals) do
+        lines[#lines + 1] = ("refused:%s %d\n"):format(reason, value)
+    end
+    return table.concat(lines)
+end
+
+local function publishNumbers(txn)
+    publishDue = not isCacheOn
+    if core.thread > 0 then
+        txn:set_var(PUBLISHED .. core.thread, packNumbers())
+    end
+end
+
+-- What all threads counted, this one up to now.
+local function addUp(applet)
+    local sums = {}
+    for thread = 0, THREAD_LIMIT do
+        local packed = thread == core.thread and packNumbers()
+            or applet:get_var(PUBLISHED .. thread)
+            or ""
+        for name, value in packed:gmatch("(%S+) (%d+)\n") do
+            sums[name] = (sums[name] or 0) + math.tointeger(tonumber(value))
+        end
+    end
+    return sums
+end
+
+local function describeMetric(lines, name, kind, help)
+    lines[#lines + 1] = ("# HELP entra_auth_action_%s %s"):format(name, help)
+    lines[#lines + 1] = ("# TYPE entra_auth_action_%s %s"):format(name, kind)
+end
+
+local function addMetric(lines, name, kind, help, value)
+    describeMetric(lines, name, kind, help)
+    lines[#lines + 1] = ("entra_auth_action_%s %s"):format(name, value)
+end
+
+local function describeRefusals(lines, sums)
+    describeMetric(lines, "refusals_total", "counter", "Refused requests by reason.")
+    for name, value in pairs(sums) do
+        local reason = name:match("^refused:(.*)$")
+        if reason then
+            lines[#lines + 1] = ('entra_auth_action_refusals_total{reason="%s"} %d'):format(
+                reason,
+                value
+            )
+        end
+    end
+end
+
+-- Of the thread that answers: the others' would be as old as their last request.
+local function describeFeed(lines)
+    local now = nowMs()
+    local age = feed.goodAtMs and ("%.3f"):format((now - feed.goodAtMs) / 1000) or "+Inf"
+    local usable = now < feed.usableUntilMs and 1 or 0
+    addMetric(lines, "poll_age_seconds", "gauge", "Age of what is known of revocations.", age)
+    addMetric(lines, "cache_usable", "gauge", "1 while the cache is in use.", usable)
+    addMetric(lines, "revocations", "gauge", "Revocations in force.", feed.count)
+end
+
+local function describeNumbers(applet)
+    local sums, lines = addUp(applet), {}
+    for _, metric in ipairs(METRICS) do
+        local field, name, kind, help = table.unpack(metric)
+        addMetric(lines, name, kind, help, sums[field])
+    end
+    describeMetric(lines, "call_seconds", "summary", "Time of calls to the verifier.")
+    lines[#lines + 1] = ("entra_auth_action_call_seconds_sum %.3f"):format(sums.callMs / 1000)
+    lines[#lines + 1] = ("entra_auth_action_call_seconds_count %d"):format(sums.calls)
+    describeRefusals(lines, sums)
+    describeFeed(lines)
+    return table.concat(lines, "\n") .. "\n"
+end
+
+local function serveMetrics(applet)
+    local body = describeNumbers(applet)
+    applet:set_status(200)
+    applet:add_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+    applet:add_header("content-length", tostring(#body))
+    applet:add_header("cache-control", "no-store")
+    applet:start_response()
+    applet:send(body)
+end
+
 -- Action ----------------------------------------------------------------------------------------
 
 -- Returns the reply for the client, or nil where the request goes on.
 local function verify(txn, given, enforce)
-    clearVariables(txn)
+    numbers.requests = numbers.requests + 1
     local policy = given or txn.sf:be_name()
-    local start = core.now()
-    local requestId = readRequestId(txn)
-    local outcome = decide(txn, policy, requestId)
-    outcome.policy = policy
-    outcome.ms = millisecondsSince(start)
+    local headerNames = txn.sf:req_hdr_names()
+    local requestId
+    local outcome = recall(txn, policy, headerNames)
+    if not outcome then
+        clearVariables(txn)
+        requestId = readRequestId(txn)
+        outcome = decide(txn, policy, requestId)
+    end
     if outcome.ok and enforce then
-        outcome = setIdentityOrRefuse(txn, outcome)
+        outcome = setIdentityOrRefuse(txn, outcome, headerNames)
     end
     setVariables(txn, outcome)
     if not outcome.ok then
+        countRefusal(outcome.reason)
+    end
+    if publishDue then
+        publishNumbers(txn)
+    end
+    if not outcome.ok then
+        requestId = requestId or readRequestId(txn)
         return enforce and refusalReply(txn, outcome, policy, requestId) or nil
     end
     -- The very last step: whatever fails before leaves the request refused.
@@ -719,6 +1444,9 @@ end
 
 local function replyToError(txn, problem, policy, enforce)
     logOnceInAWhile("internal_error", "error in the action: " .. tostring(problem):sub(1, 200))
+    -- Whatever broke may have left the list of the cache half changed.
+    pcall(forgetAll)
+    countRefusal("internal_error")
     local outcome = refuse("internal_error")
     outcome.policy = policy
     setVariables(txn, outcome)
@@ -754,3 +1482,9 @@ end, 0)
 core.register_action("entra-auth-observe", { "http-req" }, function(txn, policy)
     run(txn, policy, false)
 end, 1)
+
+core.register_service("entra-auth-metrics", "http", serveMetrics)
+
+if isCacheOn then
+    core.register_task(keepPolling)
+end

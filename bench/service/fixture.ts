@@ -1,5 +1,11 @@
 /** Keys, tokens and an authority for the benchmarks; kept between runs, since signing is slow. */
-import { createPrivateKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomUUID,
+  sign,
+} from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -27,6 +33,13 @@ export function ensureTokens(count: number): string {
   const publicJwk = publicKey.export({ format: 'jwk' })
   writeFileSync(keyFile, JSON.stringify({ madeAt: now, tokens: count, publicJwk }))
   return file
+}
+
+/** The public key of the tokens as PEM. */
+export function publicKeyPem(): string {
+  const { publicJwk } = JSON.parse(readFileSync(keyFile, 'utf8'))
+  const key = createPublicKey({ key: publicJwk, format: 'jwk' })
+  return key.export({ type: 'spki', format: 'pem' }).toString()
 }
 
 /** Serves metadata and the key of the tokens; returns its base URL. */

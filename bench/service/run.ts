@@ -7,6 +7,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
+import { requireTools } from '../tools.ts'
 import { ensureTokens } from './fixture.ts'
 
 const rounds = Number(process.env.BENCH_ROUNDS ?? 5)
@@ -28,6 +29,7 @@ interface Sample {
   readonly p99Us: number
 }
 
+requireTools(['wrk'])
 console.error(`signing ${tokenCount} tokens, unless they are there from the last run …`)
 const tokenFile = ensureTokens(tokenCount)
 const samples = new Map<string, Sample[]>(variants.map(({ name }) => [name, []]))

@@ -38,6 +38,8 @@ export interface Haproxy {
   readonly pid: number
   /** `127.0.0.1:PORT` of the section `entra-verifier`, which the action calls. */
   readonly verifierSection: string
+  /** `http://127.0.0.1:PORT/metrics` of the action. */
+  readonly metricsUrl: string
   /** What it wrote to its log, a line each. */
   readonly logLines: string[]
   /** What it wrote to standard error: warnings and alerts of the start. */
@@ -93,7 +95,7 @@ async function launch(
   binary: { command: string; args: string[] },
   options: HaproxyOptions,
 ): Promise<Launched> {
-  const [front, loopback] = await freePorts(2)
+  const [front, loopback, metrics] = await freePorts(3)
   const port = options.port ?? front ?? 0
   const variant = await makeVariant(options.configs ?? [shippedConfig])
   const configs = variant.files.flatMap((file) => ['-f', file])
@@ -103,6 +105,7 @@ async function launch(
       ...process.env,
       ENTRA_AUTH_BIND: `127.0.0.1:${port}`,
       ENTRA_AUTH_VERIFIER: `127.0.0.1:${loopback}`,
+      ENTRA_AUTH_METRICS_BIND: `127.0.0.1:${metrics}`,
       ENTRA_AUTH_VERIFIER_SERVER: options.verifier,
       ENTRA_AUTH_APP_SERVER: options.application,
       ENTRA_AUTH_LUA_FILE: options.lua ?? shippedLua,
@@ -134,6 +137,7 @@ async function launch(
     origin: `http://127.0.0.1:${port}`,
     port,
     verifierSection: `127.0.0.1:${loopback}`,
+    metricsUrl: `http://127.0.0.1:${metrics}/metrics`,
     pid: child.pid ?? 0,
     logLines,
     errorLines,

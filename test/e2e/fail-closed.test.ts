@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { Agent } from 'node:http'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { shippedLua } from '../../scripts/local-stack/haproxy.ts'
 import { values } from './client.ts'
-import { alice, allow, allowHeaders, answer, deny, type Script } from './fake-verifier.ts'
+import {
+  alice,
+  allow,
+  allowHeaders,
+  answer,
+  deny,
+  issuedAt,
+  revocations,
+  type Script,
+  shortAllow,
+} from './fake-verifier.ts'
 import { complaintOfStart, eventually, replacing, type Stack, startStack } from './stack.ts'
 
 /** The listen section gives up after one second, and asks twice at most. */
@@ -148,11 +159,30 @@ describe('an error in the action', () => {
     ...['unavailable', 'badSetup', 'refuse'],
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
     ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
-    ...['refusalBody', 'refusalReply', 'replyToError'],
+    ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],
   ])
+  /** Only run on some allowed requests, most of them when a verdict is kept or found again. */
+  const nowAndThen = new Set([
+    ...['remember', 'entrySize', 'linkNewest', 'unlink', 'readPlainCredentials', 'isStillGood'],
+    ...['isRevoked', 'forget', 'publishNumbers'],
+  ])
+  /** Without these there is no word of revocations, so nothing is remembered. */
+  const forTheFeed = new Set([
+    ...['keepPolling', 'poll', 'pollHeaders', 'judgeFeed', 'parseFeed', 'parseRevocation'],
+    ...['parseMember', 'mergeRevocations', 'add', 'revocationId', 'acceptFeed', 'forgetAll'],
+    'forgetExpired',
+  ])
+  /** Neither a verdict nor the cache depends on these. */
+  const beside = new Set([
+    ...['logPollProblem', 'refuseTooMany', 'addUp', 'describeMetric', 'addMetric'],
+    ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
+  ])
+  // One Lua for all threads has nothing to publish: only the page packs its numbers.
+  const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'
+  ;(isShared ? beside : nowAndThen).add('packNumbers')
   const atStart = new Set([
     ...['readVariable', 'readSettings', 'readArguments', 'parseVerifier', 'parseNumber'],
-    ...['parseChoice'],
+    ...['parseChoice', 'parseVariables'],
   ])
   const onlyForBadSettings = new Set(['refuseStart', 'settingNames', 'parseCallerKey'])
 
@@ -187,9 +217,67 @@ describe('an error in the action', () => {
     assert.ok(stack.haproxy.isRunning(), what)
   }
 
+  const revoked = { kind: 'user', id: 'contoso-tid/bob-oid', before: issuedAt, until: 9e9 }
+  const feed = revocations([revoked])
+
+  async function expectSomeRefused(name: string): Promise<void> {
+    const stack = await startStack({ editLua: breaking(name, 'error("injected")'), feed })
+    // Kept for a moment only, so that an entry is also dropped.
+    stack.verifier.script = () => shortAllow
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    let allowed = 0
+    try {
+      let others = 0
+      await eventually(
+        async () => {
+          // Two in turn: the list of the cache moves.
+          const token = `Bearer ${others++ % 3}`
+          const reply = await stack.ask({ headers: [['Authorization', token]], agent })
+          assert.ok(reply.status === 200 || reply.status === 500, `status ${reply.status}`)
+          if (reply.status === 200) allowed++
+          return reply.status
+        },
+        (status) => status === 500,
+      )
+      assert.equal(stack.app.requests.length, allowed)
+      for (const seen of stack.app.requests) {
+        assert.deepEqual(values(seen, 'x-auth-request-user'), ['alice-oid'])
+      }
+    } finally {
+      agent.destroy()
+      await stack.stop()
+    }
+  }
+
+  async function expectNothingRemembered(name: string): Promise<void> {
+    const stack = await startStack({ editLua: breaking(name, 'error("injected")'), feed })
+    try {
+      await stack.ask()
+      // What keepPolling does not ask for is no reason to wait.
+      if (name === 'keepPolling') await stack.haproxy.waitForLog((line) => /injected/.test(line))
+      else if (name !== 'poll' && name !== 'pollHeaders') {
+        await eventually(
+          () => stack.verifier.polls.length,
+          (polls) => polls > 0,
+        )
+      }
+      await expectSameVerdicts(stack, name)
+    } finally {
+      await stack.stop()
+    }
+  }
+
+  async function expectSameVerdicts(stack: Stack, name: string): Promise<void> {
+    stack.reset()
+    for (let index = 0; index < 5; index++) assert.equal((await stack.ask()).status, 200, name)
+    assert.equal(stack.verifier.calls.length, 5, name)
+    await expectClosed(stack, false, name)
+  }
+
   it('knows the functions of the file', () => {
     assert.ok(names.length > 30, names.join())
-    for (const name of [...atStart, ...onlyForBadSettings]) assert.ok(names.includes(name), name)
+    for (const name of [...atStart, ...onlyForBadSettings, ...nowAndThen, ...forTheFeed, ...beside])
+      assert.ok(names.includes(name), name)
   })
 
   for (const name of names) {
@@ -198,6 +286,26 @@ describe('an error in the action', () => {
       it(`stops the start: ${name}`, async () => {
         const options = { editLua: breaking(name, 'error("injected")') }
         assert.match(await complaintOfStart(options), /injected/)
+      })
+      continue
+    }
+    if (nowAndThen.has(name)) {
+      it(`refuses the requests that meet it: ${name}`, () => expectSomeRefused(name))
+      continue
+    }
+    if (forTheFeed.has(name)) {
+      it(`leaves nothing to be remembered: ${name}`, () => expectNothingRemembered(name))
+      continue
+    }
+    if (beside.has(name)) {
+      it(`lets no verdict change: ${name}`, async () => {
+        const stack = await startStack({ editLua: breaking(name, 'error("injected")') })
+        try {
+          await fetch(stack.haproxy.metricsUrl).catch(() => undefined)
+          await expectSameVerdicts(stack, name)
+        } finally {
+          await stack.stop()
+        }
       })
       continue
     }
@@ -224,7 +332,7 @@ describe('an error in the action', () => {
   })
 
   it('refuses when the error strikes after the identity headers are set', async () => {
-    const late = replacing('    local largest = present[#present]', '    error("injected")')
+    const late = replacing('    local largest = names[#names]', '    error("injected")')
     const stack = await startStack({ editLua: late })
     try {
       await expectClosed(stack, true, 'setIdentity')

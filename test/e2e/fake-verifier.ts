@@ -2,6 +2,7 @@
  * A verifier that says what a test tells it to, byte for byte: a real one cannot be made to send
  * garbage.
  */
+import { createHash } from 'node:crypto'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 
 /** A call as it came over the wire. */
@@ -17,13 +18,19 @@ export interface Call {
 export type Answer = string | Buffer | 'hang' | 'close'
 
 /** `garbage` sends its bytes and closes, since such an answer has no end of its own. */
-export type Script = (call: Call) => Answer | { readonly garbage: string | Buffer }
+export type Said = Answer | { readonly garbage: string | Buffer }
+export type Script = (call: Call) => Said | Promise<Said>
 
 export interface FakeVerifier {
   readonly address: string
+  /** Calls of /verify and anything else but health checks and polls. */
   readonly calls: Call[]
+  /** Calls of /revocations. */
+  readonly polls: Call[]
   /** Answers to /verify from here on. */
   script: Script
+  /** Answers to /revocations from here on; without it there is no such route, and no cache. */
+  feed: Script
   stop(): Promise<void>
   /** Listens again on the same port after `stop`. */
   restart(): Promise<void>
@@ -47,6 +54,9 @@ export const alice: Identity = {
   'X-Auth-Request-Roles': '',
 }
 
+/** When the tokens of the tests were issued, in seconds. */
+export const issuedAt = 1_700_000_000
+
 /** The headers of a proper allow. */
 export function allowHeaders(identity: Identity = alice): [string, string][] {
   return [
@@ -58,6 +68,9 @@ export function allowHeaders(identity: Identity = alice): [string, string][] {
     ['X-Entra-Auth-Client', 'client-appid'],
     ['X-Entra-Auth-Actor', identity['X-Auth-Request-Actor'] ?? ''],
     ['X-Entra-Auth-Token-Id', 'token-uti'],
+    ['X-Entra-Auth-Issued-At', String(issuedAt)],
+    ['X-Entra-Auth-Key-Id', 'key-kid'],
+    ['X-Entra-Auth-Version', 'version-1'],
     ...Object.entries(identity),
     ['Cache-Control', 'private, max-age=30'],
   ]
@@ -66,6 +79,15 @@ export function allowHeaders(identity: Identity = alice): [string, string][] {
 export function allow(identity: Identity = alice): string {
   return answer(200, allowHeaders(identity))
 }
+
+/** An allow that may be kept for so long. */
+export function allowFor(maxAgeSeconds: number, identity: Identity = alice): string {
+  const rest = allowHeaders(identity).filter(([name]) => name !== 'Cache-Control')
+  return answer(200, [...rest, ['Cache-Control', `private, max-age=${maxAgeSeconds}`]])
+}
+
+/** An allow that may be kept for a second. */
+export const shortAllow: string = allowFor(1)
 
 /** A refusal as the verifier words it. */
 export function deny(
@@ -89,6 +111,28 @@ export function deny(
   )
 }
 
+/** One entry of the answer to /revocations. */
+export interface Revocation {
+  readonly kind: string
+  readonly id: string
+  readonly before: number
+  readonly until: number
+}
+
+/** What /revocations says, with an ETag, and 304 to whoever knows it. */
+export function revocations(list: readonly Revocation[] = [], version = 'version-1'): Script {
+  const body = JSON.stringify({ version, revocations: list })
+  const etag = `"${createHash('sha256').update(body).digest('base64url')}"`
+  return (call) => {
+    const known = call.headers.some(
+      ([name, value]) => name.toLowerCase() === 'if-none-match' && value === etag,
+    )
+    return known
+      ? `HTTP/1.1 304 Not Modified\r\nETag: ${etag}\r\n\r\n`
+      : answer(200, [['ETag', etag]], body)
+  }
+}
+
 export async function startFakeVerifier(): Promise<FakeVerifier> {
   const sockets = new Set<Socket>()
   let connections = 0
@@ -105,8 +149,14 @@ export async function startFakeVerifier(): Promise<FakeVerifier> {
       socket.write(answer(200))
       return
     }
-    verifier.calls.push(call)
-    const said = verifier.script(call)
+    const isPoll = call.url === '/revocations'
+    const said = isPoll ? verifier.feed(call) : verifier.script(call)
+    ;(isPoll ? verifier.polls : verifier.calls).push(call)
+    // No detour for what is said at once: tests count on the order of answers.
+    if (said instanceof Promise) void said.then((late) => send(socket, late))
+    else send(socket, said)
+  }
+  function send(socket: Socket, said: Said): void {
     if (said === 'close') socket.destroy()
     else if (said === 'hang') return
     else if (typeof said === 'object' && 'garbage' in said) socket.end(said.garbage)
@@ -125,7 +175,9 @@ export async function startFakeVerifier(): Promise<FakeVerifier> {
   const verifier: FakeVerifier = {
     address: `127.0.0.1:${port}`,
     calls: [],
+    polls: [],
     script: () => allow(),
+    feed: () => answer(404),
     stop() {
       for (const socket of sockets) socket.destroy()
       return new Promise((done) => server.close(() => done()))

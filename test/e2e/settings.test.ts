@@ -37,6 +37,17 @@ describe('a setting from the environment', () => {
       'ENTRA_AUTH_CORS_PREFLIGHT must be one of: refuse, pass',
     ],
     [{ ENTRA_AUTH_MAX_TOKEN_BYTES: '-1' }, 'ENTRA_AUTH_MAX_TOKEN_BYTES must be'],
+    [{ ENTRA_AUTH_CACHE_ENTRIES: 'many' }, 'ENTRA_AUTH_CACHE_ENTRIES must be a whole number'],
+    [
+      { ENTRA_AUTH_CACHE_BYTES: '1000' },
+      'ENTRA_AUTH_CACHE_BYTES must be a whole number from 65536',
+    ],
+    [
+      { ENTRA_AUTH_FEED_STALE_SECONDS: '3600' },
+      'ENTRA_AUTH_FEED_STALE_SECONDS must be a whole number from 2 to 300',
+    ],
+    [{ ENTRA_AUTH_VARIABLES: 'user,usr' }, 'ENTRA_AUTH_VARIABLES must be all, none, or names'],
+    [{ ENTRA_AUTH_VARIABLES: 'none,user' }, 'ENTRA_AUTH_VARIABLES must be all, none, or names'],
     [{ ENTRA_AUTH_CALLER_KEY: 'two words' }, 'ENTRA_AUTH_CALLER_KEY must be printable ASCII'],
     [{ ENTRA_AUTH_CALLER_KEY: '' }, 'ENTRA_AUTH_CALLER_KEY is empty'],
   ] as const) {
@@ -72,7 +83,7 @@ describe('a setting as an argument', () => {
     ['timeout-ms=never', 'timeout-ms must be a whole number'],
     ['cors-preflight=maybe', 'cors-preflight must be one of'],
     ['caller-key=secret', 'caller-key comes from the variable ENTRA_AUTH_CALLER_KEY only'],
-    ['verifer=127.0.0.1:1', "unknown setting 'verifer'; there are: cors-preflight,"],
+    ['verifer=127.0.0.1:1', "unknown setting 'verifer'; there are: cache-bytes,"],
     ['127.0.0.1:1', 'is not of the form key=value'],
     ['timeout-ms=', 'timeout-ms is empty'],
     ['timeout-ms=500 timeout-ms=600', 'timeout-ms is given twice'],

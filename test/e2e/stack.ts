@@ -10,7 +10,7 @@ import {
   startHaproxy,
 } from '../../scripts/local-stack/haproxy.ts'
 import { type Ask, ask, type Reply } from './client.ts'
-import { type FakeVerifier, startFakeVerifier } from './fake-verifier.ts'
+import { type FakeVerifier, type Script, startFakeVerifier } from './fake-verifier.ts'
 
 export interface Stack {
   readonly verifier: FakeVerifier
@@ -28,11 +28,14 @@ export interface StackOptions {
   readonly editLua?: (text: string) => string
   readonly env?: Readonly<Record<string, string>>
   readonly acceptUpgrade?: RegExp
+  /** What /revocations says from the start; default: 404, and nothing is remembered. */
+  readonly feed?: Script
 }
 
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const folder = await mkdtemp(join(tmpdir(), 'entra-auth-e2e-'))
   const verifier = await startFakeVerifier()
+  if (options.feed) verifier.feed = options.feed
   const app = await startEchoApp(
     options.acceptUpgrade ? { acceptUpgrade: options.acceptUpgrade } : {},
   )
@@ -57,6 +60,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       reset() {
         verifier.script = script
         verifier.calls.length = 0
+        verifier.polls.length = 0
         app.requests.length = 0
       },
       async stop() {

@@ -22,7 +22,7 @@ const showing = replacing('monitor-uri /haproxy-livez', `monitor-uri /haproxy-li
 describe('the variables', () => {
   let stack: Stack
   before(async () => {
-    stack = await startStack({ editConfig: showing })
+    stack = await startStack({ editConfig: showing, env: { ENTRA_AUTH_VARIABLES: 'all' } })
   })
   after(() => stack.stop())
   beforeEach(() => stack.reset())
@@ -112,6 +112,32 @@ describe('the variables', () => {
       [],
     )
   })
+})
+
+describe('a choice of variables', () => {
+  for (const [chosen, expected] of [
+    [undefined, ['status', 'policy', 'user', 'cache']],
+    ['none', []],
+    ['user,auth_response', ['user', 'successful', 'code']],
+  ] as const) {
+    it(`sets no other: ${chosen ?? 'the default'}`, async () => {
+      const stack = await startStack({
+        editConfig: showing,
+        env: chosen === undefined ? {} : { ENTRA_AUTH_VARIABLES: chosen },
+      })
+      try {
+        const reply = await stack.ask()
+        const names = ['status', 'policy', 'user', 'cache', 'successful', 'code']
+        const there = names.filter((name) => values(reply, `x-${name}`)[0])
+        assert.deepEqual(there, expected)
+        assert.deepEqual(values(reply, 'x-ok'), ['1'])
+        stack.verifier.script = () => deny(403, 'role_missing')
+        assert.deepEqual(values(await stack.ask(), 'x-ok'), ['0'])
+      } finally {
+        await stack.stop()
+      }
+    })
+  }
 })
 
 describe('the variables of two actions on one request', () => {

@@ -1,0 +1,81 @@
+/** A stack whose action remembers verdicts, and tells each client whether it did. */
+import { Agent } from 'node:http'
+import { type Ask, type Reply, values } from './client.ts'
+import { revocations } from './fake-verifier.ts'
+import { eventually, type Stack, type StackOptions, startStack } from './stack.ts'
+
+export interface CacheStack extends Stack {
+  /**
+   * Asks over one and the same connection, so always the same thread: each has a cache of its own.
+   * With a token, or with the usual one.
+   */
+  askFor(token?: string, what?: Ask): Promise<Reply>
+  /** Asks until the verdict comes out of the cache. */
+  untilRemembered(token?: string): Promise<Reply>
+  /** Waits until so many polls more have been answered by each thread. */
+  morePolls(count: number): Promise<void>
+}
+
+const show = 'http-after-response set-header x-cache %[var(txn.entra.cache)]'
+
+/** Polls come ten times as often, so that a test waits a tenth of the time. */
+export function pollingFast(lua: string): string {
+  return lua
+    .replace('POLL_LEAST_MS = 800', 'POLL_LEAST_MS = 80')
+    .replace('POLL_SPREAD_MS = 400', 'POLL_SPREAD_MS = 40')
+}
+
+export async function startCacheStack(options: StackOptions = {}): Promise<CacheStack> {
+  const { editConfig = (text: string) => text } = options
+  const stack = await startStack({
+    feed: revocations(),
+    editLua: pollingFast,
+    ...options,
+    editConfig: (text) =>
+      editConfig(text).replace(
+        'monitor-uri /haproxy-livez',
+        `monitor-uri /haproxy-livez\n    ${show}`,
+      ),
+  })
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  const askFor = (token = 'alice', what: Ask = {}) =>
+    stack.ask({ headers: [['Authorization', `Bearer ${token}`]], agent, ...what })
+  return {
+    ...stack,
+    askFor,
+    untilRemembered: (token) => eventually(() => askFor(token), isHit),
+    async morePolls(count) {
+      // Two threads at most, one of which may just have asked twice.
+      const wanted = stack.verifier.polls.length + 3 * count
+      await eventually(
+        () => stack.verifier.polls.length,
+        (polls) => polls >= wanted,
+        10_000,
+      )
+    },
+    async stop() {
+      agent.destroy()
+      await stack.stop()
+    },
+  }
+}
+
+/** Whether this answer needed no call of the verifier. */
+export function isHit(reply: Reply): boolean {
+  return values(reply, 'x-cache')[0] === 'hit'
+}
+
+/** Numbers of the action's metrics page, by name and labels. */
+export async function readMetrics(stack: Stack): Promise<Map<string, number>> {
+  const page = await fetch(stack.haproxy.metricsUrl)
+  if (page.status !== 200) throw new Error(`status ${page.status} of the metrics page`)
+  const lines = (await page.text()).split('\n').filter((line) => line !== '' && line[0] !== '#')
+  return new Map(
+    lines.map((line) => {
+      const space = line.lastIndexOf(' ')
+      const text = line.slice(space + 1)
+      const name = line.slice(0, space).replace(/^entra_auth_action_/, '')
+      return [name, text === '+Inf' ? Number.POSITIVE_INFINITY : Number(text)]
+    }),
+  )
+}
