@@ -4,10 +4,12 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { type EchoApp, startEchoApp } from '../../scripts/local-stack/echo-app.ts'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { type Haproxy, startHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { buildDevEntra } from '../../src/dev-entra/app.ts'
+import { findPersona } from '../../src/dev-entra/personas.ts'
 import { contoso, ordersId } from '../serve/authority.ts'
-import { makeFolder, startService, untilReady } from '../serve/process.ts'
+import { eventually, makeFolder, startService, untilReady } from '../serve/process.ts'
 import { ask, values } from './client.ts'
 
 const cleanUps: (() => unknown)[] = []
@@ -15,14 +17,20 @@ const life = { after: (cleanUp: () => unknown) => void cleanUps.push(cleanUp) }
 const entra = buildDevEntra({ now: Date.now })
 let app: EchoApp
 let haproxy: Haproxy
+let admin: string
 
 before(async () => {
   life.after(() => entra.close())
   const authority = await entra.listen({ host: '127.0.0.1', port: 0 })
-  const file = join(makeFolder(life), 'config.yaml')
+  const folder = makeFolder(life)
+  const file = join(folder, 'config.yaml')
+  const [adminPort = 0] = await freePorts(1)
+  admin = `http://127.0.0.1:${adminPort}`
   writeFileSync(
     file,
     `
+admin: { port: ${adminPort} }
+revocationFile: ${JSON.stringify(join(folder, 'revocations.json'))}
 tenants: { contoso: { id: ${contoso}, authority: ${authority} } }
 policies:
   orders:
@@ -31,7 +39,10 @@ policies:
     allow: [{ actor: user, scopes: [Orders.Read] }]
 `,
   )
-  const service = await startService(life, { ENTRA_AUTH_CONFIG: file })
+  const service = await startService(life, {
+    ENTRA_AUTH_CONFIG: file,
+    ENTRA_AUTH_ADMIN_PORT: '',
+  })
   await untilReady(service)
   app = await startEchoApp()
   life.after(() => app.stop())
@@ -103,5 +114,49 @@ describe('a large identity', () => {
     assert.equal(reply.status, 401)
     assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['token_too_long'])
     assert.deepEqual(app.requests, [])
+  })
+})
+
+describe('a revocation', () => {
+  it('ends what HAProxy remembers, of that user and of no other', async () => {
+    const [alice, carol] = await Promise.all(
+      ['alice', 'carol'].map(async (persona) => {
+        const reply = await entra.inject({
+          method: 'POST',
+          url: '/dev/token',
+          payload: { persona },
+        })
+        return reply.json().token as string
+      }),
+    )
+    const askAs = (token = '') =>
+      ask(haproxy.port, { headers: [['Authorization', `Bearer ${token}`]] })
+    const isRemembered = async () => {
+      const before = haproxy.logLines.length
+      assert.equal((await askAs(carol)).status, 200)
+      await haproxy.waitForLog(() => haproxy.logLines.length > before)
+      return haproxy.logLines.slice(before).some((line) => line.includes('cache=hit'))
+    }
+    await eventually(isRemembered, (hit) => hit)
+
+    const revoked = await fetch(`${admin}/revocations`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ kind: 'user', id: `${contoso}/${findPersona('carol')?.oid}` }),
+    })
+    assert.equal(revoked.status, 201)
+    // Each thread of HAProxy hears of it by itself, so one refusal is not the last word.
+    let refusalsInARow = 0
+    const refusal = await eventually(
+      async () => {
+        const reply = await askAs(carol)
+        refusalsInARow = reply.status === 200 ? 0 : refusalsInARow + 1
+        return reply
+      },
+      () => refusalsInARow === 50,
+    )
+    assert.equal(refusal.status, 401)
+    assert.deepEqual(values(refusal, 'x-entra-auth-reason'), ['user_revoked'])
+    assert.equal((await askAs(alice)).status, 200)
   })
 })
