@@ -1411,6 +1411,15 @@ end
 
 -- Action ----------------------------------------------------------------------------------------
 
+-- Counts a token that was none in the configuration's stick table, if there is one: a source that
+-- keeps sending such tokens is limited there, before anything is asked. A request without credentials
+-- is how each client begins, so it does not count.
+local function countBadToken(txn, outcome)
+    if outcome.status == 401 and outcome.reason ~= "no_credentials" then
+        txn.f:sc_inc_gpc0(0)
+    end
+end
+
 -- Returns the reply for the client, or nil where the request goes on.
 local function verify(txn, given, enforce)
     numbers.requests = numbers.requests + 1
@@ -1429,6 +1438,7 @@ local function verify(txn, given, enforce)
     setVariables(txn, outcome)
     if not outcome.ok then
         countRefusal(outcome.reason)
+        countBadToken(txn, outcome)
     end
     if publishDue then
         publishNumbers(txn)

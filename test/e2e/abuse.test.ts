@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict'
+import { Agent } from 'node:http'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { values } from './client.ts'
+import { allow, deny } from './fake-verifier.ts'
+import { type Stack, startStack } from './stack.ts'
+
+const limit = 5
+
+describe('a source that keeps sending bad tokens', () => {
+  let stack: Stack
+  before(async () => {
+    stack = await startStack({ env: { ENTRA_AUTH_BAD_TOKENS_PER_10S: String(limit) } })
+  })
+  after(() => stack.stop())
+  beforeEach(() => stack.reset())
+
+  let sources = 1
+  /** An address of this machine that was not limited yet. */
+  const newSource = (t: { after(cleanUp: () => void): void }) => {
+    const agent = new Agent({ localAddress: `127.0.0.${++sources}`, keepAlive: true })
+    t.after(() => agent.destroy())
+    return agent
+  }
+  async function askTimes(times: number, agent: Agent): Promise<number[]> {
+    const statuses: number[] = []
+    for (let i = 0; i < times; i++) statuses.push((await stack.ask({ agent })).status)
+    return statuses
+  }
+
+  it('waits, and nobody is asked about its tokens any more', async (t) => {
+    const agent = newSource(t)
+    stack.verifier.script = () => deny(401, 'signature_invalid')
+    assert.deepEqual(await askTimes(limit + 1, agent), Array(limit + 1).fill(401))
+    const calls = stack.verifier.calls.length
+    const refusal = await stack.ask({ agent })
+    assert.equal(refusal.status, 429)
+    assert.deepEqual(values(refusal, 'retry-after'), ['10'])
+    assert.equal(stack.verifier.calls.length, calls)
+  })
+
+  it('does not keep other sources waiting', async (t) => {
+    const bad = newSource(t)
+    stack.verifier.script = () => deny(401, 'signature_invalid')
+    await askTimes(limit + 2, bad)
+    stack.verifier.script = () => allow()
+    assert.equal((await stack.ask({ agent: bad })).status, 429)
+    assert.equal((await stack.ask({ agent: newSource(t) })).status, 200)
+  })
+
+  for (const [what, status, reason] of [
+    ['no credentials', 401, 'no_credentials'],
+    ['good tokens that lack a scope', 403, 'scope_missing'],
+    ['an outage of the keys', 503, 'keys_unavailable'],
+  ] as const) {
+    it(`is not one with ${what}`, async (t) => {
+      stack.verifier.script = () => deny(status, reason)
+      const statuses = await askTimes(limit * 3, newSource(t))
+      assert.deepEqual(statuses, Array(limit * 3).fill(status))
+    })
+  }
+})
