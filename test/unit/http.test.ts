@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
-import { createHttp, HttpStatusError } from '../../src/keys/http.ts'
+import { createHttp, defaultLimits, HttpStatusError } from '../../src/keys/http.ts'
 import { createKeySource } from '../../src/keys/key-source.ts'
 import { type Fault, startAuthority, tenantKey } from '../support/authority.ts'
 import { ids } from '../support/ids.ts'
@@ -24,6 +24,7 @@ describe('a call to an authority', () => {
   for (const [fault, client, message] of [
     ['error', http, /answered 500/],
     ['not found', http, /answered 404/],
+    ['no content', http, /answered 204/],
     ['html', http, /JSON/],
     ['redirect', http, /fetch failed/],
     ['huge', http, /terminated/],
@@ -58,6 +59,41 @@ describe('a call to an authority', () => {
       return true
     })
   })
+  it('says why it ends a compressed reply', async () => {
+    authority.contoso.v2.keysFault = 'zip bomb'
+    await assert.rejects(http.fetchJson(keysUrl), (error: Error) => {
+      assert.match(String(error.cause), /the reply is compressed/)
+      return true
+    })
+  })
+  it('tells of each reply, before its body is read', async () => {
+    const replies: [number, string | null][] = []
+    const client = createHttp(undefined, ({ status, headers }) =>
+      replies.push([status, headers.get('content-type')]),
+    )
+    for (const fault of [undefined, 'error', 'html'] as const) {
+      authority.contoso.v2.keysFault = fault
+      await client.fetchJson(keysUrl).catch(() => {})
+    }
+    await client.close()
+    assert.deepEqual(replies, [
+      [200, 'application/json'],
+      [500, 'application/json'],
+      [200, 'text/html'],
+    ])
+  })
+  it('asks for JSON that is not compressed', () => {
+    const { headers, redirect, signal } = http.fetchOptions()
+    assert.deepEqual(headers, { accept: 'application/json', 'accept-encoding': 'identity' })
+    assert.equal(redirect, 'error')
+    assert.equal(signal?.aborted, false)
+  })
+  it('takes at most 3 s to connect, 5 s in all and a mebibyte by default', () =>
+    assert.deepEqual(defaultLimits, {
+      connectTimeoutMs: 3_000,
+      deadlineMs: 5_000,
+      maxReplyBytes: 1_048_576,
+    }))
   it('has limits of its own where none are given', async () => {
     authority.contoso.v2.keysFault = undefined
     const defaults = createHttp()

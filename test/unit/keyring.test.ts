@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { KeyOwner } from '../../src/keys/key.ts'
+import { importKey, type KeyOwner } from '../../src/keys/key.ts'
 import { createKeyring, EmptyKeySetError, isUsable, type Keyring } from '../../src/keys/keyring.ts'
 import { ids } from '../support/ids.ts'
 import { impostorOf, type Jwk, jwkOf, signingKey } from '../support/signing-keys.ts'
@@ -63,15 +63,30 @@ describe('a key set', () => {
     keyring.merge([a], owner, 400)
     assert.equal(keyOf(keyring, 'a', 500).lastSeenMs, 500)
   })
-  for (const [name, set] of [
-    ['empty', []],
-    ['of unusable keys only', [jwkOf(signingKey('a'), { use: 'enc' })]],
-    ['of ambiguous keys only', [a, jwkOf(impostorOf(signingKey('a')))]],
-    ['of rubbish', [null, 1, 'x', [], {}]],
+  const noneUsable = (reasons: string) => `the key set has no usable key; ${reasons}`
+  for (const [name, set, message] of [
+    ['empty', [], 'the key set is empty'],
+    [
+      'of unusable keys only',
+      [
+        { ...a, use: 'enc' },
+        { ...b, issuer: 'x' },
+      ],
+      noneUsable('2 rejected: key_unusable, key_not_for_issuer'),
+    ],
+    [
+      'of ambiguous keys only',
+      [a, jwkOf(impostorOf(signingKey('a')))],
+      noneUsable('2 rejected: key_unusable'),
+    ],
+    ['of rubbish', [null, 1, 'x', [], {}], noneUsable('5 rejected: key_unusable')],
   ] as const) {
     it(`${name} is an error and changes nothing`, () => {
       const keyring = filled(a)
-      assert.throws(() => keyring.merge(set, owner, 1), EmptyKeySetError)
+      assert.throws(
+        () => keyring.merge(set, owner, 1),
+        (error) => error instanceof EmptyKeySetError && error.message === message,
+      )
       assert.equal(keyOf(keyring, 'a', 1).withdrawn, false)
       assert.equal(keyring.size, 1)
     })
@@ -153,11 +168,36 @@ describe('a key of an issuer', () => {
     ['kty in lower case', { kty: 'rsa' }],
     ['alg null', { alg: null }],
     ['use null', { use: null }],
+    ['another algorithm', { alg: 'RS512' }],
+    ['another use', { use: 'enc' }],
+    ['operations that are one text', { key_ops: 'verify' }],
+    ['other operations', { key_ops: ['sign'] }],
     ['key_ops null', { key_ops: null }],
     ['empty key_ops', { key_ops: [] }],
   ] as const) {
     it(`is refused with ${name}`, () => assert.equal(accepted({ ...members }), false))
   }
+  for (const [name, members] of [
+    ['no use', { use: undefined }],
+    ['the algorithm RS256', { alg: 'RS256' }],
+    ['verify among its operations', { key_ops: ['wrapKey', 'verify'] }],
+    ['an exponent of 3', { e: 'Aw' }],
+  ] as const) {
+    it(`is admitted with ${name}`, () => assert.equal(accepted({ ...members }), true))
+  }
+  for (const bits of [1024, 2047]) {
+    it(`is refused with ${bits} bits`, () => {
+      const { n } = jwkOf(signingKey(`of ${bits} bits`, bits))
+      assert.equal(accepted({ n }), false)
+    })
+  }
+  it('without an id gives none with its refusal', () => {
+    assert.deepEqual(importKey({ ...a, kid: '' }, owner), {
+      id: undefined,
+      failure: 'key_unusable',
+    })
+    assert.deepEqual(importKey(undefined, owner), { id: undefined, failure: 'key_unusable' })
+  })
 })
 
 describe('a withdrawn key', () => {
