@@ -56,7 +56,7 @@ function mutate(folder: string): string {
       concurrency: Math.min(2, availableParallelism()),
       timeoutMS: 10_000,
       tempDirName: '.cache/mutation/sandbox',
-      reporters: ['clear-text', 'html', 'json'],
+      reporters: ['progress-append-only', 'clear-text', 'html', 'json'],
       clearTextReporter: { logTests: false, allowEmojis: false, reportTests: false },
       htmlReporter: { fileName: join(OUTPUT, `${folder}.html`) },
       jsonReporter: { fileName: report },
