@@ -229,6 +229,8 @@ describe('encoding', () => {
     assert.equal(encodeValue(' a  b '), '%20a  b%20')
     assert.equal(encodeValue('  a b  '), '%20%20a b%20%20')
     assert.equal(encodeValue(' '), '%20')
+    assert.equal(encodeValue('a '), 'a%20')
+    assert.equal(encodeValue(' a'), '%20a')
   })
   it('encodes what is not ASCII as UTF-8, and leaves the rest of the text alone', () =>
     assert.equal(encodeValue('\u00e4 b \u{1f600}c\u007f'), '%C3%A4 b %F0%9F%98%80c%7F'))
