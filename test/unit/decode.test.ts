@@ -77,6 +77,9 @@ describe('a part of a token', () => {
   refuses('a member twice in an array', tokenOf('{"x":[{"a":1,"a":1}]}'))
   refuses('a member twice behind a string of escapes', tokenOf('{"x":"\\\\","a":1,"a":1}'))
   refuses('names that differ in case only', tokenOf('{"tid":1,"TID":2}'))
+  // Go's encoding/json reads both as the plain letter.
+  refuses('a name with a Kelvin sign for k', tokenOf('{"kid":1,"\u212aid":2}'))
+  refuses('a name with a long s for s', tokenOf('{"sub":1,"\u017fub":2}'))
   accepts('names that differ in case inside a member', '{"x":{"a":1,"A":2}}')
   accepts('colons, braces and quotation marks inside strings', '{"a":"\\":{}[]:","b\\":":"\\\\"}')
   accepts('brackets of more than 16 levels inside a string', `{"a":"${'[{'.repeat(20)}"}`)
@@ -85,6 +88,10 @@ describe('a part of a token', () => {
   accepts('many objects side by side', `{"a":[${Array(20).fill('{"b":[1,null]}').join()}]}`)
   refuses('17 levels of arrays', tokenOf(`{"a":${'['.repeat(16)}${']'.repeat(16)}}`))
   refuses('17 levels of objects', tokenOf(`${'{"a":'.repeat(17)}1${'}'.repeat(17)}`))
+  refuses(
+    'as many levels as fit into a token',
+    tokenOf(`{"a":${'['.repeat(6_000)}${']'.repeat(6_000)}}`),
+  )
   refuses('a string without end', tokenOf('{"a":"'))
   refuses('a string that ends in an escape', tokenOf('{"a":"\\'))
 })
