@@ -15,7 +15,7 @@ const OUTPUT = join(ROOT, '.cache', 'mutation')
 /** Which tests look at which folder, the quick ones first: a survivor costs a run of each. */
 const testsOf: Readonly<Record<string, readonly string[]>> = {
   token: [
-    'unit/{claims,decode,verify-token}.test.ts',
+    'unit/{claims,decode,verify-token,signature}.test.ts',
     'conformance/{tokens,actors,users,credentials,times,issuers}.test.ts',
     'attack/{algorithm-confusion,token-material}.test.ts',
   ],

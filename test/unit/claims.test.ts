@@ -145,6 +145,18 @@ describe('the claims of a token', () => {
     assert.deepEqual(read({ ...user, scp: ' A  / B/ ' }).scopes, ['A', 'B/']))
 })
 
+describe('an error that is none of the token', () => {
+  it('is no refusal: it goes on to whoever logs it', () => {
+    const broken: Payload = {
+      ...user,
+      get roles(): never {
+        throw new TypeError('a bug')
+      },
+    }
+    assert.throws(() => readClaims(broken), /a bug/)
+  })
+})
+
 describe('the kind of caller', () => {
   for (const [what, payload, actor, appOnly, appByIdtyp] of [
     ['a user', user, 'user', false, false],
