@@ -55,6 +55,12 @@ describe('the authority of a tenant', () => {
     assert.equal(authority.issuerKeys('2.0').issuer, v2.issuer)
     assert.deepEqual(time.delays(), [refreshIntervalMs, refreshIntervalMs])
   })
+  it('is not tried before both versions were', async (t) => {
+    const { authority } = await createBench(t)
+    await authority.issuerKeys('1.0').refresh()
+    assert.equal(authority.state().tried, false)
+    assert.equal(authority.state().ready, true)
+  })
   it('is tried where nothing could be read, and ready with the keys of one version', async (t) => {
     const { authority, v1, v2, time } = await createBench(t)
     v1.metadataFault = v2.metadataFault = 'error'

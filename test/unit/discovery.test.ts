@@ -251,6 +251,26 @@ describe('metadata of a known cloud', () => {
     ))
 })
 
+describe('metadata of an authority that is none of the clouds', () => {
+  const own = tenant('https://login.contoso.example')
+  const jwks_uri = 'https://login.contoso.example/keys'
+  for (const [version, issuer] of [
+    ['1.0', `https://sts.contoso.example/${tid}/`],
+    ['2.0', `https://login.contoso.example/${tid}/v2.0`],
+  ] as const) {
+    it(`may name any host in the issuer of v${version}, with the tenant behind it`, () =>
+      assert.equal(readMetadata(own, version, { issuer, jwks_uri }).issuer, issuer))
+  }
+  for (const issuer of [
+    `https://sts.contoso.example/${ids.fabrikam}/`,
+    `https://sts.contoso.example/${tid}`,
+    `https://sts.contoso.example/x${tid}/`,
+    `https://login.contoso.example/${tid}/v2.0`,
+  ]) {
+    refuses(`the v1.0 issuer ${issuer}`, own, '1.0', { issuer, jwks_uri }, /names the issuer/)
+  }
+})
+
 describe('metadata of External ID', () => {
   const external = tenant('https://customers.ciamlogin.com')
   const issuer = `https://${tid}.ciamlogin.com/${tid}/v2.0`

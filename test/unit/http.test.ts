@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { after, describe, it } from 'node:test'
 import { createHttp, defaultLimits, HttpStatusError } from '../../src/keys/http.ts'
 import { createKeySource } from '../../src/keys/key-source.ts'
@@ -82,6 +85,32 @@ describe('a call to an authority', () => {
       [200, 'text/html'],
     ])
   })
+  it('ends with the client', async () => {
+    authority.contoso.v2.keysFault = 'hang'
+    const client = createHttp()
+    const reply = assert.rejects(client.fetchJson(keysUrl), /fetch failed/)
+    await client.close()
+    await reply
+  })
+  it('is not left open behind a reply that takes too long', { timeout: 5_000 }, async (t) => {
+    const closed = Promise.withResolvers<void>()
+    const slow = createServer((_request, response) => {
+      // A byte now and then, so that no time-out between bytes is reached.
+      const timer = setInterval(() => response.write(' '), 10)
+      response.on('close', () => {
+        clearInterval(timer)
+        closed.resolve()
+      })
+    })
+    t.after(() => {
+      slow.closeAllConnections()
+      slow.close()
+    })
+    await once(slow.listen(0, '127.0.0.1'), 'listening')
+    const { port } = slow.address() as AddressInfo
+    await assert.rejects(hasty.fetchJson(`http://127.0.0.1:${port}/`), /timeout/)
+    await closed.promise
+  })
   it('asks for JSON that is not compressed', () => {
     const { headers, redirect, signal } = http.fetchOptions()
     assert.deepEqual(headers, { accept: 'application/json', 'accept-encoding': 'identity' })
@@ -107,6 +136,14 @@ describe('a key address', () => {
     authority.contoso.v2.keysFault = undefined
     const [key] = authority.contoso.v2.keys
     assert.deepEqual(await createKeySource(http, keysUrl).fetchKey(keyId), key)
+  })
+  it('gives one that names its algorithm', async () => {
+    authority.contoso.v2.keysFault = undefined
+    const [key] = authority.contoso.v2.keys
+    const named = { ...key, kid: 'named', alg: 'RS256' }
+    authority.contoso.v2.keys.push(named)
+    assert.deepEqual(await createKeySource(http, keysUrl).fetchKey('named'), named)
+    authority.contoso.v2.keys.pop()
   })
   it('gives undefined for an id that is not published', async () => {
     authority.contoso.v2.keysFault = undefined

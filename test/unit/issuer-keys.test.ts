@@ -382,8 +382,33 @@ describe('the look-up of an unknown key', () => {
     await keys.lookUp('nowhere')
     assert.equal(authority.keyFetches(), before + 2)
   })
+  it('is not made where no key could be read at all', async (t) => {
+    const { keys, authority, endpoint } = await createBench(t)
+    endpoint.keysFault = 'error'
+    await keys.start()
+    endpoint.keysFault = undefined
+    const before = authority.requests.length
+    assert.deepEqual(await keys.lookUp(known), { ok: false, failure: 'keys_unavailable' })
+    assert.equal(authority.requests.length, before)
+  })
+  for (const [what, issuer, expected] of [
+    ['counts although the set cannot be read after it', undefined, true],
+    ['does not count where the key is of another issuer', 'https://evil.test', false],
+  ] as const) {
+    it(what, async (t) => {
+      const { keys, endpoint } = await createBench(t)
+      await keys.start()
+      endpoint.keys.push(jwkOf(next, { issuer: issuer ?? endpoint.issuer }))
+      let fetches = 0
+      Object.defineProperty(endpoint, 'keysFault', {
+        get: () => (fetches++ === 0 ? undefined : 'error'),
+      })
+      assert.equal((await keys.lookUp('next')).ok, expected)
+      assert.equal(keys.state().state, 'failing')
+    })
+  }
   it('that fails counts for the pause too, and says unavailable until the set was read', async (t) => {
-    const { keys, authority, endpoint, time, log } = await createBench(t)
+    const { keys, authority, endpoint, log } = await createBench(t)
     await keys.start()
     endpoint.keysFault = 'error'
     const before = authority.keyFetches()
@@ -394,7 +419,8 @@ describe('the look-up of an unknown key', () => {
     assert.deepEqual([line?.level, line?.message], ['warn', 'unknown key not looked up'])
     assert.deepEqual(Object.keys(line?.fields ?? {}), ['tenant', 'version', 'error'])
     endpoint.keysFault = undefined
-    await time.advance(refreshIntervalMs)
+    // Within the pause, so that no second look-up is what clears it.
+    await keys.refresh()
     assert.deepEqual(await keys.lookUp('next'), { ok: false, failure: 'key_unknown' })
   })
   it('that finds a key which must not be used gives its reason', async (t) => {
@@ -563,6 +589,21 @@ describe('stored keys', () => {
     await keys.start()
     endpoint.keysFault = 'error'
     await time.advance(refreshIntervalMs)
+    assert.equal(loads, 0)
+  })
+  it('are not looked for where the authority has no such version', async (t) => {
+    let loads = 0
+    const keyStore: KeyStore = {
+      async load() {
+        loads++
+        return undefined
+      },
+      save: async () => {},
+    }
+    const { keys, endpoint } = await createBench(t, { keyStore, version: '1.0' })
+    endpoint.metadataFault = 'not found'
+    await keys.start()
+    assert.equal(keys.state().state, 'absent')
     assert.equal(loads, 0)
   })
   it('that cannot be kept are no reason to fail', async (t) => {

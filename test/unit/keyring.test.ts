@@ -117,6 +117,11 @@ describe('a key set', () => {
     assert.equal(keyring.size, 100)
     assert.equal(keyring.get('k100', 0), undefined)
   })
+  it('is not looked at beyond a hundred', () => {
+    const many = Array.from({ length: 101 }, (_, i) => ({ ...a, kid: `k${i}` }))
+    const set = [...many.slice(0, 100), { ...many[100], use: 'enc' }]
+    assert.deepEqual(createKeyring().merge(set, owner, 0).rejected, [])
+  })
   it('cannot grow the keyring beyond a hundred by and by', () => {
     const keyring = createKeyring()
     keyring.merge(
@@ -197,6 +202,7 @@ describe('a key of an issuer', () => {
       failure: 'key_unusable',
     })
     assert.deepEqual(importKey(undefined, owner), { id: undefined, failure: 'key_unusable' })
+    assert.deepEqual(importKey({ ...a, kid: 1 }, owner), { id: undefined, failure: 'key_unusable' })
   })
 })
 
@@ -246,6 +252,7 @@ describe('a withdrawn key', () => {
     keyring.merge([jwkOf(impostorOf(signingKey('a'))), b], owner, 1)
     assert.equal(key.withdrawn, true)
     assert.notEqual(keyOf(keyring, 'a', 1).pem, key.pem)
+    assert.deepEqual(keyring.retiredSince(0), [{ id: 'a', atMs: 1 }])
   })
 })
 
@@ -269,6 +276,16 @@ describe('the keys that were retired', () => {
       ['a', 'b', 'c'],
     )
     assert.equal(keyring.size, 0)
+    assert.equal(failureOf(keyring, 'a'), 'key_withdrawn')
+  })
+  it('are remembered for an hour, whatever follows', () => {
+    const keyring = three()
+    keyring.merge([{ ...a, use: 'enc' }, b, c], owner, hourMs)
+    keyring.merge([{ ...b, use: 'enc' }, c], owner, 2 * hourMs - 1)
+    assert.deepEqual(
+      keyring.retiredSince(0).map(({ id }) => id),
+      ['a', 'b'],
+    )
   })
   it('are forgotten an hour later, when another follows', () => {
     const keyring = three()
@@ -311,6 +328,14 @@ describe('an ambiguous id', () => {
   it('is none where the other key could not sign tokens anyway', () => {
     keyOf(filled(a, { ...impostor, use: 'enc' }), 'a')
     keyOf(filled({ ...impostor, issuer: 'https://other.test' }, a), 'a')
+  })
+  it('is none for the good key of two, which goes on as it was', () => {
+    const set = [a, { ...impostor, use: 'enc' }, b]
+    const keyring = filled(...set)
+    const key = keyOf(keyring, 'a')
+    assert.deepEqual(keyring.merge(set, owner, 1), { added: [], withdrawn: [], rejected: [] })
+    assert.equal(keyOf(keyring, 'a', 1), key)
+    assert.equal(key.withdrawn, false)
   })
   it('is none any more once only one of them is published', () => {
     const keyring = filled(a, impostor, b)
@@ -361,6 +386,15 @@ describe('what is remembered of unusable keys', () => {
     assert.equal(keyring.get('k0', 0), undefined)
     assert.equal(failureOf(keyring, 'k1'), 'key_unusable')
     assert.equal(failureOf(keyring, 'k100'), 'key_unusable')
+  })
+  it('is what was seen last', () => {
+    const keyring = filled(a)
+    const see = (i: number) => keyring.add({ ...b, kid: `k${i}`, use: 'enc' }, owner, 0)
+    for (let i = 0; i < 100; i++) see(i)
+    see(0)
+    see(100)
+    assert.equal(failureOf(keyring, 'k0'), 'key_unusable')
+    assert.equal(keyring.get('k1', 0), undefined)
   })
   it('ends when the key becomes usable', () => {
     const keyring = filled(a, { ...c, use: 'enc' })
