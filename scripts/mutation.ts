@@ -4,9 +4,10 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
+import { isInstalled } from './run.mjs'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const TOOL = join(ROOT, 'mutation')
@@ -32,7 +33,7 @@ interface Report {
 }
 
 function install(): void {
-  if (existsSync(join(TOOL, 'node_modules', '.package-lock.json'))) return
+  if (isInstalled(TOOL)) return
   const args = ['ci', '--prefix', TOOL, '--ignore-scripts', '--no-audit', '--no-fund']
   if (spawnSync('npm', args, { stdio: 'inherit' }).status !== 0) process.exit(1)
 }
@@ -41,6 +42,7 @@ function install(): void {
 function mutate(folder: string): string {
   const config = join(OUTPUT, `${folder}.config.json`)
   const report = join(OUTPUT, `${folder}.json`)
+  rmSync(report, { force: true })
   writeFileSync(
     config,
     JSON.stringify({
@@ -52,6 +54,7 @@ function mutate(folder: string): string {
       },
       coverageAnalysis: 'perTest',
       mutate: [`src/${folder}/**/*.ts`],
+      // Stryker would rewrite tsconfig.json with a library that TypeScript 7 does not have.
       ignorePatterns: ['mutation', 'toolchain', 'bench', 'docs', 'tsconfig*.json'],
       concurrency: Math.min(2, availableParallelism()),
       timeoutMS: 10_000,
@@ -67,11 +70,12 @@ function mutate(folder: string): string {
   const { status } = spawnSync(process.execPath, [stryker, 'run', config, ...extra], {
     cwd: ROOT,
     stdio: 'inherit',
-    // Each mutant starts a process for each test file; nothing but the mutant differs.
+    // Thousands of processes run the same code, so its types are stripped and it is compiled once.
     env: { ...process.env, NODE_COMPILE_CACHE: join(OUTPUT, 'compiled') },
   })
   if (status !== 0) process.exit(status ?? 1)
-  if (!existsSync(report)) return folder
+  // None where Stryker was told to stop after its first run.
+  if (!existsSync(report)) return `${folder}: no mutant was run`
   const { files } = JSON.parse(readFileSync(report, 'utf8')) as Report
   const mutants = Object.values(files).flatMap((file) => file.mutants)
   const count = (...statuses: string[]) =>
