@@ -23,10 +23,10 @@ type Step = { name: string; title: string; run: () => Promise<Result> }
 
 const stop = new AbortController()
 
-/** Runs a tool of node_modules, which passes or fails as a whole. */
-function check(tool: string, args: string[]): Promise<Result> {
+/** Runs Node with these arguments, which passes or fails as a whole. */
+function check(...args: string[]): Promise<Result> {
   return new Promise((done) => {
-    const child = spawn(process.execPath, [join('node_modules', tool), ...args], {
+    const child = spawn(process.execPath, args, {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
       signal: stop.signal,
@@ -42,6 +42,24 @@ function check(tool: string, args: string[]): Promise<Result> {
       done(code === 0 ? { passed: 1, failed: 0, output: '' } : { passed: 0, failed: 1, output }),
     )
   })
+}
+
+/** Fails below 100 % of the lines and branches of the folders that decide, by the quick tests. */
+async function measureCoverage(): Promise<Result> {
+  const result = await check(
+    '--disable-warning=ExperimentalWarning',
+    '--test',
+    `--test-concurrency=${Math.min(2, availableParallelism())}`,
+    '--test-reporter=spec',
+    '--experimental-test-coverage',
+    '--test-coverage-include=src/{token,keys,policy,identity}/**',
+    '--test-coverage-lines=100',
+    '--test-coverage-branches=100',
+    'test/{unit,conformance}/**/*.test.ts',
+  )
+  // The table and what failed; the tests that passed stand before.
+  const start = Math.max(0, result.output.indexOf('ℹ start of coverage report'))
+  return { ...result, output: result.output.slice(start) }
 }
 
 /**
@@ -168,14 +186,19 @@ function planSteps(): Step[] {
     {
       name: 'lint',
       title: 'lint',
-      run: () => check('@biomejs/biome/bin/biome', ['check', '.']),
+      run: () => check('node_modules/@biomejs/biome/bin/biome', 'check', '.'),
     },
-    { name: 'types', title: 'types', run: () => check('typescript/bin/tsc', ['--noEmit']) },
+    {
+      name: 'types',
+      title: 'types',
+      run: () => check('node_modules/typescript/bin/tsc', '--noEmit'),
+    },
     {
       name: 'unit',
       title: 'unit and route tests',
       run: () => runFiles(unit, Math.min(2, availableParallelism()), values.name),
     },
+    { name: 'coverage', title: 'coverage of the core', run: () => measureCoverage() },
     {
       name: 'e2e',
       title: 'end-to-end tests',

@@ -15,7 +15,7 @@ export function encodeList(items: readonly string[], separator: ',' | ' '): stri
 
 function percentEncode(text: string): string {
   let encoded = ''
-  for (const byte of Buffer.from(text, 'utf8')) {
+  for (const byte of Buffer.from(text)) {
     encoded += `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
   }
   return encoded

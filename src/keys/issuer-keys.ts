@@ -57,6 +57,15 @@ export interface IssuerKeys {
   retire(): void
 }
 
+/** What the authority last said of itself. */
+interface Origin {
+  readonly metadata: Metadata
+  readonly source: KeySource
+  /** When it said so, in ms. */
+  readonly readMs: number
+  readonly document: unknown
+}
+
 /** Time between two readings of a key set; a key withdrawn by its authority is gone within it. */
 export const refreshIntervalMs = 10 * 60 * 1000
 
@@ -81,8 +90,7 @@ export function createIssuerKeys(
   const keyring = createKeyring()
   const about = { tenant: tenant.name, version }
   const storeName = `${tenant.id}-v${version}`
-  let metadata: (Metadata & { readonly readMs: number; readonly document: unknown }) | undefined
-  let source: KeySource | undefined
+  let origin: Origin | undefined
   let lastReadMs: number | undefined
   let lastMerge: MergeReport | undefined
   let status: IssuerKeysState['state'] = 'untried'
@@ -95,31 +103,34 @@ export function createIssuerKeys(
   let cancelTimer: () => void = () => {}
   let stopped = false
 
-  async function readMetadataIfDue(): Promise<void> {
-    if (metadata && runtime.clock() - metadata.readMs < metadataIntervalMs) return
+  function readOrigin(document: unknown, readMs: number): Origin {
+    const metadata = readMetadata(tenant, version, document)
+    return { metadata, source: createKeySource(http, metadata.jwksUri), readMs, document }
+  }
+
+  async function readMetadataIfDue(): Promise<Origin> {
+    if (origin && runtime.clock() - origin.readMs < metadataIntervalMs) return origin
     try {
       const document = await http.fetchJson(metadataUrl(tenant, version))
-      const read = readMetadata(tenant, version, document)
-      if (read.jwksUri !== metadata?.jwksUri) source = createKeySource(http, read.jwksUri)
-      metadata = { ...read, readMs: runtime.clock(), document }
+      origin = readOrigin(document, runtime.clock())
     } catch (cause) {
       // Metadata hardly changes: with the last good one the keys can still be read.
-      if (!metadata) throw cause
+      if (!origin) throw cause
       runtime.log.warn({ ...about, error: describe(cause) }, 'metadata not read, the last is used')
     }
+    return origin
   }
 
   /** Takes in what the authority publishes now, and returns it for the store. */
   async function readKeySet(): Promise<StoredKeys | undefined> {
-    await readMetadataIfDue()
-    if (!metadata || !source) return undefined
+    const { metadata, source, document } = await readMetadataIfDue()
     const keys = await source.fetchSet()
     // Retired meanwhile: a key taken in now would count again.
     if (stopped) return undefined
     lookUpFailed = false
     const readMs = runtime.clock()
     takeIn(metadata, keys, readMs)
-    return { readMs, metadata: metadata.document, keys }
+    return { readMs, metadata: document, keys }
   }
 
   function takeIn(from: Metadata, keys: readonly unknown[], readMs: number): void {
@@ -152,11 +163,10 @@ export function createIssuerKeys(
     if (!stored || stored.readMs > runtime.clock()) return
     if (runtime.clock() - stored.readMs >= unconfirmedAfterMs) return
     try {
-      const read = readMetadata(tenant, version, stored.metadata)
-      takeIn(read, stored.keys, stored.readMs)
-      source = createKeySource(http, read.jwksUri)
       // Due at once: the next refresh reads the metadata itself again.
-      metadata = { ...read, readMs: Number.NEGATIVE_INFINITY, document: stored.metadata }
+      const read = readOrigin(stored.metadata, Number.NEGATIVE_INFINITY)
+      takeIn(read.metadata, stored.keys, stored.readMs)
+      origin = read
       runtime.log.warn({ ...about, readMs: stored.readMs }, 'stored keys are used')
     } catch (cause) {
       runtime.log.warn({ ...about, error: describe(cause) }, 'stored keys not used')
@@ -195,7 +205,7 @@ export function createIssuerKeys(
     return (
       version === '1.0' &&
       tenant.cloud === undefined &&
-      metadata === undefined &&
+      origin === undefined &&
       cause instanceof HttpStatusError &&
       cause.status === 404
     )
@@ -214,8 +224,7 @@ export function createIssuerKeys(
     if (!stopped) cancelTimer = runtime.schedule(() => void refreshAndSchedule(), nextDelayMs())
   }
 
-  async function lookUpOnce(id: string): Promise<void> {
-    if (!metadata || !source) return
+  async function lookUpOnce(id: string, { metadata, source }: Origin): Promise<void> {
     lastLookUpMs = runtime.clock()
     try {
       const jwk = await source.fetchKey(id)
@@ -244,7 +253,7 @@ export function createIssuerKeys(
 
   return {
     get issuer() {
-      return metadata?.issuer
+      return origin?.metadata.issuer
     },
     state() {
       return {
@@ -260,9 +269,9 @@ export function createIssuerKeys(
     retiredSince: (ms) => keyring.retiredSince(ms),
     find: (id) => keyring.get(id, runtime.clock()),
     async lookUp(id) {
-      if (keyring.size === 0) return fail('keys_unavailable')
+      if (!origin || keyring.size === 0) return fail('keys_unavailable')
       if (!lookingUp && runtime.clock() - lastLookUpMs >= lookUpCooldownMs) {
-        lookingUp = lookUpOnce(id).finally(() => {
+        lookingUp = lookUpOnce(id, origin).finally(() => {
           lookingUp = undefined
         })
       }

@@ -21,16 +21,13 @@ export function createKeyStore(directory: string): KeyStore {
   const fileOf = (name: string) => join(directory, `${name}.json`)
   return {
     async load(name) {
-      const text = await readFile(fileOf(name), 'utf8').catch(() => undefined)
-      if (text === undefined) return undefined
       try {
-        const { readMs, metadata, keys } = JSON.parse(text)
-        return Number.isSafeInteger(readMs) && Array.isArray(keys)
-          ? { readMs, metadata, keys }
-          : undefined
+        const { readMs, metadata, keys } = JSON.parse(await readFile(fileOf(name), 'utf8'))
+        if (Number.isSafeInteger(readMs) && Array.isArray(keys)) return { readMs, metadata, keys }
       } catch {
-        return undefined
+        // No file yet, or none that a store wrote.
       }
+      return undefined
     },
     async save(name, stored) {
       await mkdir(directory, { recursive: true, mode: 0o700 })

@@ -49,9 +49,8 @@ export function importKey(jwk: unknown, owner: KeyOwner): ImportedKey {
       key: { kty: 'RSA', n: key.n as string, e: key.e as string },
       format: 'jwk',
     })
-    if ((publicKey.asymmetricKeyDetails?.modulusLength ?? 0) < 2048) {
-      return { id, failure: 'key_unusable' }
-    }
+    const { modulusLength } = publicKey.asymmetricKeyDetails as { modulusLength: number }
+    if (!(modulusLength >= 2048)) return { id, failure: 'key_unusable' }
     return { id, pem: publicKey.export({ type: 'spki', format: 'pem' }) as string }
   } catch {
     return { id, failure: 'key_unusable' }

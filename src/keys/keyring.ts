@@ -83,7 +83,6 @@ export function createKeyring(): Keyring {
       noteRetired(known.id, nowMs)
     }
     if (!known && keys.size >= maxKeys) return false
-    unusable.delete(imported.id)
     keys.set(imported.id, {
       ...imported,
       lastSeenMs: nowMs,

@@ -250,7 +250,7 @@ function satisfies(
 }
 
 function has(wanted: ReadonlySet<string> | undefined, held: string): boolean {
-  return wanted?.has(held) ?? false
+  return wanted?.has(held) === true
 }
 
 function hasAny(wanted: ReadonlySet<string> | undefined, held: readonly string[]): boolean {

@@ -132,7 +132,10 @@ function countKeys(value: unknown): number {
 /** `tid` beside `TID`: two answers where one is expected. */
 function hasNamesAlikeButForCase(object: JsonObject): boolean {
   const names = Object.keys(object)
-  return new Set(names.map((name) => name.toLowerCase())).size !== names.length
+  // Up and down again, as Go's encoding/json folds: a long s (U+017F) and a Kelvin sign (U+212A)
+  // become plain letters too.
+  const folded = names.map((name) => name.toUpperCase().toLowerCase())
+  return new Set(folded).size !== names.length
 }
 
 /** Whether a JSON value is an object, and neither null nor an array. */

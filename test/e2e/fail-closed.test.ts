@@ -156,7 +156,7 @@ describe('an error in the action', () => {
 
   /** Only run on some refusals, so an allowed request does not meet the error. */
   const offTheWay = new Set([
-    ...['unavailable', 'badSetup', 'refuse'],
+    ...['countBadToken', 'unavailable', 'badSetup', 'refuse'],
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
     ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
     ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],

@@ -20,7 +20,9 @@ describe('the dependencies', () => {
   }
 
   it('have exact versions', () => {
-    const versions = Object.values({ ...manifest.dependencies, ...manifest.devDependencies })
+    const tools = JSON.parse(read('mutation/package.json')).dependencies
+    const { dependencies, devDependencies } = manifest
+    const versions = Object.values({ ...dependencies, ...devDependencies, ...tools })
     assert.deepEqual(
       versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(String(version))),
       [],
@@ -28,7 +30,8 @@ describe('the dependencies', () => {
   })
 
   it('are locked without a download address', () => {
-    for (const lock of ['package-lock.json', 'toolchain/package-lock.json']) {
+    for (const folder of ['', 'toolchain/', 'mutation/']) {
+      const lock = `${folder}package-lock.json`
       assert.doesNotMatch(read(lock), /"resolved"/, lock)
     }
   })

@@ -13,6 +13,7 @@ export type Fault =
   | 'drip'
   | 'error'
   | 'not found'
+  | 'no content'
   | 'html'
   | 'redirect'
   | 'no keys'
@@ -184,6 +185,9 @@ function reply(
       break
     case 'not found':
       notFound(response)
+      break
+    case 'no content':
+      response.writeHead(204).end()
       break
     case 'html':
       send('<html><body>Sign in to the network</body></html>', 200, {

@@ -24,10 +24,38 @@ function refuses(
   of: TenantConfig,
   version: EndpointVersion,
   document: unknown,
+  message: RegExp,
 ): void {
   it(`refuses ${what}`, () =>
-    assert.throws(() => readMetadata(of, version, document), MetadataError))
+    assert.throws(
+      () => readMetadata(of, version, document),
+      (error) => error instanceof MetadataError && message.test(error.message),
+    ))
 }
+
+describe('the national clouds', () => {
+  it('have the hosts and issuers that Microsoft documents', () =>
+    assert.deepEqual(clouds, {
+      public: {
+        hosts: ['login.microsoftonline.com', 'login.windows.net', 'login.microsoft.com'],
+        v1Issuer: 'https://sts.windows.net/{tid}/',
+        v2Issuers: ['https://login.microsoftonline.com/{tid}/v2.0'],
+      },
+      usgov: {
+        hosts: ['login.microsoftonline.us'],
+        v1Issuer: 'https://sts.windows.net/{tid}/',
+        v2Issuers: ['https://login.microsoftonline.us/{tid}/v2.0'],
+      },
+      china: {
+        hosts: ['login.partner.microsoftonline.cn', 'login.chinacloudapi.cn'],
+        v1Issuer: 'https://sts.chinacloudapi.cn/{tid}/',
+        v2Issuers: [
+          'https://login.partner.microsoftonline.cn/{tid}/v2.0',
+          'https://login.chinacloudapi.cn/{tid}/v2.0',
+        ],
+      },
+    }))
+})
 
 describe('the address of the metadata', () => {
   it('is that of tenant and version', () => {
@@ -82,48 +110,120 @@ describe('metadata of a known cloud', () => {
   }
   const jwks_uri = 'https://login.microsoftonline.com/keys'
   const issuer = `https://login.microsoftonline.com/${tid}/v2.0`
-  refuses('the issuer of another cloud', publicTenant, '2.0', {
-    issuer: `https://login.microsoftonline.us/${tid}/v2.0`,
-    jwks_uri,
-  })
-  refuses('the issuer of another version', publicTenant, '1.0', { issuer, jwks_uri })
-  refuses('the issuer of another tenant', publicTenant, '2.0', {
-    issuer: issuer.replace(tid, ids.fabrikam),
-    jwks_uri,
-  })
-  refuses('an issuer with the placeholder', publicTenant, '2.0', {
-    issuer: issuer.replace(tid, '{tenantid}'),
-    jwks_uri,
-  })
-  refuses('a key address on a foreign host', publicTenant, '2.0', {
-    issuer,
-    jwks_uri: 'https://evil.test/keys',
-  })
-  refuses('a key address of another cloud', publicTenant, '2.0', {
-    issuer,
-    jwks_uri: 'https://login.microsoftonline.us/keys',
-  })
-  refuses('a key address on another port', publicTenant, '2.0', {
-    issuer,
-    jwks_uri: 'https://login.microsoftonline.com:8443/keys',
-  })
-  refuses('a key address on a look-alike host', publicTenant, '2.0', {
-    issuer,
-    jwks_uri: 'https://login.microsoftonline.com.evil.test/keys',
-  })
-  refuses('a key address over http', publicTenant, '2.0', {
-    issuer,
-    jwks_uri: jwks_uri.replace('https:', 'http:'),
-  })
-  refuses('a key address with a user', publicTenant, '2.0', {
-    issuer,
-    jwks_uri: 'https://user@login.microsoftonline.com/keys',
-  })
-  refuses('a key address with a password', publicTenant, '2.0', {
-    issuer,
-    jwks_uri: 'https://:secret@login.microsoftonline.com/keys',
-  })
-  refuses('a key address that is no URL', publicTenant, '2.0', { issuer, jwks_uri: 'keys' })
+  refuses(
+    'the issuer of another cloud',
+    publicTenant,
+    '2.0',
+    {
+      issuer: `https://login.microsoftonline.us/${tid}/v2.0`,
+      jwks_uri,
+    },
+    /names the issuer/,
+  )
+  refuses(
+    'the issuer of another version',
+    publicTenant,
+    '1.0',
+    { issuer, jwks_uri },
+    /names the issuer/,
+  )
+  refuses(
+    'the issuer of another tenant',
+    publicTenant,
+    '2.0',
+    {
+      issuer: issuer.replace(tid, ids.fabrikam),
+      jwks_uri,
+    },
+    /names the issuer/,
+  )
+  refuses(
+    'an issuer with the placeholder',
+    publicTenant,
+    '2.0',
+    {
+      issuer: issuer.replace(tid, '{tenantid}'),
+      jwks_uri,
+    },
+    /names the issuer/,
+  )
+  refuses(
+    'a key address on a foreign host',
+    publicTenant,
+    '2.0',
+    {
+      issuer,
+      jwks_uri: 'https://evil.test/keys',
+    },
+    /names the key address/,
+  )
+  refuses(
+    'a key address of another cloud',
+    publicTenant,
+    '2.0',
+    {
+      issuer,
+      jwks_uri: 'https://login.microsoftonline.us/keys',
+    },
+    /names the key address/,
+  )
+  refuses(
+    'a key address on another port',
+    publicTenant,
+    '2.0',
+    {
+      issuer,
+      jwks_uri: 'https://login.microsoftonline.com:8443/keys',
+    },
+    /names the key address/,
+  )
+  refuses(
+    'a key address on a look-alike host',
+    publicTenant,
+    '2.0',
+    {
+      issuer,
+      jwks_uri: 'https://login.microsoftonline.com.evil.test/keys',
+    },
+    /names the key address/,
+  )
+  refuses(
+    'a key address over http',
+    publicTenant,
+    '2.0',
+    {
+      issuer,
+      jwks_uri: jwks_uri.replace('https:', 'http:'),
+    },
+    /names the key address/,
+  )
+  refuses(
+    'a key address with a user',
+    publicTenant,
+    '2.0',
+    {
+      issuer,
+      jwks_uri: 'https://user@login.microsoftonline.com/keys',
+    },
+    /names the key address/,
+  )
+  refuses(
+    'a key address with a password',
+    publicTenant,
+    '2.0',
+    {
+      issuer,
+      jwks_uri: 'https://:secret@login.microsoftonline.com/keys',
+    },
+    /names the key address/,
+  )
+  refuses(
+    'a key address that is no URL',
+    publicTenant,
+    '2.0',
+    { issuer, jwks_uri: 'keys' },
+    /names the key address/,
+  )
   for (const document of [
     null,
     undefined,
@@ -135,7 +235,13 @@ describe('metadata of a known cloud', () => {
     { jwks_uri },
     { issuer: [issuer], jwks_uri },
   ]) {
-    refuses(`a document that is ${JSON.stringify(document)}`, publicTenant, '2.0', document)
+    refuses(
+      `a document that is ${JSON.stringify(document)}`,
+      publicTenant,
+      '2.0',
+      document,
+      /has no issuer or no jwks_uri/,
+    )
   }
   it('may say nothing of the cloud', () =>
     assert.equal(
@@ -143,6 +249,26 @@ describe('metadata of a known cloud', () => {
         .cloudInstanceName,
       undefined,
     ))
+})
+
+describe('metadata of an authority that is none of the clouds', () => {
+  const own = tenant('https://login.contoso.example')
+  const jwks_uri = 'https://login.contoso.example/keys'
+  for (const [version, issuer] of [
+    ['1.0', `https://sts.contoso.example/${tid}/`],
+    ['2.0', `https://login.contoso.example/${tid}/v2.0`],
+  ] as const) {
+    it(`may name any host in the issuer of v${version}, with the tenant behind it`, () =>
+      assert.equal(readMetadata(own, version, { issuer, jwks_uri }).issuer, issuer))
+  }
+  for (const issuer of [
+    `https://sts.contoso.example/${ids.fabrikam}/`,
+    `https://sts.contoso.example/${tid}`,
+    `https://sts.contoso.example/x${tid}/`,
+    `https://login.contoso.example/${tid}/v2.0`,
+  ]) {
+    refuses(`the v1.0 issuer ${issuer}`, own, '1.0', { issuer, jwks_uri }, /names the issuer/)
+  }
 })
 
 describe('metadata of External ID', () => {
@@ -161,7 +287,13 @@ describe('metadata of External ID', () => {
     `${tid}.ciamlogin.com.evil.test`,
     'login.microsoftonline.com',
   ]) {
-    refuses(`keys on ${host}`, external, '2.0', { issuer, jwks_uri: `https://${host}/keys` })
+    refuses(
+      `keys on ${host}`,
+      external,
+      '2.0',
+      { issuer, jwks_uri: `https://${host}/keys` },
+      /names the key address/,
+    )
   }
   refuses(
     'keys on an External ID host where the authority is none',
@@ -171,6 +303,7 @@ describe('metadata of External ID', () => {
       issuer,
       jwks_uri: `https://${tid}.ciamlogin.com/keys`,
     },
+    /names the key address/,
   )
   for (const foreign of [
     `https://evil.test/${ids.fabrikam}/v2.0`,
@@ -179,9 +312,15 @@ describe('metadata of External ID', () => {
     `https://evil.test/${tid}`,
     `https://evil.test/?/${ids.fabrikam}`,
   ]) {
-    refuses(`the issuer ${foreign}`, external, '2.0', {
-      issuer: foreign,
-      jwks_uri: 'https://customers.ciamlogin.com/keys',
-    })
+    refuses(
+      `the issuer ${foreign}`,
+      external,
+      '2.0',
+      {
+        issuer: foreign,
+        jwks_uri: 'https://customers.ciamlogin.com/keys',
+      },
+      /names the issuer/,
+    )
   }
 })

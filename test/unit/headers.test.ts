@@ -97,7 +97,13 @@ describe('the set remote-user', () => {
       headersOf(set, v2User({ name: undefined }))['Remote-Name'],
       'adele@contoso.example',
     ))
-  it('shows nothing for an app', () => assert.equal(headersOf(set, v2App())['Remote-Name'], ''))
+  it('shows of an app its id alone', () =>
+    assert.deepEqual(headersOf(set, v2App()), {
+      'Remote-User': ids.app,
+      'Remote-Name': '',
+      'Remote-Email': '',
+      'Remote-Groups': '',
+    }))
 })
 
 describe('the set app-service', () => {
@@ -164,7 +170,7 @@ describe('a map of headers', () => {
   it('carries each claim that the configuration may name', () => {
     assert.deepEqual([...mappableClaims].sort(), [...HEADER_CLAIMS].sort())
     const map = Object.fromEntries(HEADER_CLAIMS.map((claim) => [`X-${claim}`, claim]))
-    assert.deepEqual(headersOf(createHeaderSet(map), rich, [ids.group]), {
+    assert.deepEqual(headersOf(createHeaderSet(map), rich, [ids.group, ids.otherGroup]), {
       'X-oid': ids.user,
       'X-tid': ids.contoso,
       'X-azp': ids.client,
@@ -173,7 +179,7 @@ describe('a map of headers', () => {
       'X-name': 'Adele Vance',
       'X-email': 'adele@contoso.example',
       'X-roles': 'Orders.Admin,a%2Cb',
-      'X-groups': ids.group,
+      'X-groups': `${ids.group},${ids.otherGroup}`,
       'X-scp': 'Orders.Read Orders.Write',
       'X-uti': 'uti-of-a-user-token-v2',
       'X-sub': tokenOf(rich).subject,
@@ -219,6 +225,15 @@ describe('encoding', () => {
   })
   it('encodes the percent sign, so that it can be undone', () =>
     assert.equal(encodeValue('%41'), '%2541'))
+  it('encodes the spaces at both ends, and none between', () => {
+    assert.equal(encodeValue(' a  b '), '%20a  b%20')
+    assert.equal(encodeValue('  a b  '), '%20%20a b%20%20')
+    assert.equal(encodeValue(' '), '%20')
+    assert.equal(encodeValue('a '), 'a%20')
+    assert.equal(encodeValue(' a'), '%20a')
+  })
+  it('encodes what is not ASCII as UTF-8, and leaves the rest of the text alone', () =>
+    assert.equal(encodeValue('\u00e4 b \u{1f600}c\u007f'), '%C3%A4 b %F0%9F%98%80c%7F'))
   it('leaves the empty text empty', () => assert.equal(encodeValue(''), ''))
   it('encodes the separator of a list inside an item', () => {
     assert.equal(encodeList(['a b', 'c,d'], ' '), 'a%20b c,d')

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { after, describe, it } from 'node:test'
-import { createHttp, HttpStatusError } from '../../src/keys/http.ts'
+import { createHttp, defaultLimits, HttpStatusError } from '../../src/keys/http.ts'
 import { createKeySource } from '../../src/keys/key-source.ts'
 import { type Fault, startAuthority, tenantKey } from '../support/authority.ts'
 import { ids } from '../support/ids.ts'
@@ -24,6 +27,7 @@ describe('a call to an authority', () => {
   for (const [fault, client, message] of [
     ['error', http, /answered 500/],
     ['not found', http, /answered 404/],
+    ['no content', http, /answered 204/],
     ['html', http, /JSON/],
     ['redirect', http, /fetch failed/],
     ['huge', http, /terminated/],
@@ -58,6 +62,67 @@ describe('a call to an authority', () => {
       return true
     })
   })
+  it('says why it ends a compressed reply', async () => {
+    authority.contoso.v2.keysFault = 'zip bomb'
+    await assert.rejects(http.fetchJson(keysUrl), (error: Error) => {
+      assert.match(String(error.cause), /the reply is compressed/)
+      return true
+    })
+  })
+  it('tells of each reply, before its body is read', async () => {
+    const replies: [number, string | null][] = []
+    const client = createHttp(undefined, ({ status, headers }) =>
+      replies.push([status, headers.get('content-type')]),
+    )
+    for (const fault of [undefined, 'error', 'html'] as const) {
+      authority.contoso.v2.keysFault = fault
+      await client.fetchJson(keysUrl).catch(() => {})
+    }
+    await client.close()
+    assert.deepEqual(replies, [
+      [200, 'application/json'],
+      [500, 'application/json'],
+      [200, 'text/html'],
+    ])
+  })
+  it('ends with the client', async () => {
+    authority.contoso.v2.keysFault = 'hang'
+    const client = createHttp()
+    const reply = assert.rejects(client.fetchJson(keysUrl), /fetch failed/)
+    await client.close()
+    await reply
+  })
+  it('is not left open behind a reply that takes too long', { timeout: 5_000 }, async (t) => {
+    const closed = Promise.withResolvers<void>()
+    const slow = createServer((_request, response) => {
+      // A byte now and then, so that no time-out between bytes is reached.
+      const timer = setInterval(() => response.write(' '), 10)
+      response.on('close', () => {
+        clearInterval(timer)
+        closed.resolve()
+      })
+    })
+    t.after(() => {
+      slow.closeAllConnections()
+      slow.close()
+    })
+    await once(slow.listen(0, '127.0.0.1'), 'listening')
+    const { port } = slow.address() as AddressInfo
+    await assert.rejects(hasty.fetchJson(`http://127.0.0.1:${port}/`), /timeout/)
+    await closed.promise
+  })
+  it('asks for JSON that is not compressed', () => {
+    const { headers, redirect, signal } = http.fetchOptions()
+    assert.deepEqual(headers, { accept: 'application/json', 'accept-encoding': 'identity' })
+    assert.equal(redirect, 'error')
+    assert.equal(signal?.aborted, false)
+  })
+  it('takes at most 3 s to connect, 5 s in all and a mebibyte by default', () =>
+    assert.deepEqual(defaultLimits, {
+      connectTimeoutMs: 3_000,
+      deadlineMs: 5_000,
+      maxReplyBytes: 1_048_576,
+    }))
   it('has limits of its own where none are given', async () => {
     authority.contoso.v2.keysFault = undefined
     const defaults = createHttp()
@@ -71,6 +136,14 @@ describe('a key address', () => {
     authority.contoso.v2.keysFault = undefined
     const [key] = authority.contoso.v2.keys
     assert.deepEqual(await createKeySource(http, keysUrl).fetchKey(keyId), key)
+  })
+  it('gives one that names its algorithm', async () => {
+    authority.contoso.v2.keysFault = undefined
+    const [key] = authority.contoso.v2.keys
+    const named = { ...key, kid: 'named', alg: 'RS256' }
+    authority.contoso.v2.keys.push(named)
+    assert.deepEqual(await createKeySource(http, keysUrl).fetchKey('named'), named)
+    authority.contoso.v2.keys.pop()
   })
   it('gives undefined for an id that is not published', async () => {
     authority.contoso.v2.keysFault = undefined

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, describe, it, type TestContext } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import type { TenantConfig } from '../../src/config/config.ts'
 import { createHttp } from '../../src/keys/http.ts'
 import {
@@ -23,6 +24,8 @@ const http = createHttp({ connectTimeoutMs: 1_000, deadlineMs: 2_000, maxReplyBy
 after(() => http.close())
 const known = tenantKey(ids.contoso).id
 const hourMs = 3_600_000
+/** What each line of the log says of its origin. */
+const about = { tenant: 'contoso', version: '2.0' }
 
 interface Bench {
   readonly keys: IssuerKeys
@@ -89,12 +92,15 @@ describe('the keys of an issuer', () => {
     assert.equal(keys.find(known)?.ok, true)
   })
   it('say what went wrong, the causes included', async (t) => {
-    const { keys, authority } = await createBench(t)
+    const { keys, authority, log } = await createBench(t)
     await authority.close()
     await keys.start()
     const { state, error } = keys.state()
     assert.equal(state, 'failing')
-    assert.match(error ?? '', /fetch failed: .*ECONNREFUSED/)
+    assert.match(error ?? '', /^fetch failed: connect ECONNREFUSED/)
+    assert.deepEqual(log, [
+      { level: 'warn', fields: { ...about, error, keys: 0 }, message: 'keys not read' },
+    ])
   })
   it('forget the error once it is over', async (t) => {
     const { keys, endpoint, time } = await createBench(t)
@@ -117,8 +123,12 @@ describe('the keys of an issuer', () => {
         ['keys changed', [known]],
       ],
     )
+    assert.deepEqual(log[0]?.fields, { ...about, kid: 'encryption', reason: 'key_unusable' })
+    assert.deepEqual(log[1]?.fields, { ...about, added: [known], withdrawn: [], keys: 1 })
     endpoint.keys = [next]
     await time.advance(hourMs)
+    assert.deepEqual(keys.lastMerge, { added: [], withdrawn: [known], rejected: [] })
+    assert.deepEqual(keys.retiredSince(0), [{ id: known, atMs: startMs + hourMs }])
     const changes = log.filter(({ message }) => message === 'keys changed')
     assert.deepEqual(
       changes.map(({ fields }) => [fields.added, fields.withdrawn]),
@@ -182,7 +192,11 @@ describe('the background refresh', () => {
     endpoint.metadataFault = 'html'
     await time.advance(24 * hourMs)
     assert.equal(keys.state().state, 'ready')
-    assert.ok(log.some(({ level, message }) => level === 'warn' && /last is used/.test(message)))
+    const line = log.at(-1)
+    assert.equal(line?.level, 'warn')
+    assert.equal(line?.message, 'metadata not read, the last is used')
+    assert.deepEqual(Object.keys(line?.fields ?? {}), ['tenant', 'version', 'error'])
+    assert.match(String(line?.fields.error), /JSON/)
   })
   it('follows a key address that moves on the same host', async (t) => {
     const { keys, authority, endpoint, time } = await createBench(t)
@@ -221,6 +235,75 @@ describe('the background refresh', () => {
     await started
     assert.deepEqual(time.delays(), [])
   })
+})
+
+describe('a retry', () => {
+  it('comes at once where nothing could be read, which then counts as untried', async (t) => {
+    const { keys, endpoint, time } = await createBench(t)
+    endpoint.metadataFault = 'error'
+    await keys.start()
+    assert.deepEqual(time.delays(), [500])
+    endpoint.metadataFault = undefined
+    keys.retry()
+    assert.equal(keys.state().state, 'untried')
+    assert.deepEqual(time.delays(), [])
+    await keys.refresh()
+    assert.equal(keys.state().state, 'ready')
+    await setImmediate()
+    assert.deepEqual(time.delays(), [refreshIntervalMs])
+  })
+  it('does not come twice where one is under way', async (t) => {
+    const { keys, authority, endpoint, time } = await createBench(t)
+    endpoint.metadataFault = 'error'
+    await keys.start()
+    const before = authority.requests.length
+    const release = hold(endpoint)
+    const refreshing = keys.refresh()
+    keys.retry()
+    assert.equal(keys.state().state, 'untried')
+    release()
+    await refreshing
+    await setImmediate()
+    assert.equal(authority.requests.length, before + 1)
+    assert.deepEqual(time.delays(), [500])
+  })
+  for (const [what, prepare] of [
+    ['nothing was tried yet', async () => {}],
+    ['all is well', async ({ keys }) => keys.start()],
+    [
+      'there is no such version',
+      async ({ keys, endpoint }) => {
+        endpoint.metadataFault = 'not found'
+        await keys.start()
+      },
+    ],
+    [
+      'keys are there although the last reading failed',
+      async ({ keys, endpoint, time }) => {
+        await keys.start()
+        endpoint.keysFault = 'error'
+        await time.advance(refreshIntervalMs)
+      },
+    ],
+    [
+      'it was stopped',
+      async ({ keys, endpoint }) => {
+        endpoint.metadataFault = 'error'
+        await keys.start()
+        keys.stop()
+      },
+    ],
+  ] as const satisfies readonly (readonly [string, (bench: Bench) => Promise<void>])[]) {
+    it(`does not come where ${what}`, async (t) => {
+      const bench = await createBench(t, { version: '1.0' })
+      await prepare(bench)
+      const { keys, authority, time } = bench
+      const before = [keys.state(), authority.requests.length, time.delays()]
+      keys.retry()
+      await setImmediate()
+      assert.deepEqual([keys.state(), authority.requests.length, time.delays()], before)
+    })
+  }
 })
 
 describe('a version that the authority does not have', () => {
@@ -299,17 +382,45 @@ describe('the look-up of an unknown key', () => {
     await keys.lookUp('nowhere')
     assert.equal(authority.keyFetches(), before + 2)
   })
+  it('is not made where no key could be read at all', async (t) => {
+    const { keys, authority, endpoint } = await createBench(t)
+    endpoint.keysFault = 'error'
+    await keys.start()
+    endpoint.keysFault = undefined
+    const before = authority.requests.length
+    assert.deepEqual(await keys.lookUp(known), { ok: false, failure: 'keys_unavailable' })
+    assert.equal(authority.requests.length, before)
+  })
+  for (const [what, issuer, expected] of [
+    ['counts although the set cannot be read after it', undefined, true],
+    ['does not count where the key is of another issuer', 'https://evil.test', false],
+  ] as const) {
+    it(what, async (t) => {
+      const { keys, endpoint } = await createBench(t)
+      await keys.start()
+      endpoint.keys.push(jwkOf(next, { issuer: issuer ?? endpoint.issuer }))
+      let fetches = 0
+      Object.defineProperty(endpoint, 'keysFault', {
+        get: () => (fetches++ === 0 ? undefined : 'error'),
+      })
+      assert.equal((await keys.lookUp('next')).ok, expected)
+      assert.equal(keys.state().state, 'failing')
+    })
+  }
   it('that fails counts for the pause too, and says unavailable until the set was read', async (t) => {
-    const { keys, authority, endpoint, time, log } = await createBench(t)
+    const { keys, authority, endpoint, log } = await createBench(t)
     await keys.start()
     endpoint.keysFault = 'error'
     const before = authority.keyFetches()
     assert.deepEqual(await keys.lookUp('next'), { ok: false, failure: 'keys_unavailable' })
     assert.deepEqual(await keys.lookUp('next'), { ok: false, failure: 'keys_unavailable' })
     assert.equal(authority.keyFetches(), before + 1)
-    assert.ok(log.some(({ message }) => message === 'unknown key not looked up'))
+    const line = log.at(-1)
+    assert.deepEqual([line?.level, line?.message], ['warn', 'unknown key not looked up'])
+    assert.deepEqual(Object.keys(line?.fields ?? {}), ['tenant', 'version', 'error'])
     endpoint.keysFault = undefined
-    await time.advance(refreshIntervalMs)
+    // Within the pause, so that no second look-up is what clears it.
+    await keys.refresh()
     assert.deepEqual(await keys.lookUp('next'), { ok: false, failure: 'key_unknown' })
   })
   it('that finds a key which must not be used gives its reason', async (t) => {
@@ -389,13 +500,18 @@ describe('stored keys', () => {
     const saved = keyStore.saved.get(`${ids.contoso}-v2.0`)
     assert.deepEqual(saved?.keys, endpoint.keys)
     assert.equal(saved?.readMs, startMs)
+    assert.equal((saved?.metadata as { issuer?: string } | undefined)?.issuer, endpoint.issuer)
   })
   it('serve a cold start while the authority is down', async (t) => {
     const { keys, log } = await cold(t)
     assert.equal(keys.find(known)?.ok, true)
     assert.equal(keys.state().state, 'failing')
     assert.equal(keys.state().lastReadMs, startMs - hourMs)
-    assert.ok(log.some(({ message }) => message === 'stored keys are used'))
+    assert.deepEqual(log.at(-1), {
+      level: 'warn',
+      fields: { ...about, readMs: startMs - hourMs },
+      message: 'stored keys are used',
+    })
   })
   it('are replaced once the authority is back', async (t) => {
     const { keys, endpoint, time } = await cold(t)
@@ -411,22 +527,55 @@ describe('stored keys', () => {
     time.skip(1)
     assert.deepEqual(keys.find(known), { ok: false, failure: 'key_unconfirmed' })
   })
-  for (const [what, more] of [
+  for (const [what, more, error] of [
     ['are a day old', { readMs: startMs - 24 * hourMs }],
     ['come from the future', { readMs: startMs + 1 }],
     [
       'have the metadata of another issuer',
       { metadata: { issuer: 'https://evil.test', jwks_uri: 'x' } },
+      /names the issuer/,
     ],
-    ['have no metadata', { metadata: null }],
-    ['hold no usable key', { keys: [] }],
+    ['have no metadata', { metadata: null }, /has no issuer/],
+    ['hold no usable key', { keys: [] }, /the key set is empty/],
   ] as const) {
     it(`are not used where they ${what}`, async (t) => {
-      const { keys } = await cold(t, more)
+      const { keys, log } = await cold(t, more)
       assert.equal(keys.state().keys, 0)
+      assert.equal(keys.issuer, undefined)
       assert.equal(keys.find(known), undefined)
+      const line = log.find(({ message }) => message === 'stored keys not used')
+      assert.equal(line?.level, error && 'warn')
+      assert.match(String(line?.fields.error), error ?? /undefined/)
     })
   }
+  for (const [what, readMs] of [
+    ['read at this very moment', startMs],
+    ['almost a day old', startMs - 24 * hourMs + 1],
+  ] as const) {
+    it(`are used where they were ${what}`, async (t) => {
+      const { keys } = await cold(t, { readMs })
+      assert.equal(keys.find(known)?.ok, true)
+    })
+  }
+  it('let an unknown key be looked up', async (t) => {
+    const { keys, endpoint } = await cold(t)
+    endpoint.keys.push(jwkOf(signingKey('next')))
+    assert.equal((await keys.lookUp('next')).ok, true)
+  })
+  it('are asked for under the tenant and the version', async (t) => {
+    const names: string[] = []
+    const keyStore: KeyStore = {
+      async load(name) {
+        names.push(name)
+        return undefined
+      },
+      save: async () => {},
+    }
+    const { keys, endpoint } = await createBench(t, { keyStore, version: '1.0' })
+    endpoint.metadataFault = 'error'
+    await keys.start()
+    assert.deepEqual(names, [`${ids.contoso}-v1.0`])
+  })
   it('are not looked for where there are keys', async (t) => {
     let loads = 0
     const keyStore: KeyStore = {
@@ -442,6 +591,21 @@ describe('stored keys', () => {
     await time.advance(refreshIntervalMs)
     assert.equal(loads, 0)
   })
+  it('are not looked for where the authority has no such version', async (t) => {
+    let loads = 0
+    const keyStore: KeyStore = {
+      async load() {
+        loads++
+        return undefined
+      },
+      save: async () => {},
+    }
+    const { keys, endpoint } = await createBench(t, { keyStore, version: '1.0' })
+    endpoint.metadataFault = 'not found'
+    await keys.start()
+    assert.equal(keys.state().state, 'absent')
+    assert.equal(loads, 0)
+  })
   it('that cannot be kept are no reason to fail', async (t) => {
     const keyStore: KeyStore = {
       load: async () => undefined,
@@ -450,11 +614,11 @@ describe('stored keys', () => {
     const { keys, log } = await createBench(t, { keyStore })
     await keys.start()
     assert.equal(keys.state().state, 'ready')
-    assert.ok(
-      log.some(
-        ({ message, fields }) => message === 'keys not stored' && fields.error === 'disk full',
-      ),
-    )
+    assert.deepEqual(log.at(-1), {
+      level: 'warn',
+      fields: { ...about, error: 'disk full' },
+      message: 'keys not stored',
+    })
   })
 })
 
@@ -467,5 +631,13 @@ describe('an error that is none', () => {
     const { keys, log } = await createBench(t, { keyStore })
     await keys.start()
     assert.ok(log.some(({ fields }) => fields.error === 'plain text'))
+  })
+  it('is described with five causes at most, those without a text left out', async (t) => {
+    const chain = (depth: number): Error | undefined =>
+      depth > 7 ? undefined : new Error(depth === 2 ? '' : `e${depth}`, { cause: chain(depth + 1) })
+    const keyStore: KeyStore = { load: async () => undefined, save: () => Promise.reject(chain(1)) }
+    const { keys, log } = await createBench(t, { keyStore })
+    await keys.start()
+    assert.equal(log.at(-1)?.fields.error, 'e1: e3: e4: e5: e6')
   })
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { KeyOwner } from '../../src/keys/key.ts'
+import { importKey, type KeyOwner } from '../../src/keys/key.ts'
 import { createKeyring, EmptyKeySetError, isUsable, type Keyring } from '../../src/keys/keyring.ts'
 import { ids } from '../support/ids.ts'
 import { impostorOf, type Jwk, jwkOf, signingKey } from '../support/signing-keys.ts'
@@ -63,15 +63,30 @@ describe('a key set', () => {
     keyring.merge([a], owner, 400)
     assert.equal(keyOf(keyring, 'a', 500).lastSeenMs, 500)
   })
-  for (const [name, set] of [
-    ['empty', []],
-    ['of unusable keys only', [jwkOf(signingKey('a'), { use: 'enc' })]],
-    ['of ambiguous keys only', [a, jwkOf(impostorOf(signingKey('a')))]],
-    ['of rubbish', [null, 1, 'x', [], {}]],
+  const noneUsable = (reasons: string) => `the key set has no usable key; ${reasons}`
+  for (const [name, set, message] of [
+    ['empty', [], 'the key set is empty'],
+    [
+      'of unusable keys only',
+      [
+        { ...a, use: 'enc' },
+        { ...b, issuer: 'x' },
+      ],
+      noneUsable('2 rejected: key_unusable, key_not_for_issuer'),
+    ],
+    [
+      'of ambiguous keys only',
+      [a, jwkOf(impostorOf(signingKey('a')))],
+      noneUsable('2 rejected: key_unusable'),
+    ],
+    ['of rubbish', [null, 1, 'x', [], {}], noneUsable('5 rejected: key_unusable')],
   ] as const) {
     it(`${name} is an error and changes nothing`, () => {
       const keyring = filled(a)
-      assert.throws(() => keyring.merge(set, owner, 1), EmptyKeySetError)
+      assert.throws(
+        () => keyring.merge(set, owner, 1),
+        (error) => error instanceof EmptyKeySetError && error.message === message,
+      )
       assert.equal(keyOf(keyring, 'a', 1).withdrawn, false)
       assert.equal(keyring.size, 1)
     })
@@ -101,6 +116,11 @@ describe('a key set', () => {
     keyring.merge(many, owner, 0)
     assert.equal(keyring.size, 100)
     assert.equal(keyring.get('k100', 0), undefined)
+  })
+  it('is not looked at beyond a hundred', () => {
+    const many = Array.from({ length: 101 }, (_, i) => ({ ...a, kid: `k${i}` }))
+    const set = [...many.slice(0, 100), { ...many[100], use: 'enc' }]
+    assert.deepEqual(createKeyring().merge(set, owner, 0).rejected, [])
   })
   it('cannot grow the keyring beyond a hundred by and by', () => {
     const keyring = createKeyring()
@@ -153,11 +173,37 @@ describe('a key of an issuer', () => {
     ['kty in lower case', { kty: 'rsa' }],
     ['alg null', { alg: null }],
     ['use null', { use: null }],
+    ['another algorithm', { alg: 'RS512' }],
+    ['another use', { use: 'enc' }],
+    ['operations that are one text', { key_ops: 'verify' }],
+    ['other operations', { key_ops: ['sign'] }],
     ['key_ops null', { key_ops: null }],
     ['empty key_ops', { key_ops: [] }],
   ] as const) {
     it(`is refused with ${name}`, () => assert.equal(accepted({ ...members }), false))
   }
+  for (const [name, members] of [
+    ['no use', { use: undefined }],
+    ['the algorithm RS256', { alg: 'RS256' }],
+    ['verify among its operations', { key_ops: ['wrapKey', 'verify'] }],
+    ['an exponent of 3', { e: 'Aw' }],
+  ] as const) {
+    it(`is admitted with ${name}`, () => assert.equal(accepted({ ...members }), true))
+  }
+  for (const bits of [1024, 2047]) {
+    it(`is refused with ${bits} bits`, () => {
+      const { n } = jwkOf(signingKey(`of ${bits} bits`, bits))
+      assert.equal(accepted({ n }), false)
+    })
+  }
+  it('without an id gives none with its refusal', () => {
+    assert.deepEqual(importKey({ ...a, kid: '' }, owner), {
+      id: undefined,
+      failure: 'key_unusable',
+    })
+    assert.deepEqual(importKey(undefined, owner), { id: undefined, failure: 'key_unusable' })
+    assert.deepEqual(importKey({ ...a, kid: 1 }, owner), { id: undefined, failure: 'key_unusable' })
+  })
 })
 
 describe('a withdrawn key', () => {
@@ -206,6 +252,7 @@ describe('a withdrawn key', () => {
     keyring.merge([jwkOf(impostorOf(signingKey('a'))), b], owner, 1)
     assert.equal(key.withdrawn, true)
     assert.notEqual(keyOf(keyring, 'a', 1).pem, key.pem)
+    assert.deepEqual(keyring.retiredSince(0), [{ id: 'a', atMs: 1 }])
   })
 })
 
@@ -229,6 +276,16 @@ describe('the keys that were retired', () => {
       ['a', 'b', 'c'],
     )
     assert.equal(keyring.size, 0)
+    assert.equal(failureOf(keyring, 'a'), 'key_withdrawn')
+  })
+  it('are remembered for an hour, whatever follows', () => {
+    const keyring = three()
+    keyring.merge([{ ...a, use: 'enc' }, b, c], owner, hourMs)
+    keyring.merge([{ ...b, use: 'enc' }, c], owner, 2 * hourMs - 1)
+    assert.deepEqual(
+      keyring.retiredSince(0).map(({ id }) => id),
+      ['a', 'b'],
+    )
   })
   it('are forgotten an hour later, when another follows', () => {
     const keyring = three()
@@ -271,6 +328,14 @@ describe('an ambiguous id', () => {
   it('is none where the other key could not sign tokens anyway', () => {
     keyOf(filled(a, { ...impostor, use: 'enc' }), 'a')
     keyOf(filled({ ...impostor, issuer: 'https://other.test' }, a), 'a')
+  })
+  it('is none for the good key of two, which goes on as it was', () => {
+    const set = [a, { ...impostor, use: 'enc' }, b]
+    const keyring = filled(...set)
+    const key = keyOf(keyring, 'a')
+    assert.deepEqual(keyring.merge(set, owner, 1), { added: [], withdrawn: [], rejected: [] })
+    assert.equal(keyOf(keyring, 'a', 1), key)
+    assert.equal(key.withdrawn, false)
   })
   it('is none any more once only one of them is published', () => {
     const keyring = filled(a, impostor, b)
@@ -321,6 +386,15 @@ describe('what is remembered of unusable keys', () => {
     assert.equal(keyring.get('k0', 0), undefined)
     assert.equal(failureOf(keyring, 'k1'), 'key_unusable')
     assert.equal(failureOf(keyring, 'k100'), 'key_unusable')
+  })
+  it('is what was seen last', () => {
+    const keyring = filled(a)
+    const see = (i: number) => keyring.add({ ...b, kid: `k${i}`, use: 'enc' }, owner, 0)
+    for (let i = 0; i < 100; i++) see(i)
+    see(0)
+    see(100)
+    assert.equal(failureOf(keyring, 'k0'), 'key_unusable')
+    assert.equal(keyring.get('k1', 0), undefined)
   })
   it('ends when the key becomes usable', () => {
     const keyring = filled(a, { ...c, use: 'enc' })
