@@ -26,7 +26,8 @@ export const maxRevocations = 10_000
 const guid = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 const pair = new RegExp(`^${guid}/${guid}$`)
 const single = new RegExp(`^${guid}$`)
-const opaque = /^[!-~]{1,256}$/
+// No quotation mark and no backslash: the reader in HAProxy takes no JSON escapes.
+const opaque = /^[!#-[\]-~]{1,256}$/
 
 const forms: Readonly<Record<RevocationKind, RegExp>> = {
   user: pair,

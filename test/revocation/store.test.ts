@@ -150,6 +150,7 @@ describe('a revocation as JSON', () => {
     ['a tenant that is no GUID', { ...entry, id: 'contoso' }, /id of a tenant must be/],
     ['an empty token id', { ...entry, kind: 'token', id: '' }, /id of a token must be/],
     ['a key id with a line end', { ...entry, kind: 'key', id: 'a\nb' }, /id of a key must be/],
+    ['a quotation mark in a token id', { ...entry, kind: 'token', id: 'a"b' }, /id of a token/],
     ['times in milliseconds', { ...entry, before: now }, /before must be a time in whole seconds/],
     ['a negative time', { ...entry, until: -1 }, /until must be a time in whole seconds/],
     ['a long reason', { ...entry, reason: 'x'.repeat(257) }, /at most 256 characters/],
