@@ -75,12 +75,12 @@ local FAILURES = {
     malformed_credentials = {
         status = 400,
         error = "invalid_request",
-        text = 'The Authorization header must be "Bearer", one space and one token, nothing else.',
+        text = "The Authorization header must be the word Bearer, a space and one token, nothing else.",
     },
     token_too_long = {
         status = 401,
         error = "invalid_token",
-        text = "The token is too long; ask for fewer group or role claims.",
+        text = "The token is longer than is accepted here; ask for fewer group or role claims.",
     },
     verifier_unavailable = {
         status = 503,

@@ -74,7 +74,7 @@ const table = {
   token_too_long: {
     status: 401,
     error: 'invalid_token',
-    text: 'The token is longer than 16 KiB; ask for fewer group or role claims.',
+    text: 'The token is longer than is accepted here; ask for fewer group or role claims.',
   },
   token_malformed: {
     status: 401,

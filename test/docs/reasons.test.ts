@@ -34,3 +34,44 @@ describe('the page of reasons', () => {
     }
   })
 })
+
+describe('the reasons of the action', () => {
+  const lua = readFileSync(new URL('../../haproxy-lua/entra-auth.lua', import.meta.url), 'utf8')
+  const table = /^local FAILURES = \{\n(.*?)^\}/ms.exec(lua)?.[1] ?? ''
+  const actions = [
+    ...table.matchAll(/(\w+) = \{\s+status = (\d+),\s+error = "(\w+)",\s+text = "(.*)",/g),
+  ].map(([, reason = '', status, error, text]) => ({ reason, status, error, text }))
+
+  it('have the status, error and words of the verifier where both have them', () => {
+    const shared = actions.filter(({ status, reason }) => {
+      const row = Object.entries(failures).find(([code]) => code === reason)?.[1]
+      return row && String(row.status) === status
+    })
+    assert.deepEqual(shared.map(({ reason }) => reason).toSorted(), [
+      'ambiguous_credentials',
+      'internal_error',
+      'malformed_credentials',
+      'token_too_long',
+    ])
+    for (const { reason, error, text } of shared) {
+      if (reason === 'internal_error') continue
+      const row = Object.entries(failures).find(([code]) => code === reason)?.[1]
+      assert.deepEqual([error, text], [row && 'error' in row && row.error, row?.text])
+    }
+  })
+
+  it('stand in the page with the status and the error that the action has', () => {
+    const own = page.split(/^## /m).find((part) => part.startsWith('Reasons of the action')) ?? ''
+    const listed = [...own.matchAll(/^\|\s*`(\w+)`\s*\|\s*(\d+)\s*\|\s*`(\w+)`/gm)].map(
+      ([, reason, status, error]) => `${reason} ${status} ${error}`,
+    )
+    const shared = ['ambiguous_credentials', 'malformed_credentials', 'token_too_long']
+    assert.deepEqual(
+      listed.toSorted(),
+      actions
+        .filter(({ reason }) => !shared.includes(reason))
+        .map(({ reason, status, error }) => `${reason} ${status} ${error}`)
+        .toSorted(),
+    )
+  })
+})
