@@ -46,9 +46,9 @@ describe('a cached verdict', () => {
     const now = service.time.nowMs / 1000
     const token = v2User({ exp: now + 60 })
     assertAllowed(await verify(service, 'default', token))
-    service.time.skip(359_999)
+    service.time.jump(359_999)
     assertAllowed(await verify(service, 'default', token))
-    service.time.skip(1)
+    service.time.jump(1)
     assertInvalidToken(await verify(service, 'default', token), 'token_expired')
   })
   it('never promises HAProxy more than is left', async (t) => {
@@ -61,7 +61,7 @@ describe('a cached verdict', () => {
       [25_000, 4],
       [4_000, 0],
     ] as const) {
-      service.time.skip(skipMs)
+      service.time.jump(skipMs)
       const reply = await verify(service, 'default', token)
       assertAllowed(reply)
       assert.equal(reply.headers['cache-control'], `private, max-age=${maxAge}`)
@@ -70,7 +70,7 @@ describe('a cached verdict', () => {
   it('never promises more than is left of the confirmation of its key', async (t) => {
     const service = await start(t)
     const token = v2User({ exp: service.time.nowMs / 1000 + 86_600 })
-    service.time.skip(86_400_000 - 10_000)
+    service.time.jump(86_400_000 - 10_000)
     const reply = await verify(service, 'default', token)
     assert.equal(reply.headers['cache-control'], 'private, max-age=10')
   })
@@ -78,9 +78,9 @@ describe('a cached verdict', () => {
     const service = await start(t)
     const token = v2User({ nbf: service.time.nowMs / 1000 })
     assertAllowed(await verify(service, 'default', token))
-    service.time.skip(-301_000)
+    service.time.jump(-301_000)
     assertInvalidToken(await verify(service, 'default', token), 'token_not_yet_valid')
-    service.time.skip(301_000)
+    service.time.jump(301_000)
     assertAllowed(await verify(service, 'default', token))
   })
   it('ends when its key was withdrawn', async (t) => {

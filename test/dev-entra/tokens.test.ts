@@ -174,7 +174,7 @@ test('agents say so in their facets', async (t) => {
   const app = startDevEntra(t)
   const facets = async (persona: string) => {
     const { claims } = await order(app, { persona })
-    const has = (name: string, facet: string) => claims[name].split(' ').includes(facet)
+    const has = (name: string, facet: string) => String(claims[name]).split(' ').includes(facet)
     return [claims.idtyp, has('xms_act_fct', '11'), has('xms_sub_fct', '11'), claims.scp]
   }
   assert.deepEqual(await facets('agent'), ['user', true, false, 'Orders.Read'])

@@ -1,8 +1,9 @@
 /** A stack whose action remembers verdicts, and tells each client whether it did. */
 import { Agent } from 'node:http'
+import { eventually } from '../support/eventually.ts'
 import { type Ask, type Reply, values } from './client.ts'
 import { revocations } from './fake-verifier.ts'
-import { eventually, type Stack, type StackOptions, startStack } from './stack.ts'
+import { type Stack, type StackOptions, startStack } from './stack.ts'
 
 export interface CacheStack extends Stack {
   /**

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { eventually } from '../support/eventually.ts'
 import { type CacheStack, isHit, pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
 import {
@@ -13,7 +14,7 @@ import {
   deny,
   type Script,
 } from './fake-verifier.ts'
-import { eventually, replacing } from './stack.ts'
+import { replacing } from './stack.ts'
 
 /** Allows everybody as the user whom the token names. */
 const allowTheToken: Script = (call) => {

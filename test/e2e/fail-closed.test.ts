@@ -4,6 +4,7 @@ import { Agent } from 'node:http'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { shippedLua } from '../../scripts/local-stack/haproxy.ts'
+import { eventually } from '../support/eventually.ts'
 import { values } from './client.ts'
 import {
   alice,
@@ -16,7 +17,7 @@ import {
   type Script,
   shortAllow,
 } from './fake-verifier.ts'
-import { complaintOfStart, eventually, replacing, type Stack, startStack } from './stack.ts'
+import { complaintOfStart, replacing, type Stack, startStack } from './stack.ts'
 
 /** The listen section gives up after one second, and asks twice at most. */
 const inTimeMs = 4000

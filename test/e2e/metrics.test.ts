@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { eventually } from '../support/eventually.ts'
 import { type CacheStack, readMetrics, startCacheStack } from './cache-stack.ts'
 import { ask } from './client.ts'
 import { allow, deny, issuedAt, revocations } from './fake-verifier.ts'
-import { eventually } from './stack.ts'
 
 describe('the numbers of the action', () => {
   let stack: CacheStack

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { eventually } from '../support/eventually.ts'
 import { type CacheStack, isHit, pollingFast, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
 import {
@@ -13,7 +14,6 @@ import {
   type Said,
   type Script,
 } from './fake-verifier.ts'
-import { eventually } from './stack.ts'
 
 const until = Math.floor(Date.now() / 1000) + 3600
 const aliceRevoked: Revocation = {

@@ -9,7 +9,8 @@ import { type Haproxy, startHaproxy } from '../../scripts/local-stack/haproxy.ts
 import { buildDevEntra } from '../../src/dev-entra/app.ts'
 import { findPersona } from '../../src/dev-entra/personas.ts'
 import { contoso, ordersId } from '../serve/authority.ts'
-import { eventually, makeFolder, startService, untilReady } from '../serve/process.ts'
+import { makeFolder, startService, untilReady } from '../serve/process.ts'
+import { eventually } from '../support/eventually.ts'
 import { ask, values } from './client.ts'
 
 const cleanUps: (() => unknown)[] = []

@@ -6,6 +6,7 @@ import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
 import { createHttp } from '../../src/keys/http.ts'
 import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
+import { eventually } from '../support/eventually.ts'
 import { loadFile } from '../support/service.ts'
 import { createManualTime } from '../support/time.ts'
 import {
@@ -18,7 +19,6 @@ import {
 } from './authority.ts'
 import { startLoad } from './load.ts'
 import {
-  eventually,
   type Life,
   makeFolder,
   type ServiceProcess,

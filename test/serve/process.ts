@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
+import { eventually } from '../support/eventually.ts'
 
 const main = resolve(import.meta.dirname, '../../src/main.ts')
 
@@ -122,23 +123,6 @@ export async function untilReady(service: ServiceProcess): Promise<void> {
   ).catch((error) => {
     throw new Error(`${error.message}\n${service.stderr}${JSON.stringify(service.log, null, 1)}`)
   })
-}
-
-/** Runs `attempt` until its result is what the test waits for; fails with the last one otherwise. */
-export async function eventually<T>(
-  attempt: () => Promise<T> | T,
-  isRight: (value: T) => boolean,
-  withinMs = 20_000,
-): Promise<T> {
-  const deadline = performance.now() + withinMs
-  for (;;) {
-    const value = await attempt()
-    if (isRight(value)) return value
-    if (performance.now() > deadline) {
-      throw new Error(`not within ${withinMs} ms: ${JSON.stringify(value)}`)
-    }
-    await new Promise((next) => setTimeout(next, 10))
-  }
 }
 
 /** Status and headers of `GET /verify/{policy}` with a token. */

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { eventually } from '../support/eventually.ts'
 import { type Authority, contoso, fabrikam, ordersId, startAuthority } from './authority.ts'
 import { startLoad } from './load.ts'
 import {
-  eventually,
   type Life,
   makeFolder,
   type ServiceProcess,

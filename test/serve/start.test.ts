@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { eventually } from '../support/eventually.ts'
 import { contoso, createAuthority, environmentFor, startAuthority } from './authority.ts'
-import { eventually, makeFolder, startService, untilReady, verify } from './process.ts'
+import { makeFolder, startService, untilReady, verify } from './process.ts'
 
 test('the service is ready once it has keys, and admits a token', async (t) => {
   const authority = await startAuthority(t)

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { startEchoApp } from '../../scripts/local-stack/echo-app.ts'
 import { shippedConfig, startHaproxy } from '../../scripts/local-stack/haproxy.ts'
+import { eventually } from '../support/eventually.ts'
 import { type Authority, contoso, ordersId, startAuthority } from './authority.ts'
 import { startLoad } from './load.ts'
 import {
-  eventually,
   type Life,
   makeFolder,
   type ServiceProcess,

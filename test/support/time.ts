@@ -7,7 +7,7 @@ export interface ManualTime {
   /** Delays of the tasks that wait, in ms from now, shortest first. */
   delays(): readonly number[]
   /** Moves the clock and nothing else, as when no task gets to run. */
-  skip(ms: number): void
+  jump(ms: number): void
   /** Moves on, running each task at its time; each is waited for until it schedules itself anew. */
   advance(ms: number): Promise<void>
 }
@@ -29,7 +29,7 @@ export function createManualTime(): ManualTime {
       return () => void tasks.delete(task)
     },
     delays: () => [...tasks].map(({ atMs }) => atMs - time.nowMs).sort((a, b) => a - b),
-    skip(ms) {
+    jump(ms) {
       time.nowMs += ms
     },
     async advance(ms) {
