@@ -7,6 +7,7 @@ import { eventually } from '../support/eventually.ts'
 export interface Installed {
   /** `http://127.0.0.1:PORT` of the verify listener. */
   readonly origin: string
+  readonly pid: number
   readonly stdout: string
   readonly stderr: string
   /** Milliseconds from the start to the first green readiness. */
@@ -66,6 +67,7 @@ export async function startInstalled(
   const origin = `http://127.0.0.1:${port}`
   return {
     origin,
+    pid: child.pid ?? 0,
     get stdout() {
       return stdout
     },

@@ -44,6 +44,7 @@ describe('the packed tarball, installed into an empty directory', () => {
       'dist',
       'haproxy-lua',
       'package.json',
+      'recipes',
     ])
     for (const file of ['entra-auth.lua', 'haproxy.cfg']) {
       assert.deepEqual(
@@ -82,18 +83,31 @@ describe('the packed tarball, installed into an empty directory', () => {
     assert.equal(service.stderr, '')
   })
 
-  it('is ready within one second of its start', async (t) => {
+  it('is ready within one second of its start, the waits for a busy processor left out', async (t) => {
     const authority = await startAuthority(t)
     const command = [join(place, 'node_modules/.bin/haproxy-entra-auth'), 'serve']
     const timesMs: number[] = []
-    // Another program on this machine may take the processor for a moment, but not each time.
-    while (timesMs.length < 10 && !timesMs.some((ms) => ms < 1_000)) {
+    while (timesMs.length < 5 && !timesMs.some((ms) => ms < 1_000)) {
       const env = environmentFor(authority)
+      // The stand-in for Entra runs in this process, so its waits count as well.
+      const ownWaitMs = waitForProcessorMs(process.pid)
       const service = await startInstalled(t, { command, cwd: place, env })
-      timesMs.push(await service.untilReady())
+      const readyMs = await service.untilReady()
+      const waits = waitForProcessorMs(service.pid) + waitForProcessorMs(process.pid) - ownWaitMs
+      timesMs.push(readyMs - waits)
       service.kill('SIGKILL')
       await service.exited
     }
     assert.ok(Math.min(...timesMs) < 1_000, `ready after ${timesMs.map(Math.round)} ms`)
   })
 })
+
+/** How long the main thread of a process was ready to run and did not, as Linux counts it; else 0. */
+function waitForProcessorMs(pid: number): number {
+  try {
+    const [, waitedNs] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')
+    return Number(waitedNs) / 1e6
+  } catch {
+    return 0
+  }
+}
