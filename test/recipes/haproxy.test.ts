@@ -31,7 +31,6 @@ interface Snippets {
   readonly global: string
   readonly verifier: string
   readonly frontend: string
-  readonly backend: string
 }
 
 interface Recipe {
@@ -49,14 +48,12 @@ const kubernetesIngress: Snippets = {
   global: ingress.config['global-config-snippet'],
   verifier: ingress.auxiliaryConfig,
   frontend: ingress.config['frontend-config-snippet'],
-  backend: ingress.config['backend-config-snippet'],
 }
 const community = parse(recipeFile('haproxy-ingress/values.yaml')).controller
 const haproxyIngress: Snippets = {
   global: community.config['config-global'],
   verifier: community.config['config-sections'],
-  frontend: community.config['config-frontend-early'],
-  backend: community.config['config-backend'],
+  frontend: community.config['config-frontend-late'],
 }
 
 /** Lines that a snippet leaves out, because its controller writes that part. */
@@ -113,7 +110,6 @@ ${indent(kubernetesIngress.frontend)}
 backend default_orders_http from haproxytech
     mode http
     option forwardfor
-${indent(kubernetesIngress.backend)}
     server SRV_1 127.0.0.1:3000 enabled
 `,
       kubernetesIngress.verifier,
@@ -152,7 +148,6 @@ backend default_orders_8080
     mode http
     balance roundrobin
     http-response set-header Strict-Transport-Security max-age=15768000
-${indent(haproxyIngress.backend)}
     server srv001 127.0.0.1:3000 weight 1
 `,
     ],
@@ -160,6 +155,18 @@ ${indent(haproxyIngress.backend)}
 ]
 
 describe('the HAProxy lines of the recipes', () => {
+  // kubernetes-ingress takes a backend's snippet out when HAProxy refuses the configuration, and goes
+  // on without it; in both, an annotation on an Ingress replaces it.
+  it('stand in no place that an Ingress can replace or the controller takes out', () => {
+    for (const { config } of [ingress, community]) {
+      const places = Object.entries<string>(config).filter(([, text]) =>
+        text.includes('lua.entra-auth '),
+      )
+      assert.equal(places.length, 1)
+      assert.match(places[0]?.[0] ?? '', /frontend/)
+    }
+  })
+
   it('need no template: the charts hand them through the template engine', async () => {
     for (const { files } of recipes) {
       for (const text of await files()) assert.doesNotMatch(text, /\{\{|\}\}/)
@@ -180,14 +187,10 @@ describe('the HAProxy lines of the recipes', () => {
         [...sectionsOf(snippets.verifier)],
         [['listen entra-verifier', lines('listen entra-verifier')]],
       )
-      assert.deepEqual(
-        directivesOf(snippets.frontend),
-        lines('frontend www').filter((line) => !controllersOwn.frontend.test(line)),
-      )
-      assert.deepEqual(
-        directivesOf(snippets.backend),
-        lines('backend orders').filter((line) => !controllersOwn.backend.test(line)),
-      )
+      assert.deepEqual(directivesOf(snippets.frontend), [
+        ...lines('frontend www').filter((line) => !controllersOwn.frontend.test(line)),
+        ...lines('backend orders').filter((line) => !controllersOwn.backend.test(line)),
+      ])
     })
   }
 
