@@ -11,11 +11,6 @@ export function recipeFile(path: string): string {
   return readFileSync(join(root, 'recipes', path), 'utf8')
 }
 
-/** The page of a recipe. */
-export function recipePage(name: string): string {
-  return readFileSync(join(root, 'docs/recipes', `${name}.md`), 'utf8')
-}
-
 /** The verifier's configuration inside the ConfigMap that the Kubernetes recipes mount. */
 export const sidecarConfig: string = parse(recipeFile('kubernetes/verifier-config.yaml')).data[
   'config.yaml'
@@ -34,28 +29,6 @@ export async function printedLines(config: string): Promise<string> {
 export function loadRecipeConfig(config: string) {
   const files = [...config.matchAll(/KeyFile: (\S+?)(?=[\s}])/g)].map(([, path = '']) => path)
   return configOf(config, Object.fromEntries(files.map((path) => [path, 'k'.repeat(32)])))
-}
-
-/** Section → its directives without indentation and comments, in order. */
-export function sectionsOf(haproxyConfig: string): Map<string, string[]> {
-  const sections = new Map<string, string[]>()
-  let lines: string[] = []
-  for (const line of haproxyConfig.split('\n')) {
-    if (line.trim() === '' || line.trim().startsWith('#')) continue
-    if (/^\S/.test(line)) {
-      lines = []
-      sections.set(line, lines)
-    } else lines.push(line.trim())
-  }
-  return sections
-}
-
-/** Directives of a snippet, without indentation and comments. */
-export function directivesOf(snippet: string): string[] {
-  return snippet
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'))
 }
 
 export function indent(snippet: string): string {
