@@ -74,6 +74,14 @@ policies:
     assert.equal(JSON.stringify(line).includes('secret'), false)
   })
 
+  it('asks for another try only where one may help', async () => {
+    assert.deepEqual(values(await ask(nginx.port, { headers: [] }), 'retry-after'), [])
+    const headers: [string, string][] = [
+      ['Authorization', `Bearer ${await authority.token('bob')}`],
+    ]
+    assert.deepEqual(values(await ask(nginx.port, { headers }), 'retry-after'), [])
+  })
+
   it('does not let a client call the verifier through its inner location', async () => {
     const token = await authority.token('alice')
     const headers: [string, string][] = [['Authorization', `Bearer ${token}`]]
