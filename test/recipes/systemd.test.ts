@@ -1,7 +1,7 @@
 /** The units of the recipe for a virtual machine, judged by systemd itself. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { makeFolder } from '../serve/process.ts'
@@ -58,6 +58,23 @@ describe('the unit of the verifier', () => {
         .map((value) => value.split(':')[0])
         .toSorted(),
     )
+  })
+
+  it('is wanted by HAProxy, whose drop-in is accepted too', (t) => {
+    const folder = makeFolder(t)
+    const file = join(folder, 'haproxy.service')
+    writeFileSync(file, '[Service]\nExecStart=/bin/true\n')
+    writeFileSync(
+      join(folder, 'haproxy-entra-auth.service'),
+      unit.replace('/opt/haproxy-entra-auth/bin/haproxy-entra-auth', '/bin/true'),
+    )
+    mkdirSync(`${file}.d`)
+    const dropIn = recipeFile('vm/haproxy.service.d-entra-auth.conf')
+    writeFileSync(join(`${file}.d`, 'entra-auth.conf'), dropIn)
+    const { status, output } = analyze('verify', '--man=no', file)
+    const own = output.split('\n').filter((line) => /haproxy|entra-auth\.conf/.test(line))
+    assert.deepEqual([status, own], [0, []], output)
+    assert.match(dropIn, /^Wants=haproxy-entra-auth\.service$/m)
   })
 
   it('does not start again with a configuration that is wrong', () => {
