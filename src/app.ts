@@ -12,6 +12,7 @@ import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
+import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
@@ -63,7 +64,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
   let stopping = false
   const isStopping = () => stopping
 
-  const verify = buildListener(runtime.log)
+  const tls = config.listen.tls && createTlsServers(config.listen.tls)
+  const verify = buildListener(runtime.log, tls?.serverFactory)
   verify.addHook('onSend', async (_request, reply) => {
     if (stopping) reply.header('Connection', 'close')
   })
@@ -112,6 +114,10 @@ export function buildApp(config: Config, runtime: Runtime): App {
       await Promise.all([...authorities.values()].map((authority) => authority.start()))
     },
     async reload(next) {
+      if (next.listen.tls && tls?.renew(next.listen.tls)) {
+        const notAfter = new Date(next.listen.tls.notAfterMs).toISOString()
+        runtime.log.info({ notAfter }, 'TLS certificate renewed')
+      }
       const former = authorities
       authorities = createAuthorities(next, former, runtime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
