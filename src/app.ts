@@ -14,6 +14,7 @@ import { buildListener } from './listener.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
+import { watchOverload } from './verify/overload.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
 import { addVerifyRoutes } from './verify/route.ts'
@@ -61,6 +62,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
     revocations: () => revocations.list,
     clock,
   })
+  let limits = config.overload
+  const overload = watchOverload(() => limits.maxEventLoopLagMs)
   let stopping = false
   const isStopping = () => stopping
 
@@ -85,6 +88,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     rules: () => rules,
     clock,
     isStopping,
+    isOverloaded: () => overload.isOverloaded,
     onVerdict: measured.countVerdict,
   })
 
@@ -118,6 +122,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
         const notAfter = new Date(next.listen.tls.notAfterMs).toISOString()
         runtime.log.info({ notAfter }, 'TLS certificate renewed')
       }
+      limits = next.overload
       const former = authorities
       authorities = createAuthorities(next, former, runtime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
@@ -134,6 +139,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     },
     async close() {
       stopping = true
+      overload.stop()
       // Before the keys: a request under way may wait for one.
       await Promise.all([verify.close(), metrics.close(), admin.close()])
       for (const authority of authorities.values()) authority.stop()

@@ -9,6 +9,10 @@ export interface Config {
   readonly keyStore?: string
   /** File that holds the revocations; watched, and written by the admin listener. */
   readonly revocationFile?: string
+  readonly overload: {
+    /** Above this lag of the event loop `/verify` answers 503; 0 for never. */
+    readonly maxEventLoopLagMs: number
+  }
   readonly clockSkewSeconds: number
   readonly identityHeaders: IdentityHeaderSet
   readonly tenants: readonly TenantConfig[]

@@ -16,7 +16,7 @@ import { formatPath, type Path, type Problem, quote, type Report } from './probl
 import { checkShape } from './shape.ts'
 import { checkTenants } from './tenants.ts'
 import { checkTls } from './tls.ts'
-import { mappingOf, memberOf, textOf } from './values.ts'
+import { mappingOf, memberOf, numberOr, textOf } from './values.ts'
 
 /** Where a configuration comes from, and how a file is read. */
 export interface ConfigSource {
@@ -186,6 +186,7 @@ async function checkTree(
   const keyStore = textOf(memberOf(tree, 'keyStore'))
   const revocationFile = textOf(memberOf(tree, 'revocationFile'))
   const clockSkewSeconds = memberOf(tree, 'clockSkewSeconds')
+  const maxEventLoopLagMs = memberOf(memberOf(tree, 'overload'), 'maxEventLoopLagMs')
   const config: Config = {
     listen: { ...listen, ...(tls === undefined ? {} : { tls }) },
     metrics,
@@ -193,7 +194,8 @@ async function checkTree(
     ...(callerKey === undefined ? {} : { callerKey }),
     ...(keyStore === undefined ? {} : { keyStore }),
     ...(revocationFile === undefined ? {} : { revocationFile }),
-    clockSkewSeconds: typeof clockSkewSeconds === 'number' ? clockSkewSeconds : 300,
+    overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, 250) },
+    clockSkewSeconds: numberOr(clockSkewSeconds, 300),
     identityHeaders,
     tenants,
     policies,

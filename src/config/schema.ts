@@ -277,6 +277,22 @@ export const configFileSchema = Type.Object(
         description: 'Write the path of the file that holds the revocations.',
       }),
     ),
+    overload: Type.Optional(
+      Type.Object(
+        {
+          maxEventLoopLagMs: Type.Optional(
+            Type.Integer({
+              minimum: 0,
+              maximum: 10000,
+              default: 250,
+              description:
+                'Write above which lag of the event loop, in ms, requests are answered with 503; 0 for never.',
+            }),
+          ),
+        },
+        { ...strict, description: 'Write maxEventLoopLagMs, or remove the key.' },
+      ),
+    ),
     cloud: Type.Optional(
       Type.Enum(['public', 'usgov', 'china'], {
         default: 'public',
