@@ -51,8 +51,7 @@ export interface App {
 
 /** Composes the service from its configuration. */
 export function buildApp(config: Config, runtime: Runtime): App {
-  let authorities = createAuthorities(config, new Map(), runtime)
-  let rules = compileRules(config, authorities)
+  let authorities: Authorities = new Map()
   const engine = createSignatureEngine()
   const cache = createTokenCache()
   const { clock, revocations } = runtime
@@ -61,7 +60,11 @@ export function buildApp(config: Config, runtime: Runtime): App {
     cache,
     revocations: () => revocations.list,
     clock,
+    certificateEndMs: () => tls?.notAfterMs,
   })
+  const keysRuntime = { ...runtime, onRefresh: measured.countRefresh }
+  authorities = createAuthorities(config, authorities, keysRuntime)
+  let rules = compileRules(config, authorities)
   let limits = config.overload
   const overload = watchOverload(() => limits.maxEventLoopLagMs)
   let stopping = false
@@ -81,7 +84,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
   addVerifyRoutes(verify, {
     verifier: createVerifier({
       clock,
-      engine,
+      engine: measured.timeSignatures(engine),
       cache,
       revocations: () => revocations.list,
     }),
@@ -124,7 +127,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       }
       limits = next.overload
       const former = authorities
-      authorities = createAuthorities(next, former, runtime)
+      authorities = createAuthorities(next, former, keysRuntime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
       // The new rules count at once; a new tenant answers 503 until its keys are there.
       rules = compileRules(next, authorities)

@@ -11,6 +11,8 @@ export interface TlsServers {
    * False where nothing changed.
    */
   renew(tls: TlsConfig): boolean
+  /** When the certificate ends, in ms since the epoch. */
+  readonly notAfterMs: number
 }
 
 /** A client that connects and says nothing must not hold its socket for Node's two minutes. */
@@ -22,6 +24,9 @@ export function createTlsServers(tls: TlsConfig): TlsServers {
   // Two of them where `localhost` is an address of each family.
   const servers = new Set<Server>()
   return {
+    get notAfterMs() {
+      return current.notAfterMs
+    },
     serverFactory(handler, options) {
       const { http, keepAliveTimeout, requestTimeout, connectionTimeout } = options as ServerOptions
       const server = createServer(

@@ -35,6 +35,7 @@ function replaceFile(path: string, text: string): void {
 interface TlsService {
   readonly service: ServiceProcess
   readonly authority: Authority
+  readonly metricsPort: number
   readonly certificate: string
   readonly key: string
 }
@@ -45,12 +46,14 @@ async function startTlsService(t: Life, identity: TlsIdentity): Promise<TlsServi
   writeFileSync(certificate, identity.cert)
   writeFileSync(key, identity.key)
   const authority = await startAuthority(t)
+  const [metricsPort = 0] = await freePorts(1)
   const service = await startService(t, {
+    ENTRA_AUTH_METRICS_PORT: String(metricsPort),
     ...environmentFor(authority),
     ...files(certificate, key),
   })
   await service.waitForLog(({ msg }) => msg === 'authorities tried')
-  return { service, authority, certificate, key }
+  return { service, authority, metricsPort, certificate, key }
 }
 
 const files = (certificate: string, key: string) => ({
@@ -85,13 +88,23 @@ async function shownCertificate({ origin }: ServiceProcess): Promise<string> {
   return raw.toString('base64')
 }
 
+const inAYear = Date.now() / 1000 + 365 * 24 * 3_600
+
+/** What the metrics say of the end of the certificate, in seconds since the epoch. */
+async function endOfCertificate({ metricsPort }: TlsService): Promise<number> {
+  const body = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
+  return Number(/^entra_auth_tls_\w+_seconds (\S+)$/m.exec(body)?.[1])
+}
+
 const bodyOf = ({ cert }: TlsIdentity) => cert.replace(/-----[^-]+-----|\n/g, '')
 
 describe('the verify listener with TLS', () => {
   test('answers with the certificate of its files, and tells no key', async (t) => {
-    const { service, authority } = await startTlsService(t, first)
+    const running = await startTlsService(t, first)
+    const { service, authority } = running
     assert.equal(await statusOf(service, await authority.token('alice'), first.cert), 200)
     await assert.rejects(statusOf(service, await authority.token('alice'), second.cert))
+    assert.ok(Math.abs((await endOfCertificate(running)) - inAYear) < 600)
     const log = JSON.stringify(service.log)
     assert.match(log, /"tls":true/)
     for (const line of first.key.split('\n').slice(1, -2)) assert.ok(!log.includes(line))
