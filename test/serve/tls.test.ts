@@ -11,6 +11,7 @@ import { connect, type TLSSocket } from 'node:tls'
 import { startEchoApp } from '../../scripts/local-stack/echo-app.ts'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { shippedConfig, startHaproxy } from '../../scripts/local-stack/haproxy.ts'
+import { createCertificate } from '../../src/dev-entra/certificate.ts'
 import { createTlsIdentity, type TlsIdentity } from '../../src/dev-entra/tls.ts'
 import { run } from '../drift/run.ts'
 import { ask } from '../e2e/client.ts'
@@ -214,6 +215,17 @@ describe('bad TLS files stop the start', () => {
     publicKeyEncoding: { type: 'spki', format: 'pem' },
     privateKeyEncoding: { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' },
   }).privateKey
+  const weak = generateKeyPairSync('rsa', { modulusLength: 512 })
+  const weakDer = createCertificate({
+    commonName: verifierName,
+    serial: randomBytes(8),
+    notBeforeMs: Date.now(),
+    notAfterMs: Date.now() + 3_600_000,
+    hosts: [verifierName],
+    ...weak,
+  })
+  const weakCert = `-----BEGIN CERTIFICATE-----\n${weakDer.toString('base64')}\n-----END CERTIFICATE-----\n`
+  const weakKey = weak.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
   const cases: readonly [string, string | undefined, string | undefined, RegExp][] = [
     ['a certificate that is missing', undefined, first.key, /CERTIFICATE_FILE: .*\(ENOENT\)/],
     ['a key that is missing', first.cert, undefined, /KEY_FILE: .*\(ENOENT\)/],
@@ -221,6 +233,7 @@ describe('bad TLS files stop the start', () => {
     ['half a certificate', first.cert.slice(0, 300), first.key, /holds no certificate/],
     ['a key that is none', first.cert, first.cert, /KEY_FILE: .*holds no private key/],
     ['an encrypted key', first.cert, encrypted, /KEY_FILE: names an encrypted private key/],
+    ['a key that is too short', weakCert, weakKey, /CERTIFICATE_FILE: cannot be used.*TOO_SMALL/],
     ['the key of another', first.cert, second.key, /KEY_FILE: .*does not belong/],
   ]
   for (const [name, cert, key, expected] of cases) {
