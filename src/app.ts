@@ -61,6 +61,9 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const engine = createSignatureEngine()
   const cache = createTokenCache()
   const { clock, revocations } = runtime
+  // Members that a reload changes and that no policy looks at.
+  let limits: Pick<Config, 'overload' | 'log'> = config
+  const tls = config.listen.tls && createTlsServers(config.listen.tls)
   const refusals = createRefusalLog(runtime.log, () => limits.log.refusalsPerSecond)
   const measured = createMetrics({
     authorities: () => authorities,
@@ -73,12 +76,10 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const keysRuntime = { ...runtime, onRefresh: measured.countRefresh }
   authorities = createAuthorities(config, authorities, keysRuntime)
   let rules = compileRules(config, authorities)
-  let limits: Pick<Config, 'overload' | 'log'> = config
   const overload = watchOverload(() => limits.overload.maxEventLoopLagMs)
   let stopping = false
   const isStopping = () => stopping
 
-  const tls = config.listen.tls && createTlsServers(config.listen.tls)
   const verify = buildListener(runtime.log, tls?.serverFactory)
   const spans = config.tracing && createSpanExporter(config.tracing, runtime)
   if (spans) addTracing(verify, { exporter: spans, rules: () => rules, clock })
