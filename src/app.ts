@@ -12,7 +12,9 @@ import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
+import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
+import { watchOverload } from './verify/overload.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
 import { addVerifyRoutes } from './verify/route.ts'
@@ -49,8 +51,7 @@ export interface App {
 
 /** Composes the service from its configuration. */
 export function buildApp(config: Config, runtime: Runtime): App {
-  let authorities = createAuthorities(config, new Map(), runtime)
-  let rules = compileRules(config, authorities)
+  let authorities: Authorities = new Map()
   const engine = createSignatureEngine()
   const cache = createTokenCache()
   const { clock, revocations } = runtime
@@ -59,11 +60,18 @@ export function buildApp(config: Config, runtime: Runtime): App {
     cache,
     revocations: () => revocations.list,
     clock,
+    certificateEndMs: () => tls?.notAfterMs,
   })
+  const keysRuntime = { ...runtime, onRefresh: measured.countRefresh }
+  authorities = createAuthorities(config, authorities, keysRuntime)
+  let rules = compileRules(config, authorities)
+  let limits = config.overload
+  const overload = watchOverload(() => limits.maxEventLoopLagMs)
   let stopping = false
   const isStopping = () => stopping
 
-  const verify = buildListener(runtime.log)
+  const tls = config.listen.tls && createTlsServers(config.listen.tls)
+  const verify = buildListener(runtime.log, tls?.serverFactory)
   verify.addHook('onSend', async (_request, reply) => {
     if (stopping) reply.header('Connection', 'close')
   })
@@ -76,13 +84,14 @@ export function buildApp(config: Config, runtime: Runtime): App {
   addVerifyRoutes(verify, {
     verifier: createVerifier({
       clock,
-      engine,
+      engine: measured.timeSignatures(engine),
       cache,
       revocations: () => revocations.list,
     }),
     rules: () => rules,
     clock,
     isStopping,
+    isOverloaded: () => overload.isOverloaded,
     onVerdict: measured.countVerdict,
   })
 
@@ -112,8 +121,13 @@ export function buildApp(config: Config, runtime: Runtime): App {
       await Promise.all([...authorities.values()].map((authority) => authority.start()))
     },
     async reload(next) {
+      if (next.listen.tls && tls?.renew(next.listen.tls)) {
+        const notAfter = new Date(next.listen.tls.notAfterMs).toISOString()
+        runtime.log.info({ notAfter }, 'TLS certificate renewed')
+      }
+      limits = next.overload
       const former = authorities
-      authorities = createAuthorities(next, former, runtime)
+      authorities = createAuthorities(next, former, keysRuntime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
       // The new rules count at once; a new tenant answers 503 until its keys are there.
       rules = compileRules(next, authorities)
@@ -128,6 +142,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     },
     async close() {
       stopping = true
+      overload.stop()
       // Before the keys: a request under way may wait for one.
       await Promise.all([verify.close(), metrics.close(), admin.close()])
       for (const authority of authorities.values()) authority.stop()

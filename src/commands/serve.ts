@@ -61,7 +61,7 @@ async function serve(
   // Keys are asked for before the port is open, and a slow authority does not hold it closed.
   const started = app.start()
   await listen(app, config, io)
-  log.info({ listen: config.listen, ...describe(config) }, 'listening')
+  log.info(describe(config), 'listening')
   const stopReloads = reloadOnChange(app, reloader, config, log, io)
   const stopWatching = watchRevocations(revocations, log)
   io.onStop(async ({ signal, err }) => {
@@ -133,8 +133,9 @@ function reloadOnChange(
       log.error({ problems: loaded.problems }, 'new configuration refused, the old one stays')
       return
     }
-    if (!isDeepStrictEqual(loaded.config.listen, config.listen)) {
-      log.warn({ listen: config.listen }, 'another listen address counts after a restart only')
+    const listen = describeListen(config)
+    if (!isDeepStrictEqual(describeListen(loaded.config), listen)) {
+      log.warn({ listen }, 'another listen address counts after a restart only')
     }
     const done = app.reload(loaded.config)
     log.info(describe(loaded.config), 'configuration reloaded')
@@ -188,10 +189,16 @@ async function listen(app: App, config: Config, io: CommandIo): Promise<void> {
 /** The effective configuration, without anything secret. */
 function describe(config: Config): object {
   return {
+    listen: describeListen(config),
     tenants: config.tenants.map(({ name, id, authority }) => ({ name, id, authority })),
     policies: config.policies.map(({ name, audiences }) => ({ name, audiences })),
     identityHeaders: config.identityHeaders,
     clockSkewSeconds: config.clockSkewSeconds,
     callerKey: config.callerKey !== undefined,
   }
+}
+
+/** What of the verify listener stays until a restart. */
+function describeListen({ listen }: Config): object {
+  return { host: listen.host, port: listen.port, tls: listen.tls !== undefined }
 }

@@ -1,6 +1,6 @@
 /** The configuration after loading: checked, defaults filled in, ids in lower case, files read. */
 export interface Config {
-  readonly listen: ListenAddress
+  readonly listen: ListenAddress & { readonly tls?: TlsConfig }
   readonly metrics: ListenAddress
   readonly admin: ListenAddress & { readonly key?: string }
   /** Shared key that HAProxy must send in `X-Entra-Auth-Key`; content of `callerKeyFile`. */
@@ -9,6 +9,10 @@ export interface Config {
   readonly keyStore?: string
   /** File that holds the revocations; watched, and written by the admin listener. */
   readonly revocationFile?: string
+  readonly overload: {
+    /** Above this lag of the event loop `/verify` answers 503; 0 for never. */
+    readonly maxEventLoopLagMs: number
+  }
   readonly clockSkewSeconds: number
   readonly identityHeaders: IdentityHeaderSet
   readonly tenants: readonly TenantConfig[]
@@ -18,6 +22,16 @@ export interface Config {
 export interface ListenAddress {
   readonly host: string
   readonly port: number
+}
+
+/** Content of the files of `listen.tls`, checked to belong together. */
+export interface TlsConfig {
+  /** Certificate chain, PEM. */
+  readonly certificate: string
+  /** Private key, PEM. */
+  readonly key: string
+  /** When the certificate ends, in ms since the epoch. */
+  readonly notAfterMs: number
 }
 
 export type CloudName = 'public' | 'usgov' | 'china'

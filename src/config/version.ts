@@ -10,6 +10,7 @@ const WITHOUT_EFFECT_ON_VERDICTS = new Set([
   'callerKey',
   'keyStore',
   'revocationFile',
+  'overload',
 ])
 
 /**

@@ -20,6 +20,7 @@ export interface VerifyRouteOptions {
   readonly rules: () => Rules
   readonly clock: () => number
   readonly isStopping: () => boolean
+  readonly isOverloaded: () => boolean
   readonly onVerdict: OnVerdict
 }
 
@@ -47,6 +48,8 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   function answer(policyName: string, request: FastifyRequest, reply: FastifyReply) {
     const rules = options.rules()
     const exchange = { rules, request, reply }
+    // Before any work: an answer at once is what keeps the others in time.
+    if (options.isOverloaded()) return refuse(exchange, { allow: false, failure: 'overloaded' })
     const verifyRequest = readRequest(request.raw.rawHeaders)
     if (!isRightKey(verifyRequest.callerKey, rules.callerKey)) {
       return refuse(exchange, { allow: false, failure: 'caller_not_allowed' })

@@ -110,6 +110,8 @@ export function fixtureConfig(
         ...policy,
       },
     },
+    // What a test does in this process must not be taken for overload.
+    overload: { maxEventLoopLagMs: 0 },
     ...config,
   }
 }
