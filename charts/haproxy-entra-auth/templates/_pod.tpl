@@ -1,6 +1,8 @@
 {{/* Environment and volumes of the pod. */}}
 
 {{- define "haproxy-entra-auth.env" -}}
+# The image sets it for those without a file; here it would contradict listen.host in the file.
+- { name: ENTRA_AUTH_HOST, value: "" }
 {{- with .Values.proxy }}
 {{- if .existingSecret }}
 - name: HTTPS_PROXY
