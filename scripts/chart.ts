@@ -36,8 +36,8 @@ export interface ValueRow {
   readonly comment: string
 }
 
-/** Values whose parts are Kubernetes' own, and so have one comment for all of them. */
-const wholeValues = /^(podSecurityContext|securityContext|resources|topologySpreadConstraints)$/
+/** Mappings that are one value, with one comment: their keys are not the chart's. */
+const wholeValues = /^((pod)?[sS]ecurityContext|resources|monitoring\.dashboard\.labels)$/
 
 /** The values of `values.yaml` in their order; a mapping has a row only where it is a value itself. */
 export function listValues(text: string): readonly ValueRow[] {
