@@ -14,7 +14,9 @@ import { buildListener } from './listener.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
+import { type AuditSink, createAuditLog } from './verify/audit-log.ts'
 import { watchOverload } from './verify/overload.ts'
+import { createRefusalLog } from './verify/refusal-log.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
 import { addVerifyRoutes } from './verify/route.ts'
@@ -27,6 +29,8 @@ export interface Runtime extends Omit<KeysRuntime, 'log'> {
   readonly http: Http
   readonly revocations: RevocationStore
   readonly log: FastifyBaseLogger
+  /** Where allows of first sights are written; absent where nobody keeps an audit. */
+  readonly audit?: AuditSink | undefined
 }
 
 /** The service, composed and not yet listening. */
@@ -55,18 +59,20 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const engine = createSignatureEngine()
   const cache = createTokenCache()
   const { clock, revocations } = runtime
+  const refusals = createRefusalLog(runtime.log, () => limits.log.refusalsPerSecond)
   const measured = createMetrics({
     authorities: () => authorities,
     cache,
     revocations: () => revocations.list,
     clock,
+    suppressedLogLines: () => refusals.suppressed,
     certificateEndMs: () => tls?.notAfterMs,
   })
   const keysRuntime = { ...runtime, onRefresh: measured.countRefresh }
   authorities = createAuthorities(config, authorities, keysRuntime)
   let rules = compileRules(config, authorities)
-  let limits = config.overload
-  const overload = watchOverload(() => limits.maxEventLoopLagMs)
+  let limits: Pick<Config, 'overload' | 'log'> = config
+  const overload = watchOverload(() => limits.overload.maxEventLoopLagMs)
   let stopping = false
   const isStopping = () => stopping
 
@@ -93,6 +99,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
     isStopping,
     isOverloaded: () => overload.isOverloaded,
     onVerdict: measured.countVerdict,
+    refusals,
+    onFirstSight: runtime.audit && createAuditLog(runtime.audit),
   })
 
   addRevocationFeed(verify, { rules: () => rules, revocations: () => revocations.list, clock })
@@ -125,7 +133,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
         const notAfter = new Date(next.listen.tls.notAfterMs).toISOString()
         runtime.log.info({ notAfter }, 'TLS certificate renewed')
       }
-      limits = next.overload
+      limits = next
       const former = authorities
       authorities = createAuthorities(next, former, keysRuntime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
@@ -145,6 +153,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       overload.stop()
       // Before the keys: a request under way may wait for one.
       await Promise.all([verify.close(), metrics.close(), admin.close()])
+      refusals.stop()
       for (const authority of authorities.values()) authority.stop()
       await runtime.http.close()
     },

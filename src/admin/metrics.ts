@@ -13,6 +13,8 @@ export interface MetricsSources {
   readonly cache: TokenCache
   readonly revocations: () => RevocationList
   readonly clock: () => number
+  /** Lines of refusals that the log left out. */
+  readonly suppressedLogLines: () => number
   /** When the certificate of the verify listener ends, in ms; undefined without TLS. */
   readonly certificateEndMs: () => number | undefined
 }
@@ -74,6 +76,15 @@ export function createMetrics(sources: MetricsSources): Metrics {
     collect() {
       const nowSeconds = sources.clock() / 1000
       this.set(sources.revocations().entries.filter(({ until }) => until > nowSeconds).length)
+    },
+  })
+  new Counter({
+    name: 'entra_auth_log_lines_suppressed_total',
+    help: 'Refusals that got no line of their own in the log',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(sources.suppressedLogLines())
     },
   })
   new Gauge({

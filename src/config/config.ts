@@ -13,6 +13,7 @@ export interface Config {
     /** Above this lag of the event loop `/verify` answers 503; 0 for never. */
     readonly maxEventLoopLagMs: number
   }
+  readonly log: LogConfig
   readonly clockSkewSeconds: number
   readonly identityHeaders: IdentityHeaderSet
   readonly tenants: readonly TenantConfig[]
@@ -32,6 +33,14 @@ export interface TlsConfig {
   readonly key: string
   /** When the certificate ends, in ms since the epoch. */
   readonly notAfterMs: number
+}
+
+/** What is written of requests. */
+export interface LogConfig {
+  /** Refusals of one reason that get a line each in a second; beyond, a sample does. */
+  readonly refusalsPerSecond: number
+  /** Where the audit of allows goes: `stdout` or the path of a file; absent where there is none. */
+  readonly audit?: string
 }
 
 export type CloudName = 'public' | 'usgov' | 'china'

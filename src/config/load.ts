@@ -187,6 +187,8 @@ async function checkTree(
   const revocationFile = textOf(memberOf(tree, 'revocationFile'))
   const clockSkewSeconds = memberOf(tree, 'clockSkewSeconds')
   const maxEventLoopLagMs = memberOf(memberOf(tree, 'overload'), 'maxEventLoopLagMs')
+  const log = memberOf(tree, 'log')
+  const audit = textOf(memberOf(memberOf(log, 'audit'), 'destination'))
   const config: Config = {
     listen: { ...listen, ...(tls === undefined ? {} : { tls }) },
     metrics,
@@ -195,6 +197,10 @@ async function checkTree(
     ...(keyStore === undefined ? {} : { keyStore }),
     ...(revocationFile === undefined ? {} : { revocationFile }),
     overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, 250) },
+    log: {
+      refusalsPerSecond: numberOr(memberOf(log, 'refusalsPerSecond'), 10),
+      ...(audit === undefined ? {} : { audit }),
+    },
     clockSkewSeconds: numberOr(clockSkewSeconds, 300),
     identityHeaders,
     tenants,

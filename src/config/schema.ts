@@ -293,6 +293,33 @@ export const configFileSchema = Type.Object(
         { ...strict, description: 'Write maxEventLoopLagMs, or remove the key.' },
       ),
     ),
+    log: Type.Optional(
+      Type.Object(
+        {
+          refusalsPerSecond: Type.Optional(
+            Type.Integer({
+              minimum: 0,
+              maximum: 10000,
+              default: 10,
+              description:
+                'Write how many refusals of one reason get a line each in a second, from 0 to 10000.',
+            }),
+          ),
+          audit: Type.Optional(
+            Type.Object(
+              {
+                destination: Type.String({
+                  minLength: 1,
+                  description: 'Write stdout, or the path of the file that the audit goes to.',
+                }),
+              },
+              { ...strict, description: 'Write destination, or remove the key for no audit.' },
+            ),
+          ),
+        },
+        { ...strict, description: 'Write refusalsPerSecond and audit, or remove the key.' },
+      ),
+    ),
     cloud: Type.Optional(
       Type.Enum(['public', 'usgov', 'china'], {
         default: 'public',

@@ -15,7 +15,7 @@ export interface Correlation {
 
 /** Reads correlation headers; for the log only. Whatever is not sane is left out. */
 export function readCorrelation(headers: IncomingHttpHeaders): Correlation {
-  const requestId = single(headers['x-request-id'])
+  const requestId = withoutTokens(single(headers['x-request-id']))
   // Trace Context: version, trace id, parent id, flags.
   const traceId = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(
     single(headers.traceparent) ?? '',
@@ -35,8 +35,14 @@ export function readCorrelation(headers: IncomingHttpHeaders): Correlation {
 }
 
 function shortened(name: string, value: string | string[] | undefined): Record<string, string> {
-  const text = single(value)
+  const text = withoutTokens(single(value))
   return text ? { [name]: text.slice(0, 256) } : {}
+}
+
+/** A client may send its token where none belongs, as in a path or a host name. */
+function withoutTokens(text: string | undefined): string | undefined {
+  // Each JSON Web Token begins with `{"` in base64url.
+  return text?.replace(/eyJ[\w-]+(\.[\w-]*)*/g, '[token]')
 }
 
 function single(value: string | string[] | undefined): string | undefined {

@@ -52,6 +52,7 @@ test('a file with every key loads with ids in lower case, names resolved and fil
     callerKey: 'caller-key-0123456789',
     keyStore: '/var/lib/haproxy-entra-auth/keys',
     overload: { maxEventLoopLagMs: 250 },
+    log: { refusalsPerSecond: 10 },
     clockSkewSeconds: 200,
     identityHeaders: 'x-auth-request',
     tenants: [
@@ -115,6 +116,7 @@ test('a small file gets the documented defaults', async () => {
     metrics: { host: '127.0.0.1', port: 9090 },
     admin: { host: '127.0.0.1', port: 9091 },
     overload: { maxEventLoopLagMs: 250 },
+    log: { refusalsPerSecond: 10 },
     clockSkewSeconds: 300,
     identityHeaders: 'x-auth-request',
     tenants: [
