@@ -9,9 +9,6 @@ import { findHelms, type Helm } from '../../scripts/helm.ts'
 /** Helm 3 and Helm 4. */
 export const helms = findHelms(process.env, `${process.platform}-${process.arch}`)
 
-/** Oldest and newest Kubernetes that the chart is rendered for. */
-export const kubeVersions = ['1.30.0', '1.36.0'] as const
-
 /** A values file in `ci/`: a way to use the chart that is supported. */
 export interface Shape {
   readonly name: string
