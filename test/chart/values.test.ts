@@ -124,6 +124,14 @@ describe('the files of the chart', () => {
     assert.equal(parse(read('Chart.yaml')).appVersion, version)
   })
 
+  it('have each key of the configuration in ci/full-config-values.yaml', () => {
+    const { config } = parse(read('ci', 'full-config-values.yaml'))
+    assert.deepEqual(
+      Object.keys(config).toSorted(),
+      Object.keys(schema.properties.config.properties).toSorted(),
+    )
+  })
+
   it('have a first line in each values file of ci/ that says what it is', () => {
     assert.ok(shapes.length > 10)
     for (const { file } of shapes) assert.match(readFileSync(file, 'utf8'), /^# .{10,}\.\n/)
