@@ -14,6 +14,8 @@ import { buildListener } from './listener.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
+import { createSpanExporter } from './tracing/exporter.ts'
+import { addTracing } from './tracing/hooks.ts'
 import { type AuditSink, createAuditLog } from './verify/audit-log.ts'
 import { watchOverload } from './verify/overload.ts'
 import { createRefusalLog } from './verify/refusal-log.ts'
@@ -78,6 +80,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
 
   const tls = config.listen.tls && createTlsServers(config.listen.tls)
   const verify = buildListener(runtime.log, tls?.serverFactory)
+  const spans = config.tracing && createSpanExporter(config.tracing, runtime)
+  if (spans) addTracing(verify, { exporter: spans, rules: () => rules, clock })
   verify.addHook('onSend', async (_request, reply) => {
     if (stopping) reply.header('Connection', 'close')
   })
@@ -155,6 +159,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       await Promise.all([verify.close(), metrics.close(), admin.close()])
       refusals.stop()
       for (const authority of authorities.values()) authority.stop()
+      await spans?.close()
       await runtime.http.close()
     },
   }

@@ -226,7 +226,13 @@ function describe(config: Config): object {
     revocationFile,
     overload,
     log: config.log,
+    ...(config.tracing && { tracing: withoutCredentials(config.tracing.endpoint) }),
   }
+}
+
+function withoutCredentials(address: string): string {
+  const { origin, pathname } = new URL(address)
+  return `${origin}${pathname}`
 }
 
 function describePolicy({ name, audiences, allow, deny, ...policy }: PolicyConfig): object {

@@ -14,6 +14,8 @@ export interface Config {
     readonly maxEventLoopLagMs: number
   }
   readonly log: LogConfig
+  /** Absent where no collector of traces is named. */
+  readonly tracing?: TracingConfig
   readonly clockSkewSeconds: number
   readonly identityHeaders: IdentityHeaderSet
   readonly tenants: readonly TenantConfig[]
@@ -41,6 +43,17 @@ export interface LogConfig {
   readonly refusalsPerSecond: number
   /** Where the audit of allows goes: `stdout` or the path of a file; absent where there is none. */
   readonly audit?: string
+}
+
+/** Where spans go, by OTLP over HTTP. */
+export interface TracingConfig {
+  readonly endpoint: string
+  /** Sent along, a key of the collector maybe. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Who sends, `service.name` among it. */
+  readonly resource: Readonly<Record<string, string>>
+  /** How long spans may wait for others. */
+  readonly delayMs: number
 }
 
 export type CloudName = 'public' | 'usgov' | 'china'

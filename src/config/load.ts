@@ -16,6 +16,7 @@ import { formatPath, type Path, type Problem, quote, type Report } from './probl
 import { checkShape } from './shape.ts'
 import { checkTenants } from './tenants.ts'
 import { checkTls } from './tls.ts'
+import { readTracing } from './tracing.ts'
 import { mappingOf, memberOf, numberOr, textOf } from './values.ts'
 
 /** Where a configuration comes from, and how a file is read. */
@@ -69,7 +70,10 @@ export async function loadConfig(source: ConfigSource): Promise<LoadResult> {
           source.env,
           read,
         )
-  if (config !== undefined && problems.length === 0) return { ok: true, config, files }
+  const tracing = readTracing(source.env, problems)
+  if (config !== undefined && problems.length === 0) {
+    return { ok: true, config: { ...config, ...(tracing && { tracing }) }, files }
+  }
   return { ok: false, problems: problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0)), files }
 }
 

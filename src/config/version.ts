@@ -12,6 +12,7 @@ const WITHOUT_EFFECT_ON_VERDICTS = new Set([
   'revocationFile',
   'overload',
   'log',
+  'tracing',
 ])
 
 /**

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
+import { parseTraceparent } from './traceparent.ts'
 
 /** What ties a line in this log to those of HAProxy and of the application. */
 export interface Correlation {
@@ -16,10 +17,7 @@ export interface Correlation {
 /** Reads correlation headers; for the log only. Whatever is not sane is left out. */
 export function readCorrelation(headers: IncomingHttpHeaders): Correlation {
   const requestId = withoutTokens(single(headers['x-request-id']))
-  // Trace Context: version, trace id, parent id, flags.
-  const traceId = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(
-    single(headers.traceparent) ?? '',
-  )?.[1]
+  const traceId = parseTraceparent(single(headers.traceparent))?.traceId
   return {
     requestId:
       requestId && /^[A-Za-z0-9._:/+=@-]{1,128}$/.test(requestId) ? requestId : randomUUID(),

@@ -17,6 +17,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   revocation: ['failure.ts', 'token'],
   verify: ['failure.ts', 'config', 'keys', 'token', 'policy', 'identity', 'revocation'],
   'tls.ts': [],
+  tracing: ['verify'],
   'listener.ts': ['failure.ts', 'verify'],
   'terminal.ts': ['config'],
   explain: ['failure.ts', 'terminal.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify'],
@@ -35,6 +36,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'admin',
     'listener.ts',
     'tls.ts',
+    'tracing',
   ],
   commands: [
     'app.ts',
