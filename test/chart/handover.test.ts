@@ -35,6 +35,15 @@ for (const each of helms) {
 }
 
 describe('what HAProxy gets from the chart', () => {
+  it('finds each pod by the lines of the README, where the Service is headless', async () => {
+    const readme = readFileSync(join(chartFolder, 'README.md'), 'utf8')
+    const [, lines = ''] = /```haproxy\n(.*?)```/s.exec(readme) ?? []
+    assert.match(lines, /server-template .+ verifier-haproxy-entra-auth\.entra\.svc/)
+    const whole = lines.replace('    ...', '    bind 127.0.0.1:14480\n    mode http')
+    const { problem } = await checkWithHaproxy(`${haproxyDefaults}${whole}`)
+    assert.equal(problem, '')
+  })
+
   it('can be left out, and can be in the namespace of HAProxy', () => {
     const kinds = (values: string) =>
       parseManifests(template(helm, minimal + values).stdout).filter(
@@ -139,6 +148,14 @@ describe('the notes after the installation', () => {
   })
 })
 
+const haproxyDefaults = `defaults
+    timeout client 5s
+    timeout connect 1s
+    timeout server 5s
+    timeout http-request 5s
+
+`
+
 function findShape(name: string) {
   return shapes.find((shape) => shape.name === name) ?? assert.fail(`no shape ${name}`)
 }
@@ -172,10 +189,7 @@ function toHaproxyConfig(notes: string): string {
     .replace('/etc/haproxy/entra-auth.lua', shippedLua)
     .replace('/etc/haproxy/verifier-ca.pem', '"$ENTRA_AUTH_CA_FILE"')
     .replaceAll(/server v1 \S+:/g, 'server v1 127.0.0.1:')
-    .replaceAll(
-      /^(listen .*)$/gm,
-      'defaults\n    timeout client 5s\n    timeout connect 1s\n    timeout server 5s\n    timeout http-request 5s\n\n$1',
-    )}
+    .replaceAll(/^(listen .*)$/gm, `${haproxyDefaults}$1`)}
 frontend www
     bind 127.0.0.1:8000
     mode http

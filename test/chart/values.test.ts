@@ -112,11 +112,24 @@ describe('the files of the chart', () => {
   })
 
   it('have a row for each value in the README, with its default', () => {
-    const rows = [...read('README.md').matchAll(/^\| `([^`]+)` \| (?:`([^`]*)`)? ?\|/gm)]
+    const [, table = ''] = read('README.md').split('## Values')
+    const rows = [...table.matchAll(/^\| `([^`]+)` \| (?:`([^`]*)`)? ?\|/gm)]
     assert.deepEqual(
       rows.map(([, path, fallback]) => [path, fallback && JSON.parse(fallback)]),
       flatten(parse(values)),
     )
+  })
+
+  it('have, in the README, the paths at which things are mounted', () => {
+    const paths = new Set(
+      read('README.md').match(/\/(etc|var\/lib)\/haproxy-entra-auth\/[-\w./]+\w/g),
+    )
+    assert.ok(paths.size >= 8)
+    const snapshots = shapes.map(({ name }) =>
+      readFileSync(join(import.meta.dirname, 'snapshots', `${name}.yaml`), 'utf8'),
+    )
+    const unknown = [...paths].filter((path) => !snapshots.some((text) => text.includes(path)))
+    assert.deepEqual(unknown, [])
   })
 
   it('have the version of the service as appVersion', () => {
