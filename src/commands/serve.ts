@@ -49,7 +49,7 @@ async function serve(
   io: CommandIo,
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
-  const log = pino({ redact: ['req.headers.authorization', 'headers.authorization'] })
+  const log = createLog()
   const revocations = createRevocationStore(config.revocationFile, io.now)
   await readRevocations(revocations, io)
   const audit = openAudit(config, log, io)
@@ -85,6 +85,15 @@ async function serve(
     { authorities: [...app.authorities.values()].map((a) => a.state()) },
     'authorities tried',
   )
+}
+
+/**
+ * The log on standard output. Whoever reads it may stall: lines wait in memory then, a bounded number,
+ * and requests go on. What waits at the end of the process is written by then.
+ */
+function createLog(): Logger {
+  const stdout = pino.destination({ dest: 1, sync: false, maxLength: 1024 * 1024 })
+  return pino({ redact: ['req.headers.authorization', 'headers.authorization'] }, stdout)
 }
 
 /** Reads the revocations before the first request, or exits: without them nobody is revoked. */

@@ -1,12 +1,15 @@
 /** What `serve` writes, read from its standard output and from the file of the audit. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { describe, test } from 'node:test'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { eventually } from '../support/eventually.ts'
 import { contoso, environmentFor, ordersId, startAuthority } from './authority.ts'
 import { type Life, type LogLine, makeFolder, startService, untilReady, verify } from './process.ts'
 
+const main = resolve(import.meta.dirname, '../../src/main.ts')
 const keys = { caller: 'caller-key-0123456789', admin: 'admin-key-0123456789' }
 
 /** A service with this section `log`, keys and whatever else a configuration may have. */
@@ -66,8 +69,9 @@ test('the first line tells the effective configuration and no key', async (t) =>
   for (const key of Object.values(keys)) assert.ok(!JSON.stringify(service.log).includes(key))
 })
 
+const callerKey = { 'x-entra-auth-key': keys.caller }
+
 describe('the audit in a file', () => {
-  const callerKey = { 'x-entra-auth-key': keys.caller }
   const ask = (origin: string, token: string) =>
     fetch(`${origin}/verify`, { headers: { authorization: `Bearer ${token}`, ...callerKey } })
 
@@ -109,6 +113,29 @@ describe('the audit in a file', () => {
     await service.waitForLog(({ msg }) => msg === 'audit not written')
     assert.equal(service.log.filter(({ msg }) => msg === 'audit not written').length, 1)
   })
+})
+
+test('a reader of the log that stalls does not hold up requests', async (t) => {
+  const { service, file } = await start(t, '{ refusalsPerSecond: 10000 }')
+  await untilReady(service)
+  const [port = 0] = await freePorts(1)
+  // Standard output is a pipe that nobody reads: full after some hundred lines.
+  const child = spawn(process.execPath, [main, 'serve'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: {
+      ENTRA_AUTH_CONFIG: file('config.yaml'),
+      ENTRA_AUTH_PORT: String(port),
+      ENTRA_AUTH_METRICS_PORT: '0',
+      ENTRA_AUTH_ADMIN_PORT: '0',
+    },
+  })
+  t.after(() => child.kill('SIGKILL'))
+  const origin = `http://127.0.0.1:${port}`
+  await untilReady({ ...service, origin })
+  for (let sent = 0; sent < 1_000; sent++) {
+    const signal = AbortSignal.timeout(10_000)
+    assert.equal((await fetch(`${origin}/verify`, { headers: callerKey, signal })).status, 401)
+  }
 })
 
 test('the audit on standard output stands between the other lines', async (t) => {
