@@ -58,10 +58,13 @@ describe('what HAProxy gets from the chart', () => {
   })
 })
 
+/** The time of the authority's answers is no matter here, and these tests run beside others. */
+const limits = { connectTimeoutMs: 30_000, deadlineMs: 30_000 }
+
 describe('helm test', () => {
   it('passes where the service is ready and refuses, with and without a caller key', async (t) => {
     for (const config of [{}, { callerKeyFile: '/run/secrets/caller-key' }]) {
-      const service = await startService({ config })
+      const service = await startService({ config, limits })
       t.after(() => service.close())
       const { code, output } = await runServiceTest(`http://127.0.0.1:${service.port}`)
       assert.equal(code, 0, output)
