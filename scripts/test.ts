@@ -6,13 +6,15 @@
 import { spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { join, relative, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { finished } from 'node:stream/promises'
 import { run } from 'node:test'
 import { inspect, parseArgs } from 'node:util'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const E2E = join(ROOT, 'test', 'e2e')
+/** Need nginx, systemd and the package registry, so they run on their own: `npm run test:recipes`. */
+const RECIPES = [join(ROOT, 'test', 'recipes'), join(ROOT, 'test', 'package')]
 const CHART = join(ROOT, 'test', 'chart')
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
@@ -176,7 +178,8 @@ function planSteps(): Step[] {
   const chosen = positionals.map((path) => resolve(path))
   const unknown = chosen.find((path) => !all.includes(path))
   if (unknown) fail(`${relative(ROOT, unknown)} is no test file: name files like test/**/*.test.ts`)
-  const files = chosen.length > 0 ? chosen : all
+  const usual = all.filter((file) => !RECIPES.includes(dirname(file)))
+  const files = chosen.length > 0 ? chosen : usual
   const e2e = files.filter((file) => file.startsWith(E2E))
   const chart = files.filter((file) => file.startsWith(CHART))
   const unit = files.filter((file) => !file.startsWith(E2E) && !file.startsWith(CHART))

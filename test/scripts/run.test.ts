@@ -352,6 +352,22 @@ esac`,
       assert.equal(calls.at(-1), `${join(project.bin, 'systemctl')} disable --now haproxy`)
     })
 
+    it('installs other programs in the same way, and says in one line what it could not', async () => {
+      project.program('apt-get', `cp "${project.bin}/packaged" "${project.bin}/nginx"`)
+      project.program('packaged', '')
+      project.program('service', `echo "$@" > "${project.bin}/service-calls"`)
+      const { prepareProgram } = await project.import()
+      const nginx = { program: 'nginx', debian: 'nginx-light' }
+      await prepareProgram(nginx, project.env, machine())
+      assert.equal(readFileSync(join(project.bin, 'service-calls'), 'utf8'), 'nginx stop\n')
+      await prepareProgram(nginx, project.env, { folders: [project.bin] })
+      const other = { program: 'other', debian: 'a-package' }
+      await assert.rejects(prepareProgram(other, project.env, { folders: [] }), {
+        message:
+          'other is needed and not installed: install it (Debian, Ubuntu: apt-get install a-package)',
+      })
+    })
+
     for (const [args, expected] of [
       [[], true],
       [['--only', 'e2e'], true],
@@ -553,7 +569,7 @@ describe('.ci/run', () => {
         'npm',
         `case "$*" in
   test) printf 'some line\\n\\033[32m${test[0]}\\033[0m\\n'; exit ${test[1]} ;;
-  'run test:matrix') echo '0 passed, 0 failed'; exit 0 ;;
+  'run test:'*) echo '0 passed, 0 failed'; exit 0 ;;
   'run demo -- --once') echo '${demo[0]}'; exit ${demo[1]} ;;
 esac
 exit 99`,
