@@ -67,7 +67,7 @@ function done(summary, latency)
     local errors = summary.errors
     print(
         string.format(
-            'RESULT {"requests":%d,"seconds":%.4f,"p50Us":%d,"p99Us":%d,"errors":%d}',
+            'RESULT {"requests":%d,"seconds":%.4f,"p50Us":%d,"p99Us":%d,"failed":%d}',
             summary.requests,
             summary.duration / 1e6,
             latency:percentile(50),

@@ -22,6 +22,8 @@ interface Phase {
   readonly perSecond: number
   readonly p50Us: number
   readonly p99Us: number
+  /** Requests that were refused, for example because the verifier took longer than HAProxy waits. */
+  readonly failed: number
   readonly haproxyCpuUs: number
   readonly verifierCpuUs: number
   /** Share of the requests that the action's cache answered. */
@@ -134,6 +136,7 @@ function phaseOf({ front, ports }: Stack, verifier: Verifier) {
       perSecond: Math.round(result.requests / result.seconds),
       p50Us: result.p50Us,
       p99Us: result.p99Us,
+      failed: result.failed,
       haproxyCpuUs: round(spent('haproxyUs') / requests, 1),
       verifierCpuUs: round(spent('verifierUs') / requests, 1),
       actionHitRate: round(spent('hits') / requests, 3),

@@ -12,7 +12,7 @@ import { median, round } from './numbers.ts'
 import { memory, startProgram, untilAnswers } from './programs.ts'
 import { type Bench, type StackOptions, withStack } from './stack.ts'
 import { benchAudience, benchIssuer, type Tokens } from './tokens.ts'
-import { measure, ratioOf, type Sample, summarize } from './variants.ts'
+import { cpuUs, measure, ratioOf, type Sample, summarize } from './variants.ts'
 
 /** Where the peers are; one that is not named is left out. */
 export interface PeerPaths {
@@ -64,11 +64,17 @@ export async function comparePeers(
   const ratios = peers.slice(1).map(({ name }) => {
     const all = samples.get(name) ?? []
     return {
-      ratio: `${action} / ${name}`,
-      throughput: ratioOf(ofAction, all, ({ perSecond }) => perSecond),
+      peer: name,
+      actionHasTimesThroughput: ratioOf(ofAction, all, ({ perSecond }) => perSecond),
+      peerTakesTimesCpu: ratioOf(all, ofAction, totalCpuUs),
     }
   })
   return { pacedPerSecond, versions: readVersions(paths), results, ratios }
+}
+
+/** Of HAProxy, or what stands in its place, and of what it asks; the application is not in it. */
+function totalCpuUs(sample: PeerSample): number {
+  return cpuUs(sample) + sample.askedCpuUs
 }
 
 function findPeers(bench: Bench, tokens: Tokens, authority: string, paths: PeerPaths): Peer[] {
@@ -78,7 +84,7 @@ function findPeers(bench: Bench, tokens: Tokens, authority: string, paths: PeerP
   const { authRequest, oauth2Proxy, apache } = paths
   if (authRequest !== undefined && oauth2Proxy !== undefined) {
     const name = 'haproxy-auth-request and oauth2-proxy'
-    // The file is never read for more than its name: see the configuration.
+    // Required by its HTTP client, and not used in this exchange.
     writeFileSync(join(bench.files.folder, 'json.lua'), 'return {}\n')
     const startVerifier = ({ verifier }: { verifier: number }) =>
       startOauth2Proxy(oauth2Proxy, verifier, authority)
@@ -95,9 +101,21 @@ function findPeers(bench: Bench, tokens: Tokens, authority: string, paths: PeerP
 
 async function measurePeer(bench: Bench, peer: Peer, tokenFile: string): Promise<PeerSample> {
   return withStack(bench, peer.stack, async (stack) => {
+    if (peer.name !== action) await requireRefusal(stack.ports.front, bench.token)
     const sample = await measure(bench, stack, tokenFile, peer.requests)
+    // Where nothing is asked, the stand-in has only been the application.
+    if (peer.stack.startVerifier === undefined) return { ...sample, askedCpuUs: 0, askedMiB: 0 }
     return { ...sample, askedMiB: memory(stack.verifier).highestMiB }
   })
+}
+
+/** A peer that was set up wrongly could admit everybody, and quickly. */
+async function requireRefusal(port: number, token: string): Promise<void> {
+  const signature = token.lastIndexOf('.') + 1
+  const forged = `${token.slice(0, signature)}${[...token.slice(signature)].reverse().join('')}`
+  const headers = { authorization: `Bearer ${forged}` }
+  const { status } = await fetch(`http://127.0.0.1:${port}/orders`, { headers, redirect: 'manual' })
+  if (status !== 401 && status !== 403) throw new Error(`a forged token is answered ${status}`)
 }
 
 /** Bearer tokens only, no session, no log: what it needs for this and nothing that slows it down. */
@@ -129,7 +147,7 @@ async function startOauth2Proxy(
     '--auth-logging=false',
     '--request-logging=false',
   ])
-  await untilAnswers(`http://${address}/ping`)
+  await untilAnswers(`http://${address}/ping`, child)
   return child
 }
 
@@ -158,6 +176,13 @@ ServerName bench.example
 User www-data
 Group www-data
 Listen 127.0.0.1:${front}
+# More threads than connections: it closes kept connections when each thread has work.
+StartServers 2
+ServerLimit 2
+ThreadsPerChild 64
+MaxRequestWorkers 128
+MinSpareThreads 1
+MaxSpareThreads 128
 KeepAlive On
 MaxKeepAliveRequests 0
 KeepAliveTimeout 60

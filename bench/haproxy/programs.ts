@@ -66,22 +66,28 @@ function track(child: ChildProcess): ChildProcess {
   return child
 }
 
-/** Resolves when the URL answers with this status; rejects after ten seconds. */
+/** Long, for a program under valgrind on a busy machine. */
+const startPatienceMs = 40_000
+
+/** Resolves when the program answers 200 there; rejects when it ends or does not for long. */
 export async function untilAnswers(
   url: string,
+  child: ChildProcess,
   headers: Readonly<Record<string, string>> = {},
-  wanted = 200,
 ): Promise<void> {
   let status = 0
-  for (let attempt = 0; attempt < 400; attempt++) {
+  const deadline = performance.now() + startPatienceMs
+  while (performance.now() < deadline) {
     status = await fetch(url, { headers }).then(
       (reply) => reply.arrayBuffer().then(() => reply.status),
       () => 0,
     )
-    if (status === wanted) return
+    if (status === 200) return
+    if (!running.has(child)) break
     await new Promise((next) => setTimeout(next, 25))
   }
-  throw new Error(`${url} answers ${status || 'nothing'}, not ${wanted}`)
+  const [program = ''] = child.spawnargs
+  throw new Error(`${program} answers ${status || 'nothing'} at ${url}, not 200`)
 }
 
 /** CPU time of a program and its children so far; the system counts in steps of 10 ms. */

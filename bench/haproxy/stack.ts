@@ -35,6 +35,9 @@ export interface StackOptions {
   readonly startFront?: (ports: Ports) => ChildProcess
 }
 
+/** Another program may take a port between the look for a free one and its use. */
+const startAttempts = 3
+
 let stackCount = 0
 
 /** Starts it, waits until it admits the token, and stops it after `run`, whatever happens. */
@@ -43,28 +46,48 @@ export async function withStack<T>(
   options: StackOptions,
   run: (stack: Stack) => Promise<T>,
 ): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const started: ChildProcess[] = []
+    const stopAll = () => Promise.all(started.map(stopProgram))
+    let stack: Stack
+    try {
+      stack = await startStack(bench, options, started)
+    } catch (error) {
+      await stopAll()
+      if (attempt === startAttempts) throw error
+      console.error(`${(error as Error).message}; starting once more`)
+      continue
+    }
+    try {
+      return await run(stack)
+    } finally {
+      await stopAll()
+    }
+  }
+}
+
+async function startStack(
+  bench: Bench,
+  options: StackOptions,
+  started: ChildProcess[],
+): Promise<Stack> {
   const ports = await choosePorts()
-  const started: ChildProcess[] = []
   const keep = (child: ChildProcess) => {
     started.push(child)
     return child
   }
   const origin = originConfig(ports, options.startVerifier ? undefined : (options.maxAge ?? 3600))
-  try {
-    const standIn = keep(startHaproxy(bench, [], origin))
-    await untilAnswers(`http://127.0.0.1:${ports.application}/`)
-    const verifier = options.startVerifier ? keep(await options.startVerifier(ports)) : standIn
-    // Last, so that the action's first question to the verifier is answered and its cache goes on.
-    const front = keep(
-      options.startFront?.(ports) ??
-        startHaproxy(bench, options.wrapper ?? [], options.config(ports)),
-    )
-    const headers = { authorization: `Bearer ${bench.token}` }
-    await untilAnswers(`http://127.0.0.1:${ports.front}/orders`, headers)
-    return await run({ front, ports, verifier })
-  } finally {
-    await Promise.all(started.map(stopProgram))
-  }
+  const standIn = keep(startHaproxy(bench, [], origin))
+  await untilAnswers(`http://127.0.0.1:${ports.application}/`, standIn)
+  const verifier = options.startVerifier ? keep(await options.startVerifier(ports)) : standIn
+  // Last, so that the action's first question to the verifier is answered and its cache goes on.
+  const front = keep(
+    options.startFront?.(ports) ??
+      startHaproxy(bench, options.wrapper ?? [], options.config(ports)),
+  )
+  const headers = { authorization: `Bearer ${bench.token}` }
+  await untilAnswers(`http://127.0.0.1:${ports.front}/orders`, front, headers)
+  return { front, ports, verifier }
 }
 
 async function choosePorts(): Promise<Ports> {

@@ -81,10 +81,10 @@ export function cpuUs({ userUs, systemUs }: CpuTime): number {
 }
 
 /** Median of the ratios of each round, whose two runs saw the same machine. */
-export function ratioOf(
-  ones: readonly Sample[],
-  others: readonly Sample[],
-  value: (sample: Sample) => number,
+export function ratioOf<T extends Sample>(
+  ones: readonly T[],
+  others: readonly T[],
+  value: (sample: T) => number,
 ): number {
   const all = ones.map((one, index) => {
     const other = others[index]

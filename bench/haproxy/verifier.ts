@@ -39,7 +39,7 @@ export async function startVerifier(
   writeFileSync(file, JSON.stringify(config))
   const main = resolve(import.meta.dirname, '../../src/main.ts')
   const child = startProgram([process.execPath, main, 'serve', '--config', file])
-  await untilAnswers(`http://${host}:${port}/readyz`)
+  await untilAnswers(`http://${host}:${port}/readyz`, child)
   return {
     child,
     async readNumber(line) {
