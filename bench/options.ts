@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 /** The benchmarks that there are. */
-export const partNames = ['service', 'variants', 'mixed', 'peers'] as const
+export const partNames = ['service', 'variants', 'instructions', 'mixed', 'peers'] as const
 /** A name of one. */
 export type Part = (typeof partNames)[number]
 
@@ -22,10 +22,11 @@ export interface BenchOptions {
 const help = `usage: npm run bench -- [options]
 
   --only PART,…       of: ${partNames.join(', ')} (default: all)
-                        service   the verifier alone
-                        variants  HAProxy with the action, without, and with jwt_verify
-                        mixed     ${'100,000'} live tokens through HAProxy, action and verifier
-                        peers     programs that could be used instead, where they are named below
+                        service       the verifier alone
+                        variants      HAProxy with the action, without, and with jwt_verify
+                        instructions  the same under callgrind, which no neighbour disturbs
+                        mixed         100,000 live tokens through HAProxy, action and verifier
+                        peers         programs that could be used instead, where they are named below
   --versions V,…      HAProxy versions (default: 2.6,3.2; BENCH_HAPROXY)
   --rounds N          rounds, of which medians are taken (default: 3; BENCH_ROUNDS)
   --haproxy-auth-request DIR   folder with auth-request.lua and haproxy-lua-http/http.lua

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { haproxyCommand } from '../../scripts/haproxy-versions.ts'
 import { type BenchOptions, parseOptions } from '../options.ts'
 import { requireTools } from '../tools.ts'
+import { countInstructions } from './instructions.ts'
 import { connections } from './load.ts'
 import { measureMixedLoad } from './mixed-load.ts'
 import { comparePeers } from './peers.ts'
@@ -14,14 +15,21 @@ import { ensureTokens, startAuthority } from './tokens.ts'
 import { compareVariants } from './variants.ts'
 
 /** Names of the files with results. */
-const names = { variants: 'haproxy', mixed: 'mixed-load', peers: 'peers' } as const
+const names = {
+  variants: 'haproxy',
+  instructions: 'instructions',
+  mixed: 'mixed-load',
+  peers: 'peers',
+} as const
+/** A benchmark of this side. */
+type EdgePart = keyof typeof names
 /** So many live tokens the mixed load has. */
 const liveTokens = 100_000
 /** Nothing is paired there, and each round sends every token. */
 const mixedRounds = 2
 
 const options = parseOptions(process.argv.slice(2))
-requireTools(['h2load', 'wrk', 'valgrind'])
+requireTools(['h2load', 'wrk', ...(options.only.includes('instructions') ? ['valgrind'] : [])])
 const folder = mkdtempSync(join(tmpdir(), 'entra-auth-bench-'))
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
 await runAll(options)
@@ -38,11 +46,12 @@ async function runAll({ only, versions, rounds, peers }: BenchOptions): Promise<
 
   const parts = {
     variants: (bench: Bench) => compareVariants(bench, tokens.file, rounds),
+    instructions: countInstructions,
     mixed: (bench: Bench) =>
       measureMixedLoad(bench, tokens, authority, Math.min(rounds, mixedRounds)),
     peers: (bench: Bench) => comparePeers(bench, tokens, authority, rounds, peers),
   }
-  for (const part of ['variants', 'mixed', 'peers'] as const) {
+  for (const part of Object.keys(names) as EdgePart[]) {
     if (!only.includes(part)) continue
     const reports: object[] = []
     for (const version of versions) {
@@ -68,7 +77,7 @@ function show(title: string, report: object): void {
 }
 
 function write(
-  part: keyof typeof names,
+  part: EdgePart,
   tokenBytes: number,
   rounds: number,
   versions: readonly object[],

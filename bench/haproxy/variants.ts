@@ -1,10 +1,7 @@
 /**
- * HAProxy with and without the action: CPU time a request, how long a client waits, and user-space
- * instructions a request counted by callgrind. CPU time includes the kernel but varies on a shared
- * machine, so variants run in turn and medians count; instructions are the same each time, so they
- * show a regression of a percent. Both are differences: of two moments, and of two run lengths.
+ * HAProxy with and without the action: CPU time a request, and how long a client waits. CPU time
+ * includes the kernel but varies on a shared machine, so variants run in turn and medians count.
  */
-import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { frontConfig, isHot, ownVariants, type Variant } from './configs.ts'
 import { type Latency, loadFull, loadPaced, pacedPerSecond } from './load.ts'
@@ -15,8 +12,6 @@ import { type Bench, readActionNumbers, type Stack, type StackOptions, withStack
 const requests = 30_000
 const warmUpRequests = 4_000
 const pacedSeconds = 2
-/** Instructions are not disturbed by a neighbour, so as many variants at a time as there are cores. */
-const callgrindAtATime = 2
 
 /** One measurement of one variant. */
 export interface Sample extends CpuTime {
@@ -27,7 +22,8 @@ export interface Sample extends CpuTime {
   readonly paced: Latency
 }
 
-const compared: readonly (readonly [Variant, Variant])[] = [
+/** Pairs whose ratio says something: the first does what the second does, and more. */
+export const compared: readonly (readonly [Variant, Variant])[] = [
   ['action, hot cache', 'native headers'],
   ['action, hot cache, variables=none', 'native headers'],
   ['action, hot cache, stripping', 'native headers, stripping'],
@@ -45,16 +41,13 @@ export async function compareVariants(bench: Bench, tokenFile: string, rounds: n
       samples.get(variant)?.push(await measureVariant(bench, variant, tokenFile))
     }
   }
-  const instructions = await countAll(bench)
   const results = ownVariants.map((variant) => ({
     variant,
     ...summarize(samples.get(variant) ?? []),
-    instructions: instructions.get(variant) ?? Number.NaN,
   }))
   const ratios = compared.map(([one, other]) => ({
     ratio: `${one} / ${other}`,
     cpu: ratioOf(samples.get(one) ?? [], samples.get(other) ?? [], cpuUs),
-    instructions: round((instructions.get(one) ?? 0) / (instructions.get(other) ?? 0), 2),
   }))
   return { pacedPerSecond, results, ratios }
 }
@@ -133,47 +126,10 @@ async function requireHits({ ports }: Stack): Promise<void> {
   if (hits < all * 0.99) throw new Error(`only ${hits} of ${all} requests were in the cache`)
 }
 
-function stackOf({ files }: Bench, variant: Variant): StackOptions {
+/** How a variant is started. */
+export function stackOf({ files }: Bench, variant: Variant): StackOptions {
   return {
     config: (ports) => frontConfig(variant, ports, files),
     maxAge: variant === 'action, miss each time' ? 0 : 3600,
   }
-}
-
-async function countAll(bench: Bench): Promise<Map<Variant, number>> {
-  const counts = new Map<Variant, number>()
-  const left = [...ownVariants]
-  const work = async () => {
-    for (let variant = left.shift(); variant !== undefined; variant = left.shift()) {
-      console.error(`instructions: ${variant}`)
-      counts.set(variant, await countInstructions(bench, variant))
-    }
-  }
-  await Promise.all(Array.from({ length: callgrindAtATime }, work))
-  return counts
-}
-
-/** The difference of two run lengths: start, warm-up and the end of the process cancel out. */
-async function countInstructions(bench: Bench, variant: Variant): Promise<number> {
-  const [short, long] = [500, 3_000]
-  const first = await instructionsOf(bench, variant, short)
-  const second = await instructionsOf(bench, variant, long)
-  return Math.round((second - first) / (long - short))
-}
-
-async function instructionsOf(bench: Bench, variant: Variant, count: number): Promise<number> {
-  const { folder } = bench.files
-  const prefix = `callgrind-${count}-${ownVariants.indexOf(variant)}`
-  const wrapper = ['valgrind', '--tool=callgrind', `--callgrind-out-file=${folder}/${prefix}.%p`]
-  await withStack(bench, { ...stackOf(bench, variant), wrapper }, async ({ ports }) =>
-    loadFull(ports.front, bench.token, count, join(folder, `${prefix}.log`)),
-  )
-  let total = 0
-  for (const name of readdirSync(folder).filter((one) => one.startsWith(`${prefix}.`))) {
-    const text = readFileSync(join(folder, name), 'utf8')
-    total += Number(/^(?:summary|totals): (\d+)/m.exec(text)?.[1] ?? 0)
-    rmSync(join(folder, name))
-  }
-  if (total === 0) throw new Error(`callgrind counted nothing for: ${variant}`)
-  return total
 }
