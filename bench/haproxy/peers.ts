@@ -4,7 +4,7 @@
  * None of them belongs to this project: each is compared only where it is named on the command line.
  */
 import { type ChildProcess, spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { frontConfig, type Variant } from './configs.ts'
 import { pacedPerSecond } from './load.ts'
@@ -206,7 +206,13 @@ function readVersions({ authRequest, oauth2Proxy, apache }: PeerPaths): Record<s
     versions['haproxy-auth-request'] =
       ask('git', ['-C', authRequest, 'log', '-1', '--format=%h %cs']) || 'unknown'
   }
-  if (oauth2Proxy !== undefined) versions['oauth2-proxy'] = ask(oauth2Proxy, ['--version'])
+  if (oauth2Proxy !== undefined) {
+    // Built with `go install` it does not know its version; the Go linker wrote it into the file.
+    const text = readFileSync(oauth2Proxy, 'latin1')
+    versions['oauth2-proxy'] =
+      /(?:mod|dep)\tgithub\.com\/oauth2-proxy\/oauth2-proxy\/v7\t(v[\w.-]+)/.exec(text)?.[1] ??
+      ask(oauth2Proxy, ['--version'])
+  }
   if (apache !== undefined) {
     versions.Apache = ask(apache, ['-v'])
     const module = ask('dpkg-query', ['-W', 'libapache2-mod-auth-openidc'])
