@@ -173,6 +173,8 @@ export function frontConfig(variant: Variant, ports: Ports, files: Files): strin
         tune.lua.bool-sample-conversion normal
     .endif
     setenv ENTRA_AUTH_VERIFIER 127.0.0.1:${ports.loopback}
+    # Under callgrind on a busy machine a call may take long, and a refusal counts as no result.
+    setenv ENTRA_AUTH_TIMEOUT_MS 60000
 ${global?.(files) ?? ''}
 ${defaults}
 listen entra-verifier
