@@ -1,7 +1,7 @@
 /** The benchmarks of the HAProxy side; `npm run bench -- --help` lists the options. */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
+import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { haproxyCommand } from '../../scripts/haproxy-versions.ts'
 import { type BenchOptions, parseOptions } from '../options.ts'
@@ -27,6 +27,9 @@ type EdgePart = keyof typeof names
 const liveTokens = 100_000
 /** Nothing is paired there, and each round sends every token. */
 const mixedRounds = 2
+
+/** What others did on this machine just before: the less, the more the times mean. */
+const [loadBefore = 0] = loadavg()
 
 const options = parseOptions(process.argv.slice(2))
 requireTools(['h2load', 'wrk', ...(options.only.includes('instructions') ? ['valgrind'] : [])])
@@ -89,10 +92,16 @@ function write(
     processor: cpus()[0]?.model,
     cores: cpus().length,
     node: process.version,
-    rounds: part === 'mixed' ? Math.min(rounds, mixedRounds) : rounds,
+    loadAverageBefore: loadBefore,
+    ...roundsOf(part, rounds),
     connections,
     tokenBytes,
     versions,
   }
   writeFileSync(join(directory, `${names[part]}.json`), `${JSON.stringify(report, null, 2)}\n`)
+}
+
+function roundsOf(part: EdgePart, rounds: number): object {
+  if (part === 'instructions') return {}
+  return { rounds: part === 'mixed' ? Math.min(rounds, mixedRounds) : rounds }
 }
