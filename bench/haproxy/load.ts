@@ -74,6 +74,9 @@ export function loadTokens(port: number, file: string, order: Order, seconds: nu
   return runWrk(port, file, order, { seconds, clients: connections, pauseMs: 0 })
 }
 
+/** Another for each load, the same in each run. */
+let seed = 0
+
 async function runWrk(
   port: number,
   file: string,
@@ -83,7 +86,7 @@ async function runWrk(
   const script = join(import.meta.dirname, 'load.lua')
   const wrk = ['wrk', '-t1', '--timeout=10s', `-c${clients}`, `-d${seconds}s`, '-s', script]
   const output = await runProgram(
-    [...wrk, `http://127.0.0.1:${port}/orders`, '--', file, order, String(pauseMs)],
+    [...wrk, `http://127.0.0.1:${port}/orders`, '--', file, order, String(pauseMs), String(++seed)],
     (text, child) => {
       if (text.includes('EXHAUSTED')) child.kill('SIGINT')
     },
