@@ -1,4 +1,9 @@
-/** The configurations that are compared, made from one template so that they differ in one thing. */
+/**
+ * The configurations that are compared. Those of one template differ in one thing; the last pair is
+ * the configuration that ships, with the action and with lines of HAProxy's own in its place.
+ */
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 
 /** Headers that the verifier's answer and the native variants carry, in the order of the service. */
 const identity: Readonly<Record<string, string>> = {
@@ -33,9 +38,17 @@ const verdict: Readonly<Record<string, string>> = {
 export interface Ports {
   readonly front: number
   readonly loopback: number
+  readonly metrics: number
   readonly verifier: number
   readonly application: number
 }
+
+/** Names of each port, for whoever looks for free ones. */
+export const portNames = ['front', 'loopback', 'metrics', 'verifier', 'application'] as const
+
+const shipped = resolve(import.meta.dirname, '../../haproxy-lua')
+const lua = join(shipped, 'entra-auth.lua')
+const shippedConfig = join(shipped, 'haproxy.cfg')
 
 const defaults = `defaults
     mode http
@@ -45,10 +58,21 @@ const defaults = `defaults
 `
 
 /**
- * A HAProxy that plays the application and the verifier, so that neither is what is measured.
- * `maxAge` 0 lets the action keep nothing.
+ * A HAProxy that plays the application and, unless `maxAge` is undefined, the verifier, so that
+ * neither is what is measured. `maxAge` 0 lets the action keep nothing.
  */
-export function originConfig(ports: Ports, maxAge: number): string {
+export function originConfig(ports: Ports, maxAge: number | undefined): string {
+  return `global
+    maxconn 2000
+    nbthread 1
+${defaults}
+listen application
+    bind 127.0.0.1:${ports.application}
+    http-request return status 200 content-type text/plain string ok
+${maxAge === undefined ? '' : standInVerifier(ports, maxAge)}`
+}
+
+function standInVerifier(ports: Ports, maxAge: number): string {
   const headers = Object.entries({
     ...verdict,
     ...identity,
@@ -57,14 +81,7 @@ export function originConfig(ports: Ports, maxAge: number): string {
   const lines = headers.map(
     ([name, value]) => `    http-after-response set-header ${name} "${value}"`,
   )
-  return `global
-    maxconn 2000
-    nbthread 1
-${defaults}
-listen application
-    bind 127.0.0.1:${ports.application}
-    http-request return status 200 content-type text/plain string ok
-
+  return `
 listen verifier
     bind 127.0.0.1:${ports.verifier}
     http-request return status 200 content-type application/json string '{"version":"bench","revocations":[]}' if { path /revocations }
@@ -73,35 +90,80 @@ ${lines.join('\n')}
 `
 }
 
-/** What stands in the backend, and in `global`, of each variant. */
-const variants = {
-  alone: { rules: () => '', global: () => '' },
-  'native headers': { rules: nativeHeaders, global: () => '' },
-  'action, hot cache': { rules: action, global: loadAction },
-  'action, hot cache, variables=none': { rules: action, global: loadBareAction },
-  'action, miss each time': { rules: action, global: loadAction },
+interface Parts {
+  /** Lines of the frontend, of the backend, and of `global`. */
+  readonly front?: () => string
+  readonly rules?: (files: Files) => string
+  readonly global?: (files: Files) => string
+}
+
+const native = { rules: nativeHeaders }
+const cached = { rules: action, global: loadAction }
+const bare = { rules: action, global: loadBareAction }
+
+const template = {
+  alone: {},
+  'native headers': native,
+  'action, hot cache': cached,
+  'action, hot cache, variables=none': bare,
+  'native headers, stripping': { ...native, front: stripping },
+  'action, hot cache, stripping': { ...cached, front: stripping },
+  'action, hot cache, variables=none, stripping': { ...bare, front: stripping },
+  'action, miss each time': cached,
   'jwt_verify and native headers': {
-    rules: (file: string) => `${jwtVerify(file)}${nativeHeaders()}`,
-    global: () => '',
+    rules: (files: Files) => `${jwtVerify(files)}${nativeHeaders()}`,
   },
-} as const
+  'haproxy-auth-request and oauth2-proxy': {
+    rules: authRequest,
+    global: loadAuthRequest,
+  },
+} satisfies Record<string, Parts>
 
-/** A name of a variant. */
-export type Variant = keyof typeof variants
+type TemplateVariant = keyof typeof template
 
-/** Every variant, the plainest first. */
-export const variantNames = Object.keys(variants) as Variant[]
+/** A name of a variant; the last two are the shipped configuration as a whole. */
+export type Variant =
+  | TemplateVariant
+  | 'shipped configuration, native headers and variables'
+  | 'shipped configuration, action'
+
+/** Those that need nothing but HAProxy, the plainest first. */
+export const ownVariants: readonly Variant[] = [
+  'alone',
+  'native headers',
+  'action, hot cache',
+  'action, hot cache, variables=none',
+  'native headers, stripping',
+  'action, hot cache, stripping',
+  'action, hot cache, variables=none, stripping',
+  'shipped configuration, native headers and variables',
+  'shipped configuration, action',
+  'action, miss each time',
+  'jwt_verify and native headers',
+]
+
+/** Whether every request of the load has to be a hit in the action's cache. */
+export function isHot(variant: Variant): boolean {
+  return variant.startsWith('action, hot cache') || variant === 'shipped configuration, action'
+}
 
 /** Files that a configuration names. */
 export interface Files {
-  readonly lua: string
   /** Public key of the token, PEM. */
   readonly publicKey: string
+  /** Folder for what the configuration itself brings. */
+  readonly folder: string
+  /** Folder of haproxy-auth-request, where that is compared. */
+  readonly authRequest?: string
 }
 
-/** The configuration of the HAProxy that is measured. */
+/** The configuration of the HAProxy that is measured, one thread. */
 export function frontConfig(variant: Variant, ports: Ports, files: Files): string {
-  const { rules, global } = variants[variant]
+  if (variant === 'shipped configuration, action') return shippedFront(ports)
+  if (variant === 'shipped configuration, native headers and variables') {
+    return nativeInPlaceOfAction(shippedFront(ports))
+  }
+  const { front, rules, global }: Parts = template[variant]
   return `global
     maxconn 2000
     nbthread 1
@@ -111,7 +173,9 @@ export function frontConfig(variant: Variant, ports: Ports, files: Files): strin
         tune.lua.bool-sample-conversion normal
     .endif
     setenv ENTRA_AUTH_VERIFIER 127.0.0.1:${ports.loopback}
-${global(files.lua)}
+    # Under callgrind on a busy machine a call may take long, and a refusal counts as no result.
+    setenv ENTRA_AUTH_TIMEOUT_MS 60000
+${global?.(files) ?? ''}
 ${defaults}
 listen entra-verifier
     bind 127.0.0.1:${ports.loopback}
@@ -120,13 +184,66 @@ listen entra-verifier
 
 frontend www
     bind 127.0.0.1:${ports.front}
+${front?.() ?? ''}
     default_backend orders
 
 backend orders
     http-reuse always
-${rules(files.publicKey)}
+${rules?.(files) ?? ''}
     server app 127.0.0.1:${ports.application}
+
+frontend numbers
+    bind 127.0.0.1:${ports.metrics}
+    ${rules === action ? 'http-request use-service lua.entra-auth-metrics' : 'http-request deny'}
 `
+}
+
+/** The configuration that ships, with its addresses filled in. */
+export function shippedFront(ports: Ports): string {
+  const settings = {
+    ENTRA_AUTH_BIND: `127.0.0.1:${ports.front}`,
+    ENTRA_AUTH_VERIFIER: `127.0.0.1:${ports.loopback}`,
+    ENTRA_AUTH_METRICS_BIND: `127.0.0.1:${ports.metrics}`,
+    ENTRA_AUTH_VERIFIER_SERVER: `127.0.0.1:${ports.verifier}`,
+    ENTRA_AUTH_APP_SERVER: `127.0.0.1:${ports.application}`,
+    ENTRA_AUTH_LUA_FILE: lua,
+  }
+  const lines = Object.entries(settings).map(([name, value]) => `    setenv ${name} "${value}"\n`)
+  const text = readFileSync(shippedConfig, 'utf8')
+  return text.replace(/^global$/m, `global\n    nbthread 1\n${lines.join('')}`)
+}
+
+/** What an operator writes who trusts the same headers from elsewhere: all else stays as shipped. */
+function nativeInPlaceOfAction(config: string): string {
+  const call = /^ +http-request lua\.entra-auth orders\n/m
+  if (!call.test(config)) throw new Error('the shipped configuration calls the action differently')
+  const values = {
+    status: 'int(200)',
+    policy: 'str(orders)',
+    user: 'str(22222222-2222-4222-8222-222222222222)',
+    tenant: 'str(11111111-1111-4111-8111-111111111111)',
+    client: 'str(55555555-5555-4555-8555-555555555555)',
+    actor: 'str(user)',
+    token_id: 'str(AAAAAAAAAAAAAAAAAAAAAA)',
+    cache: 'str(hit)',
+    ms: 'int(0)',
+    ok: 'bool(true)',
+  }
+  const lines = Object.entries(values).map(
+    ([name, value]) => `    http-request set-var(txn.entra.${name}) ${value}\n`,
+  )
+  return config.replace(call, () => `${nativeHeaders()}${lines.join('')}`)
+}
+
+/** The lines of the shipped frontend that whoever trusts identity headers needs. */
+function stripping(): string {
+  const text = readFileSync(shippedConfig, 'utf8')
+  const lines = text.match(/^frontend www$[\s\S]*?(?=^backend )/m)?.[0].split('\n') ?? []
+  const wanted = lines.filter((line) =>
+    /^ +http-request (del-header|set-header connection) /.test(line),
+  )
+  if (wanted.length < 5) throw new Error('the shipped frontend strips differently')
+  return wanted.join('\n')
 }
 
 function nativeHeaders(): string {
@@ -136,12 +253,12 @@ function nativeHeaders(): string {
   return lines.join('')
 }
 
-function loadAction(lua: string): string {
+function loadAction(): string {
   return `    lua-load-per-thread ${lua}`
 }
 
-function loadBareAction(lua: string): string {
-  return `    setenv ENTRA_AUTH_VARIABLES none\n${loadAction(lua)}`
+function loadBareAction(): string {
+  return `    setenv ENTRA_AUTH_VARIABLES none\n${loadAction()}`
 }
 
 function action(): string {
@@ -151,10 +268,27 @@ function action(): string {
 }
 
 /** Signature and algorithm only: no key set, no claims, no revocations. */
-function jwtVerify(publicKey: string): string {
+function jwtVerify({ publicKey }: Files): string {
   return `    http-request set-var(txn.bearer) http_auth_bearer
     http-request set-var(txn.alg) var(txn.bearer),jwt_header_query('$.alg')
     http-request deny deny_status 401 unless { var(txn.alg) -m str RS256 }
     http-request deny deny_status 401 unless { var(txn.bearer),jwt_verify(txn.alg,"${publicKey}") 1 }
+`
+}
+
+/**
+ * Its HTTP client stands below it, as its submodule; the JSON library that it wants besides is not
+ * used in this exchange, so an empty one does.
+ */
+function loadAuthRequest({ folder, authRequest = '' }: Files): string {
+  return `    lua-prepend-path ${folder}/?.lua
+    lua-prepend-path ${authRequest}/?/http.lua
+    lua-load-per-thread ${authRequest}/auth-request.lua`
+}
+
+/** As its manual has it, with the fewest headers that do the job. */
+function authRequest(): string {
+  return `    http-request lua.auth-intercept entra-verifier /oauth2/auth GET authorization x-auth-request-* -
+    http-request deny deny_status 401 unless { var(txn.auth_response_successful) -m bool }
 `
 }

@@ -1,0 +1,59 @@
+/**
+ * User-space instructions a request, counted by callgrind: the same each time, however busy the
+ * machine is, so they show a regression of a percent.
+ */
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { ownVariants, type Variant } from './configs.ts'
+import { loadFull } from './load.ts'
+import { round } from './numbers.ts'
+import { type Bench, withStack } from './stack.ts'
+import { compared, stackOf } from './variants.ts'
+
+/** No neighbour disturbs them, so as many at a time as a small machine has cores. */
+const variantsAtATime = 2
+
+/** Counts every variant that needs nothing but HAProxy. */
+export async function countInstructions(bench: Bench) {
+  const counts = new Map<Variant, number>()
+  const left = [...ownVariants]
+  const work = async () => {
+    for (let variant = left.shift(); variant !== undefined; variant = left.shift()) {
+      console.error(`instructions: ${variant}`)
+      counts.set(variant, await countOf(bench, variant))
+    }
+  }
+  await Promise.all(Array.from({ length: variantsAtATime }, work))
+  return {
+    results: ownVariants.map((variant) => ({ variant, instructions: counts.get(variant) })),
+    ratios: compared.map(([one, other]) => ({
+      ratio: `${one} / ${other}`,
+      instructions: round((counts.get(one) ?? 0) / (counts.get(other) ?? 0), 2),
+    })),
+  }
+}
+
+/** The difference of two run lengths: start, warm-up and the end of the process cancel out. */
+async function countOf(bench: Bench, variant: Variant): Promise<number> {
+  const [short, long] = [300, 1_500]
+  const first = await instructionsOf(bench, variant, short)
+  const second = await instructionsOf(bench, variant, long)
+  return Math.round((second - first) / (long - short))
+}
+
+async function instructionsOf(bench: Bench, variant: Variant, count: number): Promise<number> {
+  const { folder } = bench.files
+  const prefix = `callgrind-${count}-${ownVariants.indexOf(variant)}`
+  const wrapper = ['valgrind', '--tool=callgrind', `--callgrind-out-file=${folder}/${prefix}.%p`]
+  await withStack(bench, { ...stackOf(bench, variant), wrapper }, async ({ ports }) =>
+    loadFull(ports.front, bench.token, count, join(folder, `${prefix}.log`)),
+  )
+  let total = 0
+  for (const name of readdirSync(folder).filter((one) => one.startsWith(`${prefix}.`))) {
+    const text = readFileSync(join(folder, name), 'utf8')
+    total += Number(/^(?:summary|totals): (\d+)/m.exec(text)?.[1] ?? 0)
+    rmSync(join(folder, name))
+  }
+  if (total === 0) throw new Error(`callgrind counted nothing for: ${variant}`)
+  return total
+}

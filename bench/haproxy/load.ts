@@ -1,0 +1,99 @@
+/** The two load generators: h2load for an exact number of requests, wrk for many tokens and pauses. */
+import { readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { runProgram } from './programs.ts'
+
+/** Connections of every load, kept alive. */
+export const connections = 32
+/** Below saturation of the slowest variant, and the same for all. */
+export const pacedPerSecond = 1000
+const pacedConnections = 50
+
+/** Time of an answer at two quantiles. */
+export interface Latency {
+  readonly p50Us: number
+  readonly p99Us: number
+}
+
+/** More than this is no measurement; less is reported: a busy machine lets a call time out. */
+const failedShareLimit = 0.02
+
+/** What a load saw. */
+export interface LoadResult extends Latency {
+  readonly requests: number
+  readonly seconds: number
+  /** Without an answer, or with another than 2xx. */
+  readonly failed: number
+}
+
+/** Which tokens wrk sends; load.lua explains them. */
+export type Order = 'one' | 'each' | 'zipf'
+
+/** As fast as they are answered: `count` requests with one token. Rejects unless each got a 2xx. */
+export async function loadFull(
+  port: number,
+  token: string,
+  count: number,
+  logFile: string,
+): Promise<LoadResult> {
+  const clients = Math.min(connections, count)
+  // h2load would write behind what is there.
+  rmSync(logFile, { force: true })
+  const output = await runProgram([
+    'h2load',
+    '--h1',
+    '-t1',
+    `-c${clients}`,
+    `-n${count}`,
+    `--log-file=${logFile}`,
+    '-H',
+    `authorization: Bearer ${token}`,
+    `http://127.0.0.1:${port}/orders`,
+  ])
+  if (!output.includes(`status codes: ${count} 2xx`)) throw new Error(`not all 2xx: ${output}`)
+  const perSecond = Number(/^finished in .*, ([\d.]+) req\/s/m.exec(output)?.[1])
+  return { requests: count, failed: 0, seconds: count / perSecond, ...readLog(logFile) }
+}
+
+/** Of the columns of h2load's log, the third is the time that the answer took, in µs. */
+function readLog(file: string): Latency {
+  const rows = readFileSync(file, 'utf8').trim().split('\n')
+  const times = rows.map((row) => Number(row.split('\t')[2])).sort((a, b) => a - b)
+  const quantile = (share: number) => times[Math.floor(times.length * share)] ?? Number.NaN
+  return { p50Us: quantile(0.5), p99Us: quantile(0.99) }
+}
+
+/** With pauses, so that about `pacedPerSecond` come in: what a client waits when nothing is full. */
+export function loadPaced(port: number, file: string, order: Order, seconds: number) {
+  const pauseMs = (pacedConnections / pacedPerSecond) * 1000
+  return runWrk(port, file, order, { seconds, clients: pacedConnections, pauseMs })
+}
+
+/** As fast as they are answered, with the tokens of the file; `each` ends when they are used up. */
+export function loadTokens(port: number, file: string, order: Order, seconds: number) {
+  return runWrk(port, file, order, { seconds, clients: connections, pauseMs: 0 })
+}
+
+/** Another for each load, the same in each run. */
+let seed = 0
+
+async function runWrk(
+  port: number,
+  file: string,
+  order: Order,
+  { seconds, clients, pauseMs }: { seconds: number; clients: number; pauseMs: number },
+): Promise<LoadResult> {
+  const script = join(import.meta.dirname, 'load.lua')
+  const wrk = ['wrk', '-t1', '--timeout=10s', `-c${clients}`, `-d${seconds}s`, '-s', script]
+  const output = await runProgram(
+    [...wrk, `http://127.0.0.1:${port}/orders`, '--', file, order, String(pauseMs), String(++seed)],
+    (text, child) => {
+      if (text.includes('EXHAUSTED')) child.kill('SIGINT')
+    },
+  )
+  const json = /^RESULT (.*)$/m.exec(output)?.[1]
+  if (!json) throw new Error(`wrk printed no result: ${output}`)
+  const result = JSON.parse(json)
+  if (result.failed > result.requests * failedShareLimit) throw new Error(`failed: ${output}`)
+  return result
+}
