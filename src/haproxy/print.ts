@@ -105,6 +105,14 @@ function verifierLines(verifier: string): string[] {
     '    timeout queue   200ms',
     '    timeout client  5s',
     '    timeout server  1s',
+    '    # An answer without an end would keep a request waiting for ever, and fill the memory.',
+    '    tcp-response inspect-delay 1s',
+    '    tcp-response content reject if { status lt 200 }',
+    '    http-request set-var(txn.asked) path',
+    '    http-response wait-for-body time 1s if { var(txn.asked) -m beg /verify }',
+    '    http-response deny deny_status 502 if { var(txn.asked) -m beg /verify } { res.body_size gt 12288 }',
+    '    http-response deny deny_status 502 unless { var(txn.asked) -m beg /verify } or { status 304 } or { res.fhdr_cnt(content-length) eq 1 }',
+    '    http-response deny deny_status 502 if { res.body_size gt 4194304 }',
     '    default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1',
     ...(isLocal
       ? []

@@ -345,6 +345,34 @@ describe('what the verifier says of revocations', () => {
     })
   })
 
+  it('has a length and an end', () => {
+    const body = JSON.stringify({ version: 'version-1', revocations: [] })
+    const chunked = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+    const chunk = `${body.length.toString(16)}\r\n${body}\r\n`
+    function* forEver(head: string, piece: string): Iterable<string> {
+      yield head
+      for (;;) yield piece
+    }
+    const odd: Said[] = [
+      `${chunked}${chunk}0\r\n\r\n`,
+      { pieces: forEver(chunked, chunk), everyMs: 10 },
+      { pieces: forEver('HTTP/1.1 200 OK\r\n\r\n', ' '), everyMs: 10 },
+      {
+        pieces: forEver('HTTP/1.1 100 Continue\r\n\r\n', 'HTTP/1.1 100 Continue\r\n\r\n'),
+        everyMs: 10,
+      },
+      answer(200, [], `${body}${' '.repeat(4 * 1024 * 1024)}`),
+    ]
+    let next = 0
+    const feed: Script = () => odd[next++ % odd.length] ?? 'close'
+    return withStack({ feed }, async (stack) => {
+      await stack.morePolls(odd.length)
+      await assertNeverRemembered(stack)
+      stack.verifier.feed = revocations()
+      await stack.untilRemembered()
+    })
+  })
+
   it('may be ten thousand revocations and not one more', () => {
     const list = (count: number) =>
       Array.from({ length: count }, (_, index) => ({

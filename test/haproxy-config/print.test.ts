@@ -101,7 +101,7 @@ describe('haproxy-entra-auth haproxy-config', () => {
       text
         .split('\n')
         .map((line) => line.trim())
-        .filter((line) => /^(http-request|stick-table|maxconn|bind|timeout|tune|retr)/.test(line))
+        .filter((line) => /^(http-re|tcp-re|stick-table|maxconn|bind|timeout|tune|retr)/.test(line))
     const { stdout } = await print({ policies: { orders: resource('/orders') } })
     const printed = rules(stdout)
     const missing = rules(readFileSync(shippedConfig, 'utf8')).filter(
