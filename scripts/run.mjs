@@ -31,6 +31,7 @@ const COMMANDS = {
   demo: { script: 'scripts/demo.ts', args: [], haproxy: () => true },
   test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy },
   e2e: { script: 'scripts/test.ts', args: ['--only', 'e2e'], haproxy: () => true },
+  load: { script: 'scripts/matrix.ts', args: ['--load'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
   bench: { script: 'bench/run.ts', args: [], haproxy: () => false },
@@ -70,9 +71,9 @@ function say(line) {
  */
 export function testNeedsHaproxy(args) {
   const only = args.indexOf('--only')
-  if (only >= 0) return args[only + 1] === 'e2e'
+  if (only >= 0) return ['e2e', 'load'].includes(args[only + 1] ?? '')
   const files = args.filter((arg) => arg.endsWith('.test.ts'))
-  return files.length === 0 || files.some((file) => /(^|[\\/])e2e[\\/]/.test(file))
+  return files.length === 0 || files.some((file) => /(^|[\\/])(e2e|load)[\\/]/.test(file))
 }
 
 /**

@@ -13,6 +13,8 @@ import { inspect, parseArgs } from 'node:util'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const E2E = join(ROOT, 'test', 'e2e')
+/** Runs on its own, on several versions of HAProxy: `npm run test:load`. */
+const LOAD = join(ROOT, 'test', 'load')
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
 const FILE_TIMEOUT_MS = 5 * 60_000
@@ -177,7 +179,8 @@ function planSteps(): Step[] {
   if (unknown) fail(`${relative(ROOT, unknown)} is no test file: name files like test/**/*.test.ts`)
   const files = chosen.length > 0 ? chosen : all
   const e2e = files.filter((file) => file.startsWith(E2E))
-  const unit = files.filter((file) => !file.startsWith(E2E))
+  const load = files.filter((file) => file.startsWith(LOAD))
+  const unit = files.filter((file) => !e2e.includes(file) && !load.includes(file))
   const e2eConcurrency = Number(process.env.E2E_CONCURRENCY || 1)
   if (!Number.isInteger(e2eConcurrency) || e2eConcurrency < 1) {
     fail('E2E_CONCURRENCY must be a whole number from 1')
@@ -205,16 +208,20 @@ function planSteps(): Step[] {
       title: 'end-to-end tests',
       run: () => runFiles(e2e, e2eConcurrency, values.name),
     },
+    {
+      name: 'load',
+      title: 'tests under load',
+      run: () => runFiles(load, 1, values.name),
+    },
   ]
   const names = steps.map((step) => step.name)
   if (values.only !== undefined && !names.includes(values.only)) {
     fail(`--only takes one of ${names.join(', ')}`)
   }
   if (values.only !== undefined) return steps.filter((step) => step.name === values.only)
-  if (chosen.length === 0) return steps
-  return steps.filter(
-    ({ name }) => (name === 'unit' && unit.length > 0) || (name === 'e2e' && e2e.length > 0),
-  )
+  if (chosen.length === 0) return steps.filter((step) => step.name !== 'load')
+  const wanted = Object.entries({ unit, e2e, load }).filter(([, some]) => some.length > 0)
+  return steps.filter(({ name }) => wanted.some(([one]) => one === name))
 }
 
 async function main(): Promise<void> {
