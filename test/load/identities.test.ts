@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { readMetrics, startCacheStack } from '../e2e/cache-stack.ts'
 import { values } from '../e2e/client.ts'
 import { allowFor, type Call, type Identity } from '../e2e/fake-verifier.ts'
-import { withNativeApplication } from './native-application.ts'
+import { waitingLong, waitingLongEnv, withNativeApplication } from './native-application.ts'
 
 /** What each has and the other lacks would show if anything of one were left for the other. */
 const identities: Readonly<Record<string, Identity>> = {
@@ -153,7 +153,7 @@ describe('fifty thousand requests of two identities', () => {
   ] as const) {
     it(`over kept and shared connections of HTTP/1.1 and HTTP/2, and ${what}: none is mixed up`, async () => {
       const reusing = (text: string) =>
-        text
+        waitingLong(text)
           .replace(
             '    http-request lua.entra-auth orders',
             (line) => `    http-reuse always\n${line}`,
@@ -163,7 +163,11 @@ describe('fifty thousand requests of two identities', () => {
             'monitor-uri /haproxy-livez\n    http-after-response set-header x-user %[var(txn.entra.user)]',
           )
       const stack = await startCacheStack(
-        await withNativeApplication(format, { serverOptions, editConfig: reusing }),
+        await withNativeApplication(format, {
+          serverOptions,
+          editConfig: reusing,
+          env: waitingLongEnv,
+        }),
       )
       try {
         // Short lives, so that remembered verdicts come and go.
