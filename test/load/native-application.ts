@@ -5,27 +5,47 @@
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import type { StackOptions } from '../e2e/stack.ts'
 
-/** Options of a stack whose application answers `<…>` with this log format between the brackets. */
-export async function withNativeApplication(
+export interface NativeApplication {
+  /** `127.0.0.1:PORT` */
+  readonly address: string
+  /** Adds it to a configuration. */
+  edit(text: string): string
+}
+
+/** Answers `<…>` with this log format between the brackets. */
+export async function createNativeApplication(
   format: string,
-  options: StackOptions & { readonly serverOptions?: string } = {},
-): Promise<StackOptions> {
+  serverOptions = '',
+): Promise<NativeApplication> {
   const [port = 0] = await freePorts(1)
-  const { editConfig = (text: string) => text, env = {}, serverOptions = '', ...rest } = options
+  const address = `127.0.0.1:${port}`
   const section = `
 frontend application
-    bind 127.0.0.1:${port}${/proto h2/.test(serverOptions) ? ' proto h2' : ''}
+    bind ${address}${/proto h2/.test(serverOptions) ? ' proto h2' : ''}
     mode http
     http-request return status 200 content-type text/plain lf-string "<${format}>"
 `
   return {
-    ...rest,
-    env: { ...env, ENTRA_AUTH_APP_SERVER: `127.0.0.1:${port}` },
-    editConfig: (text) =>
-      `${editConfig(text)
+    address,
+    edit: (text) =>
+      `${text
         // A line for each request would be most of the work of this process.
         .replace('option dontlognull', 'option dontlognull\n    option dontlog-normal')
         .replace(/^ {4}server app .*$/m, (line) => `${line} ${serverOptions}`)}${section}`,
+  }
+}
+
+/** Options of a stack with such an application. */
+export async function withNativeApplication(
+  format: string,
+  options: StackOptions & { readonly serverOptions?: string } = {},
+): Promise<StackOptions> {
+  const { editConfig = (text: string) => text, env = {}, serverOptions, ...rest } = options
+  const application = await createNativeApplication(format, serverOptions)
+  return {
+    ...rest,
+    env: { ...env, ENTRA_AUTH_APP_SERVER: application.address },
+    editConfig: (text) => application.edit(editConfig(text)),
   }
 }
 
