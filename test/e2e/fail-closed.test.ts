@@ -527,6 +527,23 @@ listen forgetful
     }
   })
 
+  it('runs beside another one on the same host, each with a port of its own', async () => {
+    const [one, other] = await Promise.all([startStack(), startStack()])
+    try {
+      other.verifier.script = () => allow({ ...alice, 'X-Auth-Request-User': 'bob-oid' })
+      for (let index = 0; index < 20; index++) {
+        const replies = await Promise.all([one.ask(), other.ask()])
+        const users = replies.map(({ body }) => values(JSON.parse(body), 'x-auth-request-user')[0])
+        assert.deepEqual(users, ['alice-oid', 'bob-oid'])
+      }
+      assert.deepEqual([one.verifier.calls.length, other.verifier.calls.length], [20, 20])
+      await one.haproxy.stop()
+      assert.equal((await other.ask()).status, 200)
+    } finally {
+      await Promise.all([one.stop(), other.stop()])
+    }
+  })
+
   it('does not share its loopback port with another HAProxy', async () => {
     const stack = await startStack()
     try {

@@ -4,6 +4,7 @@ import { eventually } from '../support/eventually.ts'
 import { type CacheStack, isHit, pollingFast, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
 import {
+  alice,
   allow,
   allowHeaders,
   answer,
@@ -173,6 +174,35 @@ describe('what the verifier says of revocations', () => {
       for (let index = 0; index < 10; index++) {
         await assertNeverRemembered(stack, 2)
         await stack.morePolls(1)
+      }
+    }))
+
+  it('takes nothing from the others where replicas answer in turn, whatever each knows', () =>
+    withStack({}, async (stack) => {
+      const known = (...users: readonly string[]) =>
+        revocations(users.map((user) => ({ ...aliceRevoked, id: `contoso-tid/${user}-oid` })))
+      // A list each, in another order, with another ETag; one that does not know its own yet.
+      const replicas = [known('bob', 'carol'), known('carol', 'bob'), known(), known('dave')]
+      let polls = 0
+      stack.verifier.feed = (call) => (replicas[polls++ % replicas.length] ?? refused)(call)
+      await stack.morePolls(3)
+      await stack.untilRemembered()
+      const calls = stack.verifier.calls.length
+      const until = stack.verifier.polls.length + 12
+      await eventually(
+        async () => {
+          assert.ok(isHit(await stack.askFor()))
+          return stack.verifier.polls.length
+        },
+        (count) => count >= until,
+      )
+      assert.equal(stack.verifier.calls.length, calls)
+      // And none of what any of them said was missed.
+      for (const user of ['bob', 'carol', 'dave']) {
+        stack.verifier.script = () => allow({ ...alice, 'X-Auth-Request-User': `${user}-oid` })
+        for (let index = 0; index < 3; index++) {
+          assert.equal(isHit(await stack.askFor(user)), false, user)
+        }
       }
     }))
 
