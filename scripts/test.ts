@@ -15,6 +15,7 @@ const ROOT = resolve(import.meta.dirname, '..')
 const E2E = join(ROOT, 'test', 'e2e')
 /** Runs on its own, on several versions of HAProxy: `npm run test:load`. */
 const LOAD = join(ROOT, 'test', 'load')
+const CHART = join(ROOT, 'test', 'chart')
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
 const FILE_TIMEOUT_MS = 5 * 60_000
@@ -179,8 +180,9 @@ function planSteps(): Step[] {
   if (unknown) fail(`${relative(ROOT, unknown)} is no test file: name files like test/**/*.test.ts`)
   const files = chosen.length > 0 ? chosen : all
   const e2e = files.filter((file) => file.startsWith(E2E))
+  const chart = files.filter((file) => file.startsWith(CHART))
   const load = files.filter((file) => file.startsWith(LOAD))
-  const unit = files.filter((file) => !e2e.includes(file) && !load.includes(file))
+  const unit = files.filter((file) => ![...e2e, ...chart, ...load].includes(file))
   const e2eConcurrency = Number(process.env.E2E_CONCURRENCY || 1)
   if (!Number.isInteger(e2eConcurrency) || e2eConcurrency < 1) {
     fail('E2E_CONCURRENCY must be a whole number from 1')
@@ -204,6 +206,11 @@ function planSteps(): Step[] {
     },
     { name: 'coverage', title: 'coverage of the core', run: () => measureCoverage() },
     {
+      name: 'chart',
+      title: 'tests of the Helm chart',
+      run: () => runFiles(chart, Math.min(2, availableParallelism()), values.name),
+    },
+    {
       name: 'e2e',
       title: 'end-to-end tests',
       run: () => runFiles(e2e, e2eConcurrency, values.name),
@@ -220,7 +227,7 @@ function planSteps(): Step[] {
   }
   if (values.only !== undefined) return steps.filter((step) => step.name === values.only)
   if (chosen.length === 0) return steps.filter((step) => step.name !== 'load')
-  const wanted = Object.entries({ unit, e2e, load }).filter(([, some]) => some.length > 0)
+  const wanted = Object.entries({ unit, chart, e2e, load }).filter(([, some]) => some.length > 0)
   return steps.filter(({ name }) => wanted.some(([one]) => one === name))
 }
 

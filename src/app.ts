@@ -12,7 +12,13 @@ import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
+import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
+import { createSpanExporter } from './tracing/exporter.ts'
+import { addTracing } from './tracing/hooks.ts'
+import { type AuditSink, createAuditLog } from './verify/audit-log.ts'
+import { watchOverload } from './verify/overload.ts'
+import { createRefusalLog } from './verify/refusal-log.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
 import { addVerifyRoutes } from './verify/route.ts'
@@ -25,6 +31,8 @@ export interface Runtime extends Omit<KeysRuntime, 'log'> {
   readonly http: Http
   readonly revocations: RevocationStore
   readonly log: FastifyBaseLogger
+  /** Where allows of first sights are written; absent where nobody keeps an audit. */
+  readonly audit?: AuditSink | undefined
 }
 
 /** The service, composed and not yet listening. */
@@ -49,21 +57,32 @@ export interface App {
 
 /** Composes the service from its configuration. */
 export function buildApp(config: Config, runtime: Runtime): App {
-  let authorities = createAuthorities(config, new Map(), runtime)
-  let rules = compileRules(config, authorities)
+  let authorities: Authorities = new Map()
   const engine = createSignatureEngine()
   const cache = createTokenCache()
   const { clock, revocations } = runtime
+  // Members that a reload changes and that no policy looks at.
+  let limits: Pick<Config, 'overload' | 'log'> = config
+  const tls = config.listen.tls && createTlsServers(config.listen.tls)
+  const refusals = createRefusalLog(runtime.log, () => limits.log.refusalsPerSecond)
   const measured = createMetrics({
     authorities: () => authorities,
     cache,
     revocations: () => revocations.list,
     clock,
+    suppressedLogLines: () => refusals.suppressed,
+    certificateEndMs: () => tls?.notAfterMs,
   })
+  const keysRuntime = { ...runtime, onRefresh: measured.countRefresh }
+  authorities = createAuthorities(config, authorities, keysRuntime)
+  let rules = compileRules(config, authorities)
+  const overload = watchOverload(() => limits.overload.maxEventLoopLagMs)
   let stopping = false
   const isStopping = () => stopping
 
-  const verify = buildListener(runtime.log)
+  const verify = buildListener(runtime.log, tls?.serverFactory)
+  const spans = config.tracing && createSpanExporter(config.tracing, runtime)
+  if (spans) addTracing(verify, { exporter: spans, rules: () => rules, clock })
   verify.addHook('onSend', async (_request, reply) => {
     if (stopping) reply.header('Connection', 'close')
   })
@@ -76,14 +95,17 @@ export function buildApp(config: Config, runtime: Runtime): App {
   addVerifyRoutes(verify, {
     verifier: createVerifier({
       clock,
-      engine,
+      engine: measured.timeSignatures(engine),
       cache,
       revocations: () => revocations.list,
     }),
     rules: () => rules,
     clock,
     isStopping,
+    isOverloaded: () => overload.isOverloaded,
     onVerdict: measured.countVerdict,
+    refusals,
+    onFirstSight: runtime.audit && createAuditLog(runtime.audit),
   })
 
   addRevocationFeed(verify, { rules: () => rules, revocations: () => revocations.list, clock })
@@ -112,8 +134,13 @@ export function buildApp(config: Config, runtime: Runtime): App {
       await Promise.all([...authorities.values()].map((authority) => authority.start()))
     },
     async reload(next) {
+      if (next.listen.tls && tls?.renew(next.listen.tls)) {
+        const notAfter = new Date(next.listen.tls.notAfterMs).toISOString()
+        runtime.log.info({ notAfter }, 'TLS certificate renewed')
+      }
+      limits = next
       const former = authorities
-      authorities = createAuthorities(next, former, runtime)
+      authorities = createAuthorities(next, former, keysRuntime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
       // The new rules count at once; a new tenant answers 503 until its keys are there.
       rules = compileRules(next, authorities)
@@ -128,9 +155,12 @@ export function buildApp(config: Config, runtime: Runtime): App {
     },
     async close() {
       stopping = true
+      overload.stop()
       // Before the keys: a request under way may wait for one.
       await Promise.all([verify.close(), metrics.close(), admin.close()])
+      refusals.stop()
       for (const authority of authorities.values()) authority.stop()
+      await spans?.close()
       await runtime.http.close()
     },
   }

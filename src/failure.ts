@@ -71,6 +71,10 @@ const table = {
     status: 503,
     text: "The signing keys of the token's authority could not be read yet; try again shortly.",
   },
+  overloaded: {
+    status: 503,
+    text: 'The verifier has more to do than it can do in time; try again shortly.',
+  },
   token_too_long: {
     status: 401,
     error: 'invalid_token',

@@ -2,6 +2,7 @@ import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyRequest,
+  type FastifyServerFactory,
   LogController,
 } from 'fastify'
 import type { FailureCode } from './failure.ts'
@@ -11,9 +12,16 @@ import { sendRefusal } from './verify/route.ts'
 /** Room for a token of 16 KiB and the other headers of a request. */
 const maxHeaderBytes = 32 * 1024
 
-/** A Fastify instance with every limit set and every error in the form of a refusal. */
-export function buildListener(log: FastifyBaseLogger): FastifyInstance {
+/**
+ * A Fastify instance with every limit set and every error in the form of a refusal; it makes its
+ * own server where no other maker is given.
+ */
+export function buildListener(
+  log: FastifyBaseLogger,
+  serverFactory?: FastifyServerFactory,
+): FastifyInstance {
   const app = fastify({
+    ...(serverFactory && { serverFactory }),
     loggerInstance: log,
     // A line for each allowed request would halve the throughput; refusals are logged by the route.
     logController: new LogController({ disableRequestLogging: true }),
@@ -40,8 +48,10 @@ export function buildListener(log: FastifyBaseLogger): FastifyInstance {
       const { requestId } = readCorrelation(request.headers)
       sendRefusal(reply, { allow: false, failure: 'malformed_request' }, requestId)
     },
-    clientErrorHandler(_error, socket) {
+    clientErrorHandler(error, socket) {
       if (!socket.writable) return
+      // No TLS came about, so there is nobody to whom an answer in plain text would be one.
+      if (/^ERR_(SSL|TLS)_/.test(error.code)) return void socket.destroy()
       socket.end(
         'HTTP/1.1 400 Bad Request\r\nX-Entra-Auth-Verdict: deny\r\nX-Entra-Auth-Reason: malformed_request\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n',
       )

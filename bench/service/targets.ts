@@ -49,6 +49,8 @@ function benchConfig(authority: string): Config {
     listen,
     metrics: listen,
     admin: listen,
+    overload: { maxEventLoopLagMs: 250 },
+    log: { refusalsPerSecond: 10 },
     clockSkewSeconds: 300,
     identityHeaders: 'x-auth-request',
     tenants: [{ name: 'bench', id: benchTenant, authority }],

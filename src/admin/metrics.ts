@@ -1,7 +1,9 @@
 import type { FastifyInstance } from 'fastify'
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Authorities } from '../keys/authority.ts'
+import type { OnRefresh, RefreshOutcome } from '../keys/issuer-keys.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
+import type { SignatureEngine } from '../token/signature.ts'
 import type { OnVerdict } from '../verify/route.ts'
 import type { TokenCache } from '../verify/token-cache.ts'
 
@@ -11,17 +13,29 @@ export interface MetricsSources {
   readonly cache: TokenCache
   readonly revocations: () => RevocationList
   readonly clock: () => number
+  /** Lines of refusals that the log left out. */
+  readonly suppressedLogLines: () => number
+  /** When the certificate of the verify listener ends, in ms; undefined without TLS. */
+  readonly certificateEndMs: () => number | undefined
 }
 
 /** The metrics of the service. Labels are policies, reason codes and tenants: all bounded. */
 export interface Metrics {
   /** Counts a verdict; `policy` is undefined where no configured policy was asked for. */
   countVerdict: OnVerdict
+  countRefresh: OnRefresh
+  /** The engine, timed at each verification. */
+  timeSignatures(engine: SignatureEngine): SignatureEngine
   countReload(outcome: 'applied' | 'refused'): void
   /** All metrics in the text format of Prometheus. */
   print(): Promise<string>
   readonly contentType: string
 }
+
+const refreshOutcomes: readonly RefreshOutcome[] = ['applied', 'failed', 'absent']
+
+/** RS256 takes 20 to 60 µs; the long ones wait for something else. */
+const signatureBuckets = [0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.025, 0.1]
 
 /** Creates the metrics, with those of the process among them. */
 export function createMetrics(sources: MetricsSources): Metrics {
@@ -41,6 +55,18 @@ export function createMetrics(sources: MetricsSources): Metrics {
     labelNames: ['outcome'],
     registers,
   })
+  const refreshes = new Counter({
+    name: 'entra_auth_key_refreshes_total',
+    help: 'Readings of key sets by tenant, token version and outcome',
+    labelNames: ['tenant', 'version', 'outcome'],
+    registers,
+  })
+  const signatureSeconds = new Histogram({
+    name: 'entra_auth_signature_seconds',
+    help: 'Time of a signature verification; tokens in the cache need none',
+    buckets: signatureBuckets,
+    registers,
+  })
   addCacheMetrics(sources.cache, registers)
   addKeyMetrics(sources, registers)
   new Gauge({
@@ -50,6 +76,27 @@ export function createMetrics(sources: MetricsSources): Metrics {
     collect() {
       const nowSeconds = sources.clock() / 1000
       this.set(sources.revocations().entries.filter(({ until }) => until > nowSeconds).length)
+    },
+  })
+  new Counter({
+    name: 'entra_auth_log_lines_suppressed_total',
+    help: 'Refusals that got no line of their own in the log',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(sources.suppressedLogLines())
+    },
+  })
+  new Gauge({
+    name: 'entra_auth_tls_certificate_expiration_timestamp_seconds',
+    help: 'When the certificate of the verify listener ends; absent without TLS',
+    registers,
+    collect() {
+      this.reset()
+      const endMs = sources.certificateEndMs()
+      // An unlabelled gauge is 0 after a reset, which would read as ended long ago.
+      if (endMs === undefined) this.remove()
+      else this.set(endMs / 1000)
     },
   })
   return {
@@ -64,6 +111,20 @@ export function createMetrics(sources: MetricsSources): Metrics {
       }
       counter.inc()
     },
+    countRefresh(tenant, version, outcome) {
+      // All from the first on: an increase from nothing is not seen as one.
+      for (const each of refreshOutcomes) {
+        refreshes.inc({ tenant, version, outcome: each }, each === outcome ? 1 : 0)
+      }
+    },
+    timeSignatures: (engine) => ({
+      async verify(key, token) {
+        const startMs = performance.now()
+        const isRight = await engine.verify(key, token)
+        signatureSeconds.observe((performance.now() - startMs) / 1000)
+        return isRight
+      },
+    }),
     countReload: (outcome) => reloads.inc({ outcome }),
     print: () => registry.metrics(),
     contentType: registry.contentType,
@@ -88,6 +149,15 @@ function addCacheMetrics(cache: TokenCache, registers: Registry[]): void {
       this.reset()
       this.inc({ result: 'hit' }, cache.hits)
       this.inc({ result: 'miss' }, cache.misses)
+    },
+  })
+  new Counter({
+    name: 'entra_auth_token_cache_evictions_total',
+    help: 'Tokens that made room for others in the cache',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(cache.evictions)
     },
   })
   new Gauge({

@@ -6,11 +6,15 @@ import type { Finding } from './report.ts'
 /** Longest clock skew and cache time that need no word, in seconds. */
 const usualSeconds = 300
 
+/** A certificate with less time left should have been renewed, in ms. */
+const renewalMs = 7 * 24 * 3_600_000
+
 /** Looks at settings that are allowed but dangerous, or that need something in the registration. */
 export function checkSettings(config: Config, nowMs: number): Finding[] {
   return [
     ...config.policies.flatMap((policy) => checkReportOnly(policy, nowMs)),
     ...checkListener(config),
+    ...checkCertificate(config, nowMs),
     ...checkTimes(config),
     ...config.policies.flatMap(noteOptionalClaims),
   ]
@@ -32,12 +36,12 @@ function checkReportOnly({ name, reportOnlyUntilMs }: PolicyConfig, nowMs: numbe
 function checkListener(config: Config): Finding[] {
   if (isLoopback(config.listen.host)) return []
   const findings: Finding[] = []
-  if (!('tls' in config.listen)) {
+  if (config.listen.tls === undefined) {
     findings.push({
       level: 'warning',
       path: 'listen',
       message: `answers on ${config.listen.host} without TLS: whoever is on the way from HAProxy can forge an allow`,
-      hint: 'Run the service on the host (or in the pod) of HAProxy and listen on 127.0.0.1, or use TLS.',
+      hint: 'Run the service on the host (or in the pod) of HAProxy and listen on 127.0.0.1, or set listen.tls.',
     })
   }
   if (config.callerKey === undefined) {
@@ -50,6 +54,20 @@ function checkListener(config: Config): Finding[] {
     })
   }
   return findings
+}
+
+/** A renewal that fails goes unnoticed until the certificate ends, and then nobody gets in. */
+function checkCertificate({ listen: { tls } }: Config, nowMs: number): Finding[] {
+  if (tls === undefined || tls.notAfterMs - nowMs > renewalMs) return []
+  const ended = tls.notAfterMs <= nowMs
+  return [
+    {
+      level: ended ? 'problem' : 'warning',
+      path: formatPath(['listen', 'tls', 'certificateFile']),
+      message: `names a certificate that ${ended ? 'ended' : 'ends'} at ${new Date(tls.notAfterMs).toISOString()}`,
+      hint: 'Renew it: HAProxy refuses a verifier whose certificate has ended.',
+    },
+  ]
 }
 
 function checkTimes({ clockSkewSeconds, policies }: Config): Finding[] {

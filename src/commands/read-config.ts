@@ -3,8 +3,6 @@ import { loadConfig } from '../config/load.ts'
 import type { CommandIo } from './io.ts'
 import { requireConfig } from './serve.ts'
 
-const anyKey = 'a key that is not looked at'.replaceAll(' ', '-')
-
 /**
  * Loads the configuration for a command that needs no key, so that it runs where no key is; or
  * prints all that is wrong with it and exits with 78.
@@ -14,7 +12,8 @@ export async function readConfigWithoutKeys(
   io: CommandIo,
 ): Promise<Config> {
   const name = file ?? io.env.ENTRA_AUTH_CONFIG?.trim()
-  const readFile = (path: string) => (path === name ? io.readFile(path) : anyKey)
-  const loaded = await loadConfig({ env: io.env, readFile, ...(file !== undefined && { file }) })
+  const { env, readFile } = io
+  const source = { env, readFile, withoutKeys: true, ...(file !== undefined && { file }) }
+  const loaded = await loadConfig(source)
   return requireConfig(loaded, name, io)
 }

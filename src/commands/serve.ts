@@ -3,13 +3,16 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
-import type { Config } from '../config/config.ts'
+import type { Config, PolicyConfig } from '../config/config.ts'
 import type { LoadResult } from '../config/load.ts'
 import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
+import { configVersion } from '../config/version.ts'
 import { createHttp } from '../keys/http.ts'
 import { createKeyStore } from '../keys/key-store.ts'
 import { createRevocationStore, type RevocationStore } from '../revocation/revocation-store.ts'
+import type { AuditSink } from '../verify/audit-log.ts'
+import { openAuditFile } from './audit-file.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
@@ -46,9 +49,10 @@ async function serve(
   io: CommandIo,
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
-  const log = pino({ redact: ['req.headers.authorization', 'headers.authorization'] })
+  const log = createLog()
   const revocations = createRevocationStore(config.revocationFile, io.now)
   await readRevocations(revocations, io)
+  const audit = openAudit(config, log, io)
   const app = buildApp(config, {
     clock: io.now,
     random: Math.random,
@@ -56,12 +60,13 @@ async function serve(
     revocations,
     ...(config.keyStore && { keyStore: createKeyStore(config.keyStore) }),
     log,
+    audit,
     schedule,
   })
   // Keys are asked for before the port is open, and a slow authority does not hold it closed.
   const started = app.start()
   await listen(app, config, io)
-  log.info({ listen: config.listen, ...describe(config) }, 'listening')
+  log.info(describe(config), 'listening')
   const stopReloads = reloadOnChange(app, reloader, config, log, io)
   const stopWatching = watchRevocations(revocations, log)
   io.onStop(async ({ signal, err }) => {
@@ -82,6 +87,15 @@ async function serve(
   )
 }
 
+/**
+ * The log on standard output. Whoever reads it may stall: lines wait in memory then, a bounded number,
+ * and requests go on. What waits at the end of the process is written by then.
+ */
+function createLog(): Logger {
+  const stdout = pino.destination({ dest: 1, sync: false, maxLength: 1024 * 1024 })
+  return pino({ redact: ['req.headers.authorization', 'headers.authorization'] }, stdout)
+}
+
 /** Reads the revocations before the first request, or exits: without them nobody is revoked. */
 async function readRevocations(revocations: RevocationStore, io: CommandIo): Promise<void> {
   try {
@@ -89,6 +103,20 @@ async function readRevocations(revocations: RevocationStore, io: CommandIo): Pro
   } catch (error) {
     io.stderr.write(`error: revocationFile: ${(error as Error).message}\n`)
     io.exit(exitCodes.configuration)
+  }
+}
+
+/** Opens the audit, or exits where its file cannot be written: whoever asks for one must have it. */
+function openAudit({ log: { audit } }: Config, log: Logger, io: CommandIo): AuditSink | undefined {
+  if (audit === undefined) return undefined
+  if (audit === 'stdout') return log
+  try {
+    const { sink, reopen } = openAuditFile(audit, log)
+    io.onReload(reopen)
+    return sink
+  } catch (error) {
+    io.stderr.write(`error: log.audit.destination: ${(error as Error).message}\n`)
+    return io.exit(exitCodes.configuration)
   }
 }
 
@@ -133,8 +161,13 @@ function reloadOnChange(
       log.error({ problems: loaded.problems }, 'new configuration refused, the old one stays')
       return
     }
-    if (!isDeepStrictEqual(loaded.config.listen, config.listen)) {
-      log.warn({ listen: config.listen }, 'another listen address counts after a restart only')
+    const listen = describeListen(config)
+    if (!isDeepStrictEqual(describeListen(loaded.config), listen)) {
+      log.warn({ listen }, 'another listen address counts after a restart only')
+    }
+    const { audit = null } = config.log
+    if ((loaded.config.log.audit ?? null) !== audit) {
+      log.warn({ audit }, 'another audit counts after a restart only')
     }
     const done = app.reload(loaded.config)
     log.info(describe(loaded.config), 'configuration reloaded')
@@ -185,13 +218,47 @@ async function listen(app: App, config: Config, io: CommandIo): Promise<void> {
   }
 }
 
-/** The effective configuration, without anything secret. */
+/** The effective configuration, without anything secret: of keys only whether there are any. */
 function describe(config: Config): object {
+  const { metrics, admin, keyStore, revocationFile, overload, identityHeaders } = config
   return {
-    tenants: config.tenants.map(({ name, id, authority }) => ({ name, id, authority })),
-    policies: config.policies.map(({ name, audiences }) => ({ name, audiences })),
-    identityHeaders: config.identityHeaders,
-    clockSkewSeconds: config.clockSkewSeconds,
+    configVersion: configVersion(config),
+    listen: describeListen(config),
+    metrics,
+    admin: { host: admin.host, port: admin.port, key: admin.key !== undefined },
     callerKey: config.callerKey !== undefined,
+    tenants: config.tenants.map(({ name, id, authority }) => ({ name, id, authority })),
+    policies: config.policies.map(describePolicy),
+    identityHeaders,
+    clockSkewSeconds: config.clockSkewSeconds,
+    keyStore,
+    revocationFile,
+    overload,
+    log: config.log,
+    ...(config.tracing && { tracing: withoutCredentials(config.tracing.endpoint) }),
   }
+}
+
+function withoutCredentials(address: string): string {
+  const { origin, pathname } = new URL(address)
+  return `${origin}${pathname}`
+}
+
+function describePolicy({ name, audiences, allow, deny, ...policy }: PolicyConfig): object {
+  const { cacheSeconds, reportOnlyUntilMs } = policy
+  return {
+    name,
+    audiences,
+    grants: allow.length,
+    denyRules: deny.length,
+    cacheSeconds,
+    ...(reportOnlyUntilMs !== undefined && {
+      reportOnlyUntil: new Date(reportOnlyUntilMs).toISOString(),
+    }),
+  }
+}
+
+/** What of the verify listener stays until a restart. */
+function describeListen({ listen }: Config): object {
+  return { host: listen.host, port: listen.port, tls: listen.tls !== undefined }
 }

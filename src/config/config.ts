@@ -1,6 +1,6 @@
 /** The configuration after loading: checked, defaults filled in, ids in lower case, files read. */
 export interface Config {
-  readonly listen: ListenAddress
+  readonly listen: ListenAddress & { readonly tls?: TlsConfig }
   readonly metrics: ListenAddress
   readonly admin: ListenAddress & { readonly key?: string }
   /** Shared key that HAProxy must send in `X-Entra-Auth-Key`; content of `callerKeyFile`. */
@@ -9,6 +9,13 @@ export interface Config {
   readonly keyStore?: string
   /** File that holds the revocations; watched, and written by the admin listener. */
   readonly revocationFile?: string
+  readonly overload: {
+    /** Above this lag of the event loop `/verify` answers 503; 0 for never. */
+    readonly maxEventLoopLagMs: number
+  }
+  readonly log: LogConfig
+  /** Absent where no collector of traces is named. */
+  readonly tracing?: TracingConfig
   readonly clockSkewSeconds: number
   readonly identityHeaders: IdentityHeaderSet
   readonly tenants: readonly TenantConfig[]
@@ -18,6 +25,35 @@ export interface Config {
 export interface ListenAddress {
   readonly host: string
   readonly port: number
+}
+
+/** Content of the files of `listen.tls`, checked to belong together. */
+export interface TlsConfig {
+  /** Certificate chain, PEM. */
+  readonly certificate: string
+  /** Private key, PEM. */
+  readonly key: string
+  /** When the certificate ends, in ms since the epoch. */
+  readonly notAfterMs: number
+}
+
+/** What is written of requests. */
+export interface LogConfig {
+  /** Refusals of one reason that get a line each in a second; beyond, a sample does. */
+  readonly refusalsPerSecond: number
+  /** Where the audit of allows goes: `stdout` or the path of a file; absent where there is none. */
+  readonly audit?: string
+}
+
+/** Where spans go, by OTLP over HTTP. */
+export interface TracingConfig {
+  readonly endpoint: string
+  /** Sent along, a key of the collector maybe. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Who sends, `service.name` among it. */
+  readonly resource: Readonly<Record<string, string>>
+  /** How long spans may wait for others. */
+  readonly delayMs: number
 }
 
 export type CloudName = 'public' | 'usgov' | 'china'

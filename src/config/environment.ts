@@ -1,13 +1,16 @@
 import type { Path } from './problems.ts'
+import { mappingOf, memberOf } from './values.ts'
 
 /** Environment variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
-const ADDRESSES = [
-  { section: 'listen', key: 'host', variable: 'ENTRA_AUTH_HOST' },
-  { section: 'listen', key: 'port', variable: 'ENTRA_AUTH_PORT' },
-  { section: 'metrics', key: 'port', variable: 'ENTRA_AUTH_METRICS_PORT' },
-  { section: 'admin', key: 'port', variable: 'ENTRA_AUTH_ADMIN_PORT' },
+const LISTENER_SETTINGS = [
+  { path: ['listen', 'host'], variable: 'ENTRA_AUTH_HOST' },
+  { path: ['listen', 'port'], variable: 'ENTRA_AUTH_PORT' },
+  { path: ['listen', 'tls', 'certificateFile'], variable: 'ENTRA_AUTH_TLS_CERTIFICATE_FILE' },
+  { path: ['listen', 'tls', 'keyFile'], variable: 'ENTRA_AUTH_TLS_KEY_FILE' },
+  { path: ['metrics', 'port'], variable: 'ENTRA_AUTH_METRICS_PORT' },
+  { path: ['admin', 'port'], variable: 'ENTRA_AUTH_ADMIN_PORT' },
 ] as const
 
 const VARIABLE_OF_PATH: readonly (readonly [Path, string])[] = [
@@ -15,7 +18,7 @@ const VARIABLE_OF_PATH: readonly (readonly [Path, string])[] = [
   [['tenants', 'default', 'authority'], 'ENTRA_AUTH_AUTHORITY'],
   [['tenants'], 'ENTRA_AUTH_TENANT_ID'],
   [['cloud'], 'ENTRA_AUTH_CLOUD'],
-  ...ADDRESSES.map(({ section, key, variable }) => [[section, key], variable] as const),
+  ...LISTENER_SETTINGS.map(({ path, variable }) => [path, variable] as const),
 ]
 
 /** Variables that configure a tenant and its policy, and so exclude a file. */
@@ -39,22 +42,36 @@ export function variableAt(path: Path): string | undefined {
   )?.[1]
 }
 
-/** An address of a listener that the environment gives. */
-export interface Address {
-  readonly section: 'listen' | 'metrics' | 'admin'
-  readonly key: 'host' | 'port'
+/** A setting of a listener that the environment gives. */
+export interface ListenerSetting {
+  /** Where it stands in a file. */
+  readonly path: readonly string[]
   readonly variable: string
   readonly value: string | number
 }
 
-/** Hosts and ports of listeners, as far as the environment gives them. */
-export function addressesFrom(env: Environment): readonly Address[] {
-  return ADDRESSES.flatMap(({ section, key, variable }) => {
+/** Addresses and certificates of listeners, as far as the environment gives them. */
+export function listenerSettingsFrom(env: Environment): readonly ListenerSetting[] {
+  return LISTENER_SETTINGS.flatMap(({ path, variable }) => {
+    const isPort = path[1] === 'port'
     const text = variableOf(env, variable)
     // Kubernetes sets ENTRA_AUTH_PORT=tcp://… by itself in every pod beside a Service "entra-auth".
-    if (text === undefined || (key === 'port' && /^(tcp|udp|sctp):\/\//.test(text))) return []
-    return [{ section, key, variable, value: key === 'port' ? readPort(text) : text }]
+    if (text === undefined || (isPort && /^(tcp|udp|sctp):\/\//.test(text))) return []
+    return [{ path, variable, value: isPort ? readPort(text) : text }]
   })
+}
+
+/** The tree with the settings of the environment where the file has none. */
+export function withListenerSettings(tree: unknown, settings: readonly ListenerSetting[]): unknown {
+  return settings.reduce((whole, { path, value }) => fillIn(whole, path, value), tree)
+}
+
+/** A mapping with a value at a path; whatever is of the wrong type stays, for the schema to report. */
+function fillIn(tree: unknown, [key = '', ...rest]: readonly string[], value: unknown): unknown {
+  const known = memberOf(tree, key)
+  if (mappingOf(tree) === undefined || (rest.length === 0 && known !== undefined)) return tree
+  const member = rest.length === 0 ? value : fillIn(known ?? {}, rest, value)
+  return Object.assign(Object.create(null), tree, { [key]: member })
 }
 
 /** A number where the text is one; else the text, for the schema to report. */
@@ -67,16 +84,11 @@ export function treeFrom(env: Environment): unknown {
   const id = variableOf(env, 'ENTRA_AUTH_TENANT_ID')
   const authority = variableOf(env, 'ENTRA_AUTH_AUTHORITY')
   const cloud = variableOf(env, 'ENTRA_AUTH_CLOUD')
-  const sections: Record<string, Record<string, unknown>> = {}
-  for (const { section, key, value } of addressesFrom(env)) {
-    sections[section] = { ...sections[section], [key]: value }
-  }
   const audiences = variableOf(env, 'ENTRA_AUTH_AUDIENCE')
     ?.split(',')
     .map((audience) => audience.trim())
-  return {
+  const tree = {
     ...(cloud === undefined ? {} : { cloud }),
-    ...sections,
     ...(id === undefined
       ? {}
       : { tenants: { default: authority === undefined ? id : { id, authority } } }),
@@ -90,4 +102,5 @@ export function treeFrom(env: Environment): unknown {
       },
     },
   }
+  return withListenerSettings(tree, listenerSettingsFrom(env))
 }

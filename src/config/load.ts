@@ -1,13 +1,13 @@
-import type { Config } from './config.ts'
+import type { Config, TlsConfig } from './config.ts'
 import { parseConfigDocument } from './document.ts'
 import {
-  type Address,
-  addressesFrom,
   type Environment,
+  listenerSettingsFrom,
   TENANT_VARIABLES,
   treeFrom,
   variableAt,
   variableOf,
+  withListenerSettings,
 } from './environment.ts'
 import { checkIdentityHeaders } from './identity-headers.ts'
 import { checkListeners } from './listeners.ts'
@@ -15,7 +15,9 @@ import { checkPolicies } from './policies.ts'
 import { formatPath, type Path, type Problem, quote, type Report } from './problems.ts'
 import { checkShape } from './shape.ts'
 import { checkTenants } from './tenants.ts'
-import { mappingOf, memberOf, textOf } from './values.ts'
+import { checkTls } from './tls.ts'
+import { readTracing } from './tracing.ts'
+import { mappingOf, memberOf, numberOr, textOf } from './values.ts'
 
 /** Where a configuration comes from, and how a file is read. */
 export interface ConfigSource {
@@ -24,7 +26,15 @@ export interface ConfigSource {
   readonly env: Environment
   /** Returns the text of a file, or throws. */
   readonly readFile: (path: string) => string | Promise<string>
+  /**
+   * Leaves files of keys and certificates unread, for a command that has no use for them: the
+   * configuration then has the text of `unread` in their place.
+   */
+  readonly withoutKeys?: boolean
 }
+
+/** Stands for the content of each key file that was not read. */
+export const unread = 'not-read-by-this-command'
 
 /** The configuration, or everything that is wrong with it; `files` are those that were read. */
 export type LoadResult = (
@@ -41,7 +51,9 @@ export type LoadResult = (
  */
 export async function loadConfig(source: ConfigSource): Promise<LoadResult> {
   const files: string[] = []
+  const file = source.file ?? variableOf(source.env, 'ENTRA_AUTH_CONFIG')
   const read: Read = async (path) => {
+    if (source.withoutKeys && path !== file) return { text: unread }
     files.push(path)
     try {
       return { text: String(await source.readFile(path)) }
@@ -49,7 +61,6 @@ export async function loadConfig(source: ConfigSource): Promise<LoadResult> {
       return { code: textOf(memberOf(error, 'code')) ?? 'unreadable' }
     }
   }
-  const file = source.file ?? variableOf(source.env, 'ENTRA_AUTH_CONFIG')
   const { config, problems } =
     file === undefined
       ? await fromEnvironment(source.env, read)
@@ -59,7 +70,10 @@ export async function loadConfig(source: ConfigSource): Promise<LoadResult> {
           source.env,
           read,
         )
-  if (config !== undefined && problems.length === 0) return { ok: true, config, files }
+  const tracing = readTracing(source.env, problems)
+  if (config !== undefined && problems.length === 0) {
+    return { ok: true, config: { ...config, ...(tracing && { tracing }) }, files }
+  }
   return { ok: false, problems: problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0)), files }
 }
 
@@ -130,16 +144,16 @@ async function fromFile(
   problems.push(...document.problems)
   if (!('tree' in document)) return { problems }
 
-  const addresses = addressesFrom(env)
+  const settings = listenerSettingsFrom(env)
   const variables = new Map<string, string>()
-  for (const { section, key, variable } of addresses) {
-    if (memberOf(memberOf(document.tree, section), key) === undefined) {
-      variables.set(formatPath([section, key]), variable)
+  for (const { path, variable } of settings) {
+    if (path.reduce(memberOf, document.tree) === undefined) {
+      variables.set(formatPath(path), variable)
       continue
     }
     problems.push({
       path: variable,
-      message: `is set although the file has ${section}.${key}`,
+      message: `is set although the file has ${formatPath(path)}`,
       hint: 'Keep one of them.',
     })
   }
@@ -149,21 +163,8 @@ async function fromFile(
     const line = document.lineOf(path)
     return { path: formatPath(path), ...(line === undefined ? {} : { line }) }
   }
-  const checked = await checkTree(withAddresses(document.tree, addresses), locate, read)
+  const checked = await checkTree(withListenerSettings(document.tree, settings), locate, read)
   return { config: checked.config, problems: [...problems, ...checked.problems] }
-}
-
-/** The tree with the addresses of the environment where the file has none. */
-function withAddresses(tree: unknown, addresses: readonly Address[]): unknown {
-  return addresses.reduce((whole, { section, key, value }) => {
-    const root = mappingOf(whole)
-    const known = memberOf(root, section)
-    // A section of the wrong type stays as it is, for the schema to report.
-    const usable = known === undefined || mappingOf(known) !== undefined
-    if (root === undefined || !usable || memberOf(known, key) !== undefined) return whole
-    const filled = { ...mappingOf(known), [key]: value }
-    return Object.assign(Object.create(null), root, { [section]: filled })
-  }, tree)
 }
 
 async function checkTree(
@@ -178,6 +179,7 @@ async function checkTree(
     problems.push({ ...locate(path), message, hint })
   }
   const { listen, metrics, admin } = checkListeners(tree, report)
+  const tls = await readTls(memberOf(memberOf(tree, 'listen'), 'tls'), read, report)
   const tenants = checkTenants(memberOf(tree, 'tenants'), memberOf(tree, 'cloud'), report)
   const policies = checkPolicies(memberOf(tree, 'policies'), tenants, report)
   const identityHeaders = checkIdentityHeaders(memberOf(tree, 'identityHeaders'), report)
@@ -188,14 +190,22 @@ async function checkTree(
   const keyStore = textOf(memberOf(tree, 'keyStore'))
   const revocationFile = textOf(memberOf(tree, 'revocationFile'))
   const clockSkewSeconds = memberOf(tree, 'clockSkewSeconds')
+  const maxEventLoopLagMs = memberOf(memberOf(tree, 'overload'), 'maxEventLoopLagMs')
+  const log = memberOf(tree, 'log')
+  const audit = textOf(memberOf(memberOf(log, 'audit'), 'destination'))
   const config: Config = {
-    listen,
+    listen: { ...listen, ...(tls === undefined ? {} : { tls }) },
     metrics,
     admin: { ...admin, ...(adminKey === undefined ? {} : { key: adminKey }) },
     ...(callerKey === undefined ? {} : { callerKey }),
     ...(keyStore === undefined ? {} : { keyStore }),
     ...(revocationFile === undefined ? {} : { revocationFile }),
-    clockSkewSeconds: typeof clockSkewSeconds === 'number' ? clockSkewSeconds : 300,
+    overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, 250) },
+    log: {
+      refusalsPerSecond: numberOr(memberOf(log, 'refusalsPerSecond'), 10),
+      ...(audit === undefined ? {} : { audit }),
+    },
+    clockSkewSeconds: numberOr(clockSkewSeconds, 300),
     identityHeaders,
     tenants,
     policies,
@@ -210,20 +220,8 @@ async function readKey(
   read: Read,
   report: Report,
 ): Promise<string | undefined> {
-  if (typeof file !== 'string' || file === '') return undefined
-  const content = await read(file)
-  if ('code' in content) {
-    // The value is shown only where it looks like a path: it may be the key itself.
-    const shown = /^\.{0,2}\//.test(file) ? ` ${quote(file)}` : ''
-    report(
-      path,
-      `names a file${shown} that cannot be read (${content.code})`,
-      'Check its path and permissions; the key itself does not belong here.',
-    )
-    return undefined
-  }
-  const key = content.text.trim()
-  if (!/^[!-~]{16,512}$/.test(key)) {
+  const key = (await readNamed(path, file, read, report))?.trim()
+  if (key !== undefined && !/^[!-~]{16,512}$/.test(key)) {
     report(
       path,
       'names a file whose content is no key: 16 to 512 printable ASCII characters without spaces',
@@ -231,4 +229,34 @@ async function readKey(
     )
   }
   return key
+}
+
+/** Reads certificate and private key of the verify listener; whatever is wrong is reported. */
+async function readTls(tls: unknown, read: Read, report: Report): Promise<TlsConfig | undefined> {
+  if (mappingOf(tls) === undefined) return undefined
+  const readMember = (key: string) =>
+    readNamed(['listen', 'tls', key], memberOf(tls, key), read, report)
+  const [certificate, key] = [await readMember('certificateFile'), await readMember('keyFile')]
+  if (certificate === unread && key === unread) return { certificate, key, notAfterMs: Infinity }
+  return checkTls({ certificate, key }, report)
+}
+
+/** The text of a file that a key of the configuration names; reported where it cannot be read. */
+async function readNamed(
+  path: Path,
+  file: unknown,
+  read: Read,
+  report: Report,
+): Promise<string | undefined> {
+  if (typeof file !== 'string' || file === '') return undefined
+  const content = await read(file)
+  if ('text' in content) return content.text
+  // The value is shown only where it looks like a path: it may be the key itself.
+  const shown = /^\.{0,2}\//.test(file) ? ` ${quote(file)}` : ''
+  report(
+    path,
+    `names a file${shown} that cannot be read (${content.code})`,
+    'Check its path and permissions; the key itself does not belong here.',
+  )
+  return undefined
 }

@@ -77,6 +77,21 @@ const keyFile = (what: string) =>
     }),
   )
 
+const tls = Type.Object(
+  {
+    certificateFile: Type.String({
+      minLength: 1,
+      description:
+        'Write the path of a PEM file with the certificate chain of the verify listener.',
+    }),
+    keyFile: Type.String({
+      minLength: 1,
+      description: 'Write the path of a PEM file with the private key of the certificate.',
+    }),
+  },
+  { ...strict, description: 'Write certificateFile and keyFile, or remove the key.' },
+)
+
 const actor = Type.Enum(['user', 'app', 'agent'], {
   description: 'Write user, app or agent: who the token speaks for.',
 })
@@ -229,8 +244,8 @@ export const configFileSchema = Type.Object(
   {
     listen: Type.Optional(
       Type.Object(
-        { host: host('127.0.0.1'), port: port(8080) },
-        { ...strict, description: 'Write host and port of the verify listener.' },
+        { host: host('127.0.0.1'), port: port(8080), tls: Type.Optional(tls) },
+        { ...strict, description: 'Write host, port and tls of the verify listener.' },
       ),
     ),
     metrics: Type.Optional(
@@ -261,6 +276,49 @@ export const configFileSchema = Type.Object(
         minLength: 1,
         description: 'Write the path of the file that holds the revocations.',
       }),
+    ),
+    overload: Type.Optional(
+      Type.Object(
+        {
+          maxEventLoopLagMs: Type.Optional(
+            Type.Integer({
+              minimum: 0,
+              maximum: 10000,
+              default: 250,
+              description:
+                'Write above which lag of the event loop, in ms, requests are answered with 503; 0 for never.',
+            }),
+          ),
+        },
+        { ...strict, description: 'Write maxEventLoopLagMs, or remove the key.' },
+      ),
+    ),
+    log: Type.Optional(
+      Type.Object(
+        {
+          refusalsPerSecond: Type.Optional(
+            Type.Integer({
+              minimum: 0,
+              maximum: 10000,
+              default: 10,
+              description:
+                'Write how many refusals of one reason get a line each in a second, from 0 to 10000.',
+            }),
+          ),
+          audit: Type.Optional(
+            Type.Object(
+              {
+                destination: Type.String({
+                  minLength: 1,
+                  description: 'Write stdout, or the path of the file that the audit goes to.',
+                }),
+              },
+              { ...strict, description: 'Write destination, or remove the key for no audit.' },
+            ),
+          ),
+        },
+        { ...strict, description: 'Write refusalsPerSecond and audit, or remove the key.' },
+      ),
     ),
     cloud: Type.Optional(
       Type.Enum(['public', 'usgov', 'china'], {

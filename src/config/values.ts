@@ -23,6 +23,11 @@ export function memberOf(value: unknown, key: string): unknown {
   return mapping !== undefined && Object.hasOwn(mapping, key) ? mapping[key] : undefined
 }
 
+/** The value as a number; the fallback for anything else. */
+export function numberOr(value: unknown, fallback: number): number {
+  return typeof value === 'number' ? value : fallback
+}
+
 /** The value as text; undefined for anything else. */
 export function textOf(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined

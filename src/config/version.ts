@@ -10,6 +10,9 @@ const WITHOUT_EFFECT_ON_VERDICTS = new Set([
   'callerKey',
   'keyStore',
   'revocationFile',
+  'overload',
+  'log',
+  'tracing',
 ])
 
 /**

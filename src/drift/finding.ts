@@ -27,6 +27,7 @@ export const findingTable = {
   'verifier-unchecked': ['warning', "the verifier's section has no health check"],
   'verifier-slow': ['warning', "the verifier's section has no short timeouts"],
   'verifier-plaintext': ['warning', 'the verifier is on another host, without verified TLS'],
+  'verifier-tls-missing': ['error', 'the verifier speaks TLS, and HAProxy does not'],
   'policy-unknown': ['error', 'HAProxy names a policy that the configuration does not have'],
   'policy-unused': ['warning', 'no section uses the policy'],
   'scope-missing': ['error', 'the registration lacks a scope that a policy names'],

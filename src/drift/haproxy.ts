@@ -26,7 +26,7 @@ export function checkHaproxy(haproxy: HaproxyConfig, config: Config): HaproxyRes
     ...checkProtection(topology, isExempt),
     ...checkStripping(topology, config.identityHeaders),
     ...checkPaths(topology, policiesOf, isExempt),
-    ...checkVerifier(topology, verifier),
+    ...checkVerifier(topology, verifier, config.listen.tls !== undefined),
     ...checkPolicyNames(topology, config.policies),
   ]
   const findings = all.filter((one) => !isIgnored(one, haproxy))

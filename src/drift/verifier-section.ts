@@ -84,7 +84,11 @@ function isLocal(address: string): boolean {
 }
 
 /** The verifier's section: that it is there, that only the action reaches it, that it fails fast. */
-export function checkVerifier(topology: Topology, found: VerifierSections): Finding[] {
+export function checkVerifier(
+  topology: Topology,
+  found: VerifierSections,
+  speaksTls: boolean,
+): Finding[] {
   const action = topology.proxies.flatMap(({ rules, section }) =>
     rules.filter(isAction).map(({ line }) => placeOf(line, section)),
   )[0]
@@ -114,6 +118,7 @@ export function checkVerifier(topology: Topology, found: VerifierSections): Find
       ...checkTransport(proxy),
     ]),
     ...found.metadata.flatMap((proxy) => checkMetadata(proxy, topology)),
+    ...(speaksTls ? [...found.sections, ...found.metadata].flatMap(checkSpeaksTls) : []),
   ]
 }
 
@@ -218,6 +223,19 @@ function checkTransport({ servers, section }: ProxySection): Finding[] {
         placeOf(line, section),
         `asks the verifier at ${address} without verified TLS: whoever sits on the path can forge an allow`,
         'Add ssl verify required ca-file FILE verifyhost NAME, or run the verifier on this host.',
+      ),
+    )
+}
+
+function checkSpeaksTls({ servers, section }: ProxySection): Finding[] {
+  return servers
+    .filter(({ options }) => !options.includes('ssl'))
+    .map(({ line, address }) =>
+      finding(
+        'verifier-tls-missing',
+        placeOf(line, section),
+        `asks the verifier at ${address} in plain HTTP, although it has listen.tls: no answer comes, and each request gets 503`,
+        'Add ssl verify required ca-file FILE verifyhost NAME; haproxy-entra-auth haproxy-config prints it.',
       ),
     )
 }

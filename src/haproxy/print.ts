@@ -27,7 +27,7 @@ export function printHaproxyConfig({ config, verifier, metadataPaths }: HaproxyL
     '',
     ...defaultsLines,
     '',
-    ...verifierLines(verifier),
+    ...verifierLines(verifier, config.listen.tls !== undefined),
     '',
     ...frontendLines(config, [...backends.values()], paths),
     ...config.policies.flatMap(({ name }) => [
@@ -36,7 +36,7 @@ export function printHaproxyConfig({ config, verifier, metadataPaths }: HaproxyL
     ]),
     '',
     ...metricsLines,
-    ...(paths.length > 0 ? ['', ...metadataLines(verifier)] : []),
+    ...(paths.length > 0 ? ['', ...metadataLines(verifier, config.listen.tls !== undefined)] : []),
     '',
   ].join('\n')
 }
@@ -87,7 +87,7 @@ const defaultsLines = [
   '    timeout tunnel       1h',
 ]
 
-function verifierLines(verifier: string): string[] {
+function verifierLines(verifier: string, isTls: boolean): string[] {
   const isLocal = isLoopback(verifier.replace(/:\d+$/, ''))
   return [
     '# From the action to the verifier. Never route clients to this section.',
@@ -114,13 +114,19 @@ function verifierLines(verifier: string): string[] {
     '    http-response deny deny_status 502 unless { var(txn.asked) -m beg /verify } or { status 304 } or { res.fhdr_cnt(content-length) eq 1 }',
     '    http-response deny deny_status 502 if { res.body_size gt 4194304 }',
     '    default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1',
-    ...(isLocal
+    ...(isTls
+      ? [
+          '    # CHANGE: the authority of the certificate in listen.tls (PEM), and a DNS name that stands in',
+          '    # it. Without verifyhost any certificate of that authority would do.',
+        ]
+      : []),
+    ...(isLocal || isTls
       ? []
       : [
           '    # CHANGE: on another host only with TLS (whoever sits on the path could forge an allow); add',
           '    # ssl verify required ca-file FILE verifyhost NAME, here and in entra-metadata if there is one.',
         ]),
-    `    server v1 ${quoteWord(verifier)}`,
+    `    server v1 ${quoteWord(verifier)}${isTls ? tlsWords(verifier) : ''}`,
   ]
 }
 
@@ -191,7 +197,15 @@ const metricsLines = [
   '    http-request deny deny_status 404',
 ]
 
-function metadataLines(verifier: string): string[] {
+/** Verified TLS to the verifier: the name is the one in its address, where that is a name. */
+function tlsWords(verifier: string): string {
+  const host = verifier.replace(/:\d+$/, '')
+  const name = /^[\d.]+$|^\[/.test(host) ? 'verifier.internal' : host
+  const authority = variable('ENTRA_AUTH_CA_FILE', '/etc/haproxy/verifier-ca.pem')
+  return ` ssl verify required ca-file ${authority} verifyhost ${variable('ENTRA_AUTH_VERIFIER_NAME', name)}`
+}
+
+function metadataLines(verifier: string, isTls: boolean): string[] {
   return [
     '# RFC 9728: where clients read which token this API wants. Exactly these paths, GET only.',
     'backend entra-metadata',
@@ -203,7 +217,7 @@ function metadataLines(verifier: string): string[] {
     '    http-request del-header upgrade',
     '    http-request del-header connection',
     '    timeout server 2s',
-    `    server v1 ${quoteWord(verifier)} track entra-verifier/v1`,
+    `    server v1 ${quoteWord(verifier)}${isTls ? tlsWords(verifier) : ''} track entra-verifier/v1`,
   ]
 }
 

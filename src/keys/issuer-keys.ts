@@ -17,11 +17,19 @@ export interface KeysRuntime {
   readonly schedule: (task: () => void, delayMs: number) => () => void
   /** Where the last good keys are kept; absent where nothing is. */
   readonly keyStore?: KeyStore
+  /** Is told how each reading of a key set went. */
+  readonly onRefresh?: OnRefresh
   readonly log: {
     info(fields: object, message: string): void
     warn(fields: object, message: string): void
   }
 }
+
+/** `absent`: the authority has no endpoint of this version, which is no failure. */
+export type RefreshOutcome = 'applied' | 'failed' | 'absent'
+
+/** Is told how the reading of a key set went; `tenant` is the name in the configuration. */
+export type OnRefresh = (tenant: string, version: EndpointVersion, outcome: RefreshOutcome) => void
 
 /** How the keys of one issuer are doing. */
 export interface IssuerKeysState {
@@ -180,6 +188,7 @@ export function createIssuerKeys(
       failuresInARow = 0
       error = undefined
       status = 'ready'
+      runtime.onRefresh?.(tenant.name, version, 'applied')
       if (hadFailed) onReachable()
       // Last, since others wait for the state and nobody for the disk.
       if (read) await store(read)
@@ -187,6 +196,7 @@ export function createIssuerKeys(
       failuresInARow++
       error = describe(cause)
       status = isAbsent(cause) ? 'absent' : 'failing'
+      runtime.onRefresh?.(tenant.name, version, status === 'absent' ? 'absent' : 'failed')
       const level = status === 'absent' ? 'info' : 'warn'
       runtime.log[level]({ ...about, error, keys: keyring.size }, 'keys not read')
       if (status === 'failing' && keyring.size === 0) await readStoredKeys()

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
+import { parseTraceparent } from './traceparent.ts'
 
 /** What ties a line in this log to those of HAProxy and of the application. */
 export interface Correlation {
@@ -15,11 +16,8 @@ export interface Correlation {
 
 /** Reads correlation headers; for the log only. Whatever is not sane is left out. */
 export function readCorrelation(headers: IncomingHttpHeaders): Correlation {
-  const requestId = single(headers['x-request-id'])
-  // Trace Context: version, trace id, parent id, flags.
-  const traceId = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(
-    single(headers.traceparent) ?? '',
-  )?.[1]
+  const requestId = withoutTokens(single(headers['x-request-id']))
+  const traceId = parseTraceparent(single(headers.traceparent))?.traceId
   return {
     requestId:
       requestId && /^[A-Za-z0-9._:/+=@-]{1,128}$/.test(requestId) ? requestId : randomUUID(),
@@ -35,8 +33,14 @@ export function readCorrelation(headers: IncomingHttpHeaders): Correlation {
 }
 
 function shortened(name: string, value: string | string[] | undefined): Record<string, string> {
-  const text = single(value)
+  const text = withoutTokens(single(value))
   return text ? { [name]: text.slice(0, 256) } : {}
+}
+
+/** A client may send its token where none belongs, as in a path or a host name. */
+function withoutTokens(text: string | undefined): string | undefined {
+  // Each JSON Web Token begins with `{"` in base64url.
+  return text?.replace(/eyJ[\w-]+(\.[\w-]*)*/g, '[token]')
 }
 
 function single(value: string | string[] | undefined): string | undefined {

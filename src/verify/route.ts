@@ -2,10 +2,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type FailureCode, failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { AccessToken } from '../token/claims.ts'
+import type { OnFirstSight } from './audit-log.ts'
 import { isRightKey } from './caller.ts'
 import { createChallenge, createRefusalBody } from './challenge.ts'
 import { type Correlation, readCorrelation } from './correlation.ts'
 import type { Refusal } from './outcome.ts'
+import type { RefusalLog } from './refusal-log.ts'
 import { readRequest } from './request.ts'
 import type { Rules } from './rules.ts'
 import type { Verdict, Verifier } from './verifier.ts'
@@ -20,7 +22,11 @@ export interface VerifyRouteOptions {
   readonly rules: () => Rules
   readonly clock: () => number
   readonly isStopping: () => boolean
+  readonly isOverloaded: () => boolean
   readonly onVerdict: OnVerdict
+  readonly refusals: RefusalLog
+  /** Absent where nobody keeps an audit. */
+  readonly onFirstSight?: OnFirstSight | undefined
 }
 
 /** Is told of each verdict; `policy` is undefined where no configured policy was asked for. */
@@ -38,7 +44,7 @@ interface Exchange {
 }
 
 /** A refusal with what the log may say of the token. */
-type LoggedRefusal = Refusal & { readonly token?: AccessToken }
+type RefusalOfToken = Refusal & { readonly token?: AccessToken }
 
 /** Adds `GET /verify` and `GET /verify/{policy}`. */
 export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOptions): void {
@@ -47,6 +53,8 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   function answer(policyName: string, request: FastifyRequest, reply: FastifyReply) {
     const rules = options.rules()
     const exchange = { rules, request, reply }
+    // Before any work: an answer at once is what keeps the others in time.
+    if (options.isOverloaded()) return refuse(exchange, { allow: false, failure: 'overloaded' })
     const verifyRequest = readRequest(request.raw.rawHeaders)
     if (!isRightKey(verifyRequest.callerKey, rules.callerKey)) {
       return refuse(exchange, { allow: false, failure: 'caller_not_allowed' })
@@ -61,6 +69,10 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   function send(exchange: Exchange, policy: Policy, verdict: Verdict) {
     if (verdict.allow) {
       options.onVerdict(policy.name, 'allow')
+      if (verdict.firstSight && options.onFirstSight) {
+        const correlation = readCorrelation(exchange.request.headers)
+        options.onFirstSight(policy.name, verdict.firstSight, correlation)
+      }
       return allow(exchange, verdict.headers, verdict.maxAgeSeconds)
     }
     if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
@@ -97,20 +109,29 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   }
 
   /** A refusal that is only reported yet: an allow without any identity. */
-  function report(exchange: Exchange, policy: Policy, refusal: LoggedRefusal): void {
+  function report(exchange: Exchange, policy: Policy, refusal: RefusalOfToken): void {
     const { rules, request } = exchange
     options.onVerdict(policy.name, 'report', refusal.failure)
-    log(request, readCorrelation(request.headers), refusal, policy.name, 'refusal only reported')
+    logRefusal(readCorrelation(request.headers), refusal, policy, 'refusal only reported')
     const empty = rules.headerSet.names.flatMap((name) => [name, ''])
     allow(exchange, ['X-Entra-Auth-Report', refusal.failure, ...empty], 0)
   }
 
-  function refuse({ rules, request, reply }: Exchange, refusal: LoggedRefusal, policy?: Policy) {
+  function refuse({ rules, request, reply }: Exchange, refusal: RefusalOfToken, policy?: Policy) {
     const correlation = readCorrelation(request.headers)
     options.onVerdict(policy?.name, verdictOf(refusal.failure), refusal.failure)
-    log(request, correlation, refusal, policy?.name)
+    logRefusal(correlation, refusal, policy)
     const metadata = policy && rules.resources.get(policy.name)
     return sendRefusal(reply, refusal, correlation.requestId, policy?.name, metadata?.url)
+  }
+
+  function logRefusal(
+    correlation: Correlation,
+    { failure: reason, token }: RefusalOfToken,
+    policy: Policy | undefined,
+    message?: string,
+  ): void {
+    options.refusals.write({ reason, policy: policy?.name, correlation, token }, message)
   }
 
   app.get('/verify', (request, reply) => answer('default', request, reply))
@@ -146,30 +167,4 @@ export function sendRefusal(
 
 function verdictOf(failure: FailureCode): 'deny' | 'unavailable' {
   return failures[failure].status === 503 ? 'unavailable' : 'deny'
-}
-
-/** One line for each refusal: reason and ids, never anything of an unverified token. */
-function log(
-  request: FastifyRequest,
-  correlation: Correlation,
-  refusal: LoggedRefusal,
-  policy: string | undefined,
-  message = 'refused',
-): void {
-  const { token } = refusal
-  request.server.log.info(
-    {
-      reason: refusal.failure,
-      policy,
-      ...correlation,
-      ...(token && {
-        tenant: token.tenantId,
-        user: token.userId,
-        client: token.clientId,
-        actor: token.actor,
-        tokenId: token.tokenId,
-      }),
-    },
-    message,
-  )
 }

@@ -34,6 +34,8 @@ export interface TokenCache {
   /** How often a token was found, and how often not, since the start. */
   readonly hits: number
   readonly misses: number
+  /** How many tokens made room for others. */
+  readonly evictions: number
 }
 
 const maxTokens = 100_000
@@ -54,11 +56,19 @@ export const noTokenCache: TokenCache = {
   size: 0,
   hits: 0,
   misses: 0,
+  evictions: 0,
 }
 
 /** Creates an empty cache. */
 export function createTokenCache(): TokenCache {
-  const tokens = new LRUCache<string, CachedToken>({ max: maxTokens, maxSize: maxBytes })
+  let evictions = 0
+  const tokens = new LRUCache<string, CachedToken>({
+    max: maxTokens,
+    maxSize: maxBytes,
+    dispose(_token, _key, reason) {
+      if (reason === 'evict') evictions++
+    },
+  })
   const failures = new LRUCache<string, FailureCode>({ max: maxFailures, ttl: failureTtlMs })
   let hits = 0
   let misses = 0
@@ -86,6 +96,9 @@ export function createTokenCache(): TokenCache {
     },
     get misses() {
       return misses
+    },
+    get evictions() {
+      return evictions
     },
   }
 }

@@ -19,7 +19,13 @@ import type { CachedToken, TokenCache } from './token-cache.ts'
 
 /** The answer to one request. */
 export type Verdict =
-  | { readonly allow: true; readonly headers: readonly string[]; readonly maxAgeSeconds: number }
+  | {
+      readonly allow: true
+      readonly headers: readonly string[]
+      readonly maxAgeSeconds: number
+      /** Claims for the audit, where this policy admits the token for the first time. */
+      readonly firstSight?: AccessToken
+    }
   | (Refusal & {
       /** Claims for the log; only of a token whose signature was verified. */
       readonly token?: AccessToken
@@ -77,10 +83,12 @@ export function createVerifier(context: VerifierContext): Verifier {
     const revoked = revocationOf(context.revocations(), token, nowMs)
     observe?.('revocation', revoked?.failure)
     if (revoked) return { allow: false, ...revoked, token: token.claims }
-    const outcome = outcomeOf(rules, policy, token, observe)
+    const known = token.rules === rules ? token.outcomes.get(policy) : undefined
+    const outcome = known ?? workOutOutcome(rules, policy, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
     const maxAgeSeconds = maxAge(policy, token, nowMs, rules.clockSkewSeconds)
-    return { allow: true, headers: outcome.headers, maxAgeSeconds }
+    if (known) return { allow: true, headers: outcome.headers, maxAgeSeconds }
+    return { allow: true, headers: outcome.headers, maxAgeSeconds, firstSight: token.claims }
   }
 
   async function verifyNew(
@@ -120,8 +128,8 @@ function readCredentials(request: VerifyRequest): Result<string> {
   return parseBearer(request.authorization)
 }
 
-/** The outcome of a policy, worked out at the first request with this token under these rules. */
-function outcomeOf(
+/** Works out what a policy says of a token, at the first request with it under these rules. */
+function workOutOutcome(
   rules: Rules,
   policy: Policy,
   token: CachedToken,
@@ -131,11 +139,8 @@ function outcomeOf(
     token.rules = rules
     token.outcomes.clear()
   }
-  let outcome = token.outcomes.get(policy)
-  if (!outcome) {
-    outcome = createOutcome(policy, token, rules.headerSet, observe)
-    token.outcomes.set(policy, outcome)
-  }
+  const outcome = createOutcome(policy, token, rules.headerSet, observe)
+  token.outcomes.set(policy, outcome)
   return outcome
 }
 

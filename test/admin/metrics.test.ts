@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, describe, it } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
+import { refreshIntervalMs } from '../../src/keys/issuer-keys.ts'
+import { eventually } from '../support/eventually.ts'
 import { appIdUri, ids } from '../support/ids.ts'
-import { fixtureConfig, grants, startService, verify } from '../support/service.ts'
+import { fixtureConfig, grants, type Service, startService, verify } from '../support/service.ts'
 import { v2User } from '../support/tokens.ts'
 
 const policies = {
@@ -17,8 +20,12 @@ const service = await startService({ config: { policies } })
 after(() => service.close())
 
 /** The value of a metric with exactly these labels; undefined where there is none. */
-async function read(name: string, labels: Readonly<Record<string, string>> = {}) {
-  const { body } = await service.app.metrics.inject('/metrics')
+async function read(
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+  { app }: Pick<Service, 'app'> = service,
+) {
+  const { body } = await app.metrics.inject('/metrics')
   const wanted = Object.entries(labels).map(([key, value]) => `${key}="${value}"`)
   for (const line of body.split('\n')) {
     const [, metric, all = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
@@ -62,6 +69,34 @@ describe('the metrics', () => {
     const hits = await read('entra_auth_token_cache_lookups_total', { result: 'hit' })
     assert.equal((hits ?? 0) - (before ?? 0), 2)
     assert.equal(await read('entra_auth_token_cache_entries'), held + 1)
+  })
+
+  it('time a signature once for each token, however often it is sent', async () => {
+    const before = (await read('entra_auth_signature_seconds_count')) ?? 0
+    for (let i = 0; i < 3; i++) await verify(service, 'default', v2User({ uti: 'timed' }))
+    assert.equal(await read('entra_auth_signature_seconds_count'), before + 1)
+    const sum = (await read('entra_auth_signature_seconds_sum')) ?? 0
+    assert.ok(sum > 0 && sum < 60, `${sum} s`)
+  })
+
+  it('count the readings of key sets by outcome, each outcome from the first on', async (t) => {
+    const own = await startService({ config: { policies } })
+    t.after(() => own.close())
+    const count = (outcome: string) =>
+      read('entra_auth_key_refreshes_total', { tenant: 'contoso', version: '2.0', outcome }, own)
+    const counts = async () => [
+      await count('applied'),
+      await count('failed'),
+      await count('absent'),
+    ]
+    assert.deepEqual(await counts(), [1, 0, 0])
+    own.authority.contoso.v2.keysFault = 'error'
+    await own.time.advance(refreshIntervalMs)
+    await eventually(counts, (all) => isDeepStrictEqual(all, [1, 1, 0]))
+  })
+
+  it('have no end of a certificate where there is none', async () => {
+    assert.equal(await read('entra_auth_tls_certificate_expiration_timestamp_seconds'), undefined)
   })
 
   it('have number and age of the keys of each tenant', async () => {

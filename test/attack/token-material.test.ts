@@ -110,6 +110,16 @@ describe('a refused token', () => {
       }),
     )
   })
+  for (const header of ['X-Forwarded-Uri', 'X-Forwarded-Host', 'X-Forwarded-For', 'X-Request-Id']) {
+    it(`leaves none where it, or its beginning, stands in ${header}`, async () => {
+      const token = v2User(secretClaims)
+      for (const text of [`/orders/${token}`, token.slice(0, 100), `a.${token}.example`]) {
+        await expectSilence(token, () =>
+          verify(service, 'default', { 'X-Entra-Auth-Key': callerKey, [header]: text }),
+        )
+      }
+    })
+  }
   it('leaves none where it stands in the query of X-Forwarded-Uri', async () => {
     const token = v2User(secretClaims)
     await expectSilence(token, () =>

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import { Command } from 'commander'
 import type { CheckReport } from '../../src/check/report.ts'
 import { addCheckCommand } from '../../src/commands/check.ts'
 import type { CommandIo } from '../../src/commands/io.ts'
+import { createTlsIdentity } from '../../src/dev-entra/tls.ts'
 import {
   configText,
   contoso,
@@ -18,13 +20,21 @@ before(async () => {
 })
 after(() => authority.close())
 
+const tlsFiles = 'tls: { certificateFile: /tls.crt, keyFile: /tls.key }'
+const tls = await createTlsIdentity(Date.now, randomBytes)
+
 async function run(text: string, { args = [] as string[], aheadMs = 0 } = {}) {
   const start = (io: CommandIo) => {
     const program = new Command('haproxy-entra-auth')
     addCheckCommand(program, io)
     return program.parseAsync(['check', '--config', '/c.yaml', ...args], { from: 'user' })
   }
-  const files = { '/c.yaml': text, '/key': 'k'.repeat(32) }
+  const files = {
+    '/c.yaml': text,
+    '/key': 'k'.repeat(32),
+    '/tls.crt': tls.cert,
+    '/tls.key': tls.key,
+  }
   return runCommand(start, { files, now: () => Date.now() + aheadMs })
 }
 
@@ -139,6 +149,20 @@ describe('check looks at settings', () => {
     assert.match(active.findings[0]?.message ?? '', /PROTECTS NOTHING UNTIL 2999/)
     const past = await report(until('reportOnlyUntil: 2020-01-01'), offline)
     assert.deepEqual(levels(past), [])
+  })
+
+  it('and has nothing against one with TLS and a caller key', async () => {
+    const head = `callerKeyFile: /key\nlisten: { host: 10.0.0.1, ${tlsFiles} }`
+    const { findings } = await report(configText('http://127.0.0.1:9', { head }), offline)
+    assert.deepEqual(findings, [])
+  })
+
+  it('and warns of a certificate that ends within a week, and does not pass one that ended', async () => {
+    const text = configText('http://127.0.0.1:9', { head: `listen: { ${tlsFiles} }` })
+    const after = (days: number) => ({ ...offline, aheadMs: days * 24 * 3_600_000 })
+    assert.deepEqual(levels(await report(text, after(350))), [])
+    assert.deepEqual(levels(await report(text, after(360))), ['warning listen.tls.certificateFile'])
+    assert.deepEqual(levels(await report(text, after(366))), ['problem listen.tls.certificateFile'])
   })
 
   it('and warns of a verify listener away from loopback', async () => {

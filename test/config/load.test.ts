@@ -51,6 +51,8 @@ test('a file with every key loads with ids in lower case, names resolved and fil
     admin: { host: '10.0.0.1', port: 9091, key: 'admin-key-0123456789' },
     callerKey: 'caller-key-0123456789',
     keyStore: '/var/lib/haproxy-entra-auth/keys',
+    overload: { maxEventLoopLagMs: 250 },
+    log: { refusalsPerSecond: 10 },
     clockSkewSeconds: 200,
     identityHeaders: 'x-auth-request',
     tenants: [
@@ -113,6 +115,8 @@ test('a small file gets the documented defaults', async () => {
     listen: { host: '127.0.0.1', port: 8080 },
     metrics: { host: '127.0.0.1', port: 9090 },
     admin: { host: '127.0.0.1', port: 9091 },
+    overload: { maxEventLoopLagMs: 250 },
+    log: { refusalsPerSecond: 10 },
     clockSkewSeconds: 300,
     identityHeaders: 'x-auth-request',
     tenants: [

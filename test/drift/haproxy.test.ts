@@ -1,10 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of HAProxy
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import type { Config } from '../../src/config/config.ts'
 import { findingCodes } from '../../src/drift/finding.ts'
 import { configOf } from '../config/fixture.ts'
 import { checkWithHaproxy } from '../haproxy-config/haproxy-check.ts'
-import { fixture, haproxyFindings, replaced, shown } from './fixture.ts'
+import { cleanConfig, fixture, haproxyFindings, replaced, shown } from './fixture.ts'
 
 const clean = fixture('clean.cfg')
 
@@ -29,6 +30,8 @@ interface Row {
   readonly name: string
   readonly changes: Changes
   readonly found: readonly string[]
+  /** Default: the clean one. */
+  readonly config?: Config
   /** HAProxy refuses this file by itself. */
   readonly unloadable?: true
 }
@@ -399,6 +402,18 @@ const rows: readonly Row[] = [
     changes: [['server v1 127.0.0.1:8080 check', `server v1 ${server}`]] as const,
     found: [`verifier-plaintext at server v1 ${server}`],
   })),
+  {
+    name: 'plain HTTP to a verifier with TLS',
+    changes: [],
+    config: {
+      ...cleanConfig,
+      listen: { ...cleanConfig.listen, tls: { certificate: '', key: '', notAfterMs: 0 } },
+    },
+    found: [
+      'verifier-tls-missing at server v1 127.0.0.1:8080 check',
+      'verifier-tls-missing at server v1 127.0.0.1:8080 track entra-verifier/v1',
+    ],
+  },
   // Policies
   {
     name: 'a policy in another letter case',
@@ -587,11 +602,11 @@ const besideThePoint: Readonly<Record<string, readonly string[]>> = {
 }
 
 describe('drift in a HAProxy configuration', () => {
-  for (const { name, changes, found } of rows) {
+  for (const { name, changes, found, config } of rows) {
     it(`finds ${name}`, () => {
       const text = changed(changes)
       assert.deepEqual(
-        haproxyFindings(text)
+        haproxyFindings(text, config)
           .map((one) => shown(one, text))
           .toSorted(),
         found.toSorted(),

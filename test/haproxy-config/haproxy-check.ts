@@ -4,16 +4,24 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findHaproxy, shippedLua } from '../../scripts/local-stack/haproxy.ts'
 
-/** What `haproxy -c` says about a configuration; `problem` is empty where it would start. */
-export async function checkWithHaproxy(text: string): Promise<{ readonly problem: string }> {
+/**
+ * What `haproxy -c` says about a configuration; `problem` is empty where it would start. `ca` stands
+ * in the file of ENTRA_AUTH_CA_FILE.
+ */
+export async function checkWithHaproxy(
+  text: string,
+  ca = '',
+): Promise<{ readonly problem: string }> {
   const { command, args } = await findHaproxy()
   const folder = mkdtempSync(join(tmpdir(), 'haproxy-check-'))
   try {
     const file = join(folder, 'haproxy.cfg')
     writeFileSync(file, text)
+    const caFile = join(folder, 'ca.pem')
+    writeFileSync(caFile, ca)
     const { status, stderr, error } = spawnSync(command, [...args, '-c', '-f', file], {
       encoding: 'utf8',
-      env: { ...process.env, ENTRA_AUTH_LUA_FILE: shippedLua },
+      env: { ...process.env, ENTRA_AUTH_LUA_FILE: shippedLua, ENTRA_AUTH_CA_FILE: caFile },
     })
     if (status === 0) return { problem: '' }
     return { problem: error?.message ?? (stderr || `status ${status}`) }

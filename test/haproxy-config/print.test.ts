@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { shippedConfig } from '../../scripts/local-stack/haproxy.ts'
 import type { IdentityHeaderSet } from '../../src/config/config.ts'
+import { createTlsIdentity } from '../../src/dev-entra/tls.ts'
 import { configOf } from '../config/fixture.ts'
 import { fixture, haproxyFindings } from '../drift/fixture.ts'
 import { run } from '../drift/run.ts'
@@ -24,10 +26,15 @@ function yaml({ head = '', policies = { orders: '' } }: Parts): string {
   return `${head}\ntenants: { contoso: ${TENANT} }\npolicies:\n${entries.join('\n')}\n`
 }
 
+const tls = await createTlsIdentity(Date.now, randomBytes)
+const tlsListener =
+  'listen: { port: 8443, tls: { certificateFile: /run/tls.crt, keyFile: /run/tls.key } }'
+
 async function print(parts: Parts, ...args: string[]) {
   const file = yaml(parts)
   const outcome = await run(['haproxy-config', '--config', 'c.yaml', ...args], { 'c.yaml': file })
-  return { ...outcome, config: await configOf(file, { '/run/key': 'k'.repeat(20) }) }
+  const files = { '/run/key': 'k'.repeat(20), '/run/tls.crt': tls.cert, '/run/tls.key': tls.key }
+  return { ...outcome, config: await configOf(file, files) }
 }
 
 const resource = (path: string) => `resource: "https://api.contoso.com${path}"`
@@ -56,6 +63,9 @@ const shapes: readonly [name: string, parts: Parts, args: string[]][] = [
     [],
   ],
   ['a caller key', { head: 'callerKeyFile: /run/key' }, []],
+  ['TLS', { head: tlsListener }, []],
+  ['TLS on another host', { head: tlsListener }, ['--verifier', '10.0.0.9:8443']],
+  ['TLS, with a resource', { head: tlsListener, policies: { orders: resource('/orders') } }, []],
   ['any address', { head: 'listen: { host: 0.0.0.0, port: 8081 }' }, []],
   ['any address of IPv6', { head: 'listen: { host: "::", port: 8081 }' }, []],
   [
@@ -78,7 +88,7 @@ describe('haproxy-entra-auth haproxy-config', () => {
     it(`prints what HAProxy accepts: ${name}`, async () => {
       const { stdout, stderr, code } = await print(parts, ...args)
       assert.deepEqual([stderr, code], ['', 0])
-      assert.equal((await checkWithHaproxy(stdout)).problem, '')
+      assert.equal((await checkWithHaproxy(stdout, tls.cert)).problem, '')
     })
 
     it(`prints what drift agrees with: ${name}`, async () => {
@@ -131,6 +141,18 @@ describe('haproxy-entra-auth haproxy-config', () => {
       ['verifier-plaintext'],
     )
     assert.doesNotMatch((await print({})).stdout, /another host/)
+  })
+
+  it('asks a verifier with TLS for a certificate of its name, which the address may tell', async () => {
+    const server = async (...args: string[]) =>
+      /^ {4}server v1 .*$/m.exec((await print({ head: tlsListener }, ...args)).stdout)?.[0].trim()
+    const words = `ssl verify required ca-file "\${ENTRA_AUTH_CA_FILE-/etc/haproxy/verifier-ca.pem}"`
+    const name = (fallback: string) => `verifyhost "\${ENTRA_AUTH_VERIFIER_NAME-${fallback}}"`
+    assert.equal(await server(), `server v1 127.0.0.1:8443 ${words} ${name('verifier.internal')}`)
+    assert.equal(
+      await server('--verifier', 'entra.example.com:443'),
+      `server v1 entra.example.com:443 ${words} ${name('entra.example.com')}`,
+    )
   })
 
   it('never prints a key', async () => {

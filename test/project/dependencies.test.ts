@@ -20,9 +20,11 @@ describe('the dependencies', () => {
   }
 
   it('have exact versions', () => {
-    const tools = JSON.parse(read('mutation/package.json')).dependencies
+    const tools = ['mutation', 'helm'].map(
+      (folder) => JSON.parse(read(`${folder}/package.json`)).dependencies,
+    )
     const { dependencies, devDependencies } = manifest
-    const versions = Object.values({ ...dependencies, ...devDependencies, ...tools })
+    const versions = [dependencies, devDependencies, ...tools].flatMap(Object.values)
     assert.deepEqual(
       versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(String(version))),
       [],
@@ -30,7 +32,7 @@ describe('the dependencies', () => {
   })
 
   it('are locked without a download address', () => {
-    for (const folder of ['', 'toolchain/', 'mutation/']) {
+    for (const folder of ['', 'toolchain/', 'mutation/', 'helm/']) {
       const lock = `${folder}package-lock.json`
       assert.doesNotMatch(read(lock), /"resolved"/, lock)
     }

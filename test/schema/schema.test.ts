@@ -11,7 +11,9 @@ const schema = JSON.parse(stdout)
 const validate = new Ajv({ strict: true, allowUnionTypes: true }).compile(schema)
 
 const whole = `
-listen: { host: 127.0.0.1, port: 8080 }
+listen: { host: 127.0.0.1, port: 8080, tls: { certificateFile: /run/tls.crt, keyFile: /run/tls.key } }
+overload: { maxEventLoopLagMs: 250 }
+log: { refusalsPerSecond: 10, audit: { destination: stdout } }
 metrics: { host: 127.0.0.1, port: 9090 }
 admin: { host: 127.0.0.1, port: 9091, adminKeyFile: /run/secrets/admin-key }
 callerKeyFile: /run/secrets/caller-key

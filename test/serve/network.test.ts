@@ -45,7 +45,8 @@ async function startProxy(t: Life, target?: string): Promise<Proxy> {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, tunnels }
 }
 
-test('two environment variables are enough for the public cloud', async (t) => {
+/** The public cloud: dev-entra under the name of the real one, and the way to it. */
+async function startCloud(t: Life) {
   // dev-entra under the name of the real one, which only the proxy can take the service to.
   const microsoft = 'https://login.microsoftonline.com'
   const tls = await createTlsIdentity(Date.now, randomBytes, [new URL(microsoft).host])
@@ -54,17 +55,32 @@ test('two environment variables are enough for the public cloud', async (t) => {
   const proxy = await startProxy(t, await entra.listen({ host: '127.0.0.1', port: 0 }))
   const ca = join(makeFolder(t), 'ca.pem')
   writeFileSync(ca, tls.cert)
-  const service = await startService(t, {
+  const env = {
     ENTRA_AUTH_TENANT_ID: contoso,
     ENTRA_AUTH_AUDIENCE: ordersId,
     HTTPS_PROXY: proxy.url,
-    NODE_EXTRA_CA_CERTS: ca,
-  })
+  }
+  return { microsoft, entra, proxy, ca, env }
+}
+
+test('two environment variables are enough for the public cloud', async (t) => {
+  const { microsoft, entra, proxy, ca, env } = await startCloud(t)
+  const service = await startService(t, { ...env, NODE_EXTRA_CA_CERTS: ca })
   await untilReady(service)
   const { token, claims } = await order(entra, { persona: 'alice' })
   assert.equal(claims.iss, `${microsoft}/${contoso}/v2.0`)
   assert.equal((await verify(service, token)).status, 200)
   assert.deepEqual([...new Set(proxy.tunnels)], ['login.microsoftonline.com:443'])
+})
+
+test('an authority with a certificate of a private authority is not believed unless that is named', async (t) => {
+  const { entra, proxy, env } = await startCloud(t)
+  const service = await startService(t, env)
+  const failed = await service.waitForLog(({ msg }) => msg === 'keys not read')
+  assert.match(String(failed.error), /self-signed certificate/)
+  assert.notDeepEqual(proxy.tunnels, [])
+  const { token } = await order(entra, { persona: 'alice' })
+  assert.equal((await verify(service, token)).status, 503)
 })
 
 for (const [name, extra, used] of [

@@ -10,6 +10,7 @@ import {
   createRevocationStore,
   type RevocationStore,
 } from '../../src/revocation/revocation-store.ts'
+import type { AuditSink } from '../../src/verify/audit-log.ts'
 import { type FakeAuthority, startAuthority } from './authority.ts'
 import { appIdUri, ids } from './ids.ts'
 import { createManualTime, type ManualTime } from './time.ts'
@@ -38,6 +39,7 @@ export interface ServiceOptions {
   /** Members of the policy `default`. */
   readonly policy?: ConfigFile
   readonly limits?: Partial<HttpLimits>
+  readonly audit?: AuditSink | undefined
   readonly http?: Http
   /** Leaves the keys unread. */
   readonly unstarted?: boolean
@@ -72,6 +74,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     http,
     revocations: options.revocations ?? createRevocationStore(undefined, () => time.nowMs),
     schedule: time.schedule,
+    audit: options.audit,
     log: pino({ level: 'trace' }, { write: (line: string) => void log.push(line) }),
   })
   if (!options.unstarted) await app.start()
@@ -110,6 +113,9 @@ export function fixtureConfig(
         ...policy,
       },
     },
+    // What a test does in this process must not be taken for overload.
+    overload: { maxEventLoopLagMs: 0 },
+    log: { refusalsPerSecond: 10_000 },
     ...config,
   }
 }

@@ -1,0 +1,1508 @@
+-- entra-auth: asks the verifier of haproxy-entra-auth who sends a request, and tells the
+-- application through identity headers.
+--
+--     http-request lua.entra-auth POLICY          verify; answer a refusal, or set the headers
+--     http-request lua.entra-auth-backend         the same, the backend's own name is the policy
+--     http-request lua.entra-auth-observe POLICY  verify, but only set the variables txn.entra.*
+--     http-request use-service lua.entra-auth-metrics   numbers for Prometheus
+--
+-- An allow is remembered for as long as the verifier permits, and only while a background task has
+-- recent word from the verifier of what was revoked.
+--
+-- HAProxy lets a request THROUGH when a Lua action fails, so this file alone is not enough:
+-- haproxy.cfg beside it strips identity headers before the action and denies after it unless
+-- txn.entra.ok is true. Settings, variables and reason codes are in README.md.
+--
+-- Runs on HAProxy 2.6 and later (Lua 5.3 and 5.4). One file, no module, no global.
+
+-- Both sides send this number. A verifier with another one may mean something else by a header,
+-- so its answer is not used.
+local CONTRACT = "1"
+
+-- What is cut when too long is only there for the verifier's log.
+local LOG_VALUE_LIMIT = 1024
+-- Far above what the verifier sends, far below a buffer: a reply that does not fit into HAProxy's
+-- buffer would be none at all.
+local CHALLENGE_LIMIT = 4096
+local BODY_LIMIT = 4096
+-- The verifier's Retry-After is used up to here; otherwise clients are asked to wait this long.
+local RETRY_AFTER_LIMIT_SECONDS = 3600
+local RETRY_AFTER_SECONDS = 5
+-- One line of each kind in this time: with an outage every request would otherwise log one.
+local LOG_EVERY_SECONDS = 10
+
+-- How often the verifier is asked what was revoked; spread, or the threads would ask in step.
+local POLL_LEAST_MS = 800
+local POLL_SPREAD_MS = 400
+-- One more and the cache goes out of use: what does not fit must not be forgotten.
+local REVOCATION_LIMIT = 10000
+local FEED_LIMIT_BYTES = 4 * 1024 * 1024
+-- Parsing lets other work through after this many revocations: ten thousand take some 30 ms.
+local PARSE_SLICE = 250
+-- Ends of tokens are as good as random, so that many bytes find an entry; the whole is compared.
+local TAIL_BYTES = 32
+-- What an entry takes besides its strings: tables, list, keys. Measured, rounded up.
+local ENTRY_BYTES = 2048
+-- Of expired entries, at most this many are removed after each poll.
+local SWEEP_LIMIT = 1000
+-- Variables of the process that hold the numbers of a thread each, and the most there can be.
+local PUBLISHED = "proc.entra_auth_action_"
+local THREAD_LIMIT = 1024
+-- More different reasons than a verifier has; the rest is counted as one.
+local REASON_LIMIT = 64
+
+-- Headers with a meaning for the connection or the routing. A verifier that lists one of them as
+-- an identity header would let a claim rewrite the request itself.
+local NEVER_IDENTITY = {
+    ["authorization"] = true,
+    ["connection"] = true,
+    ["content-length"] = true,
+    ["content-type"] = true,
+    ["cookie"] = true,
+    ["expect"] = true,
+    ["host"] = true,
+    ["keep-alive"] = true,
+    ["proxy-authenticate"] = true,
+    ["proxy-authorization"] = true,
+    ["proxy-connection"] = true,
+    ["te"] = true,
+    ["trailer"] = true,
+    ["transfer-encoding"] = true,
+    ["upgrade"] = true,
+}
+
+-- Refusals that the action makes by itself; what the verifier refuses has the verifier's words.
+local FAILURES = {
+    ambiguous_credentials = {
+        status = 400,
+        error = "invalid_request",
+        text = "More than one Authorization header was sent; send exactly one.",
+    },
+    malformed_credentials = {
+        status = 400,
+        error = "invalid_request",
+        text = "The Authorization header must be the word Bearer, a space and one token, nothing else.",
+    },
+    token_too_long = {
+        status = 401,
+        error = "invalid_token",
+        text = "The token is longer than is accepted here; ask for fewer group or role claims.",
+    },
+    verifier_unavailable = {
+        status = 503,
+        error = "temporarily_unavailable",
+        text = "The token could not be verified at the moment; try again shortly.",
+    },
+    unknown_policy = {
+        status = 500,
+        error = "server_error",
+        text = "The policy of this route is not configured; tell whoever runs this service.",
+    },
+    bad_setup = {
+        status = 500,
+        error = "server_error",
+        text = "The verification is not set up correctly; tell whoever runs this service.",
+    },
+    identity_incomplete = {
+        status = 500,
+        error = "server_error",
+        text = "The identity does not fit into the request; tell whoever runs this service.",
+    },
+    internal_error = {
+        status = 500,
+        error = "server_error",
+        text = "The verification failed; tell whoever runs this service.",
+    },
+}
+
+-- Everything but txn.entra.ok, which is set in any case. The last two are the names of
+-- haproxy-auth-request, for configurations that come from there; only set on request.
+local VARIABLES = {
+    { name = "status", field = "status", full = "txn.entra.status" },
+    { name = "reason", field = "reason", full = "txn.entra.reason" },
+    { name = "policy", field = "policy", full = "txn.entra.policy" },
+    { name = "user", field = "user", full = "txn.entra.user" },
+    { name = "tenant", field = "tenant", full = "txn.entra.tenant" },
+    { name = "client", field = "client", full = "txn.entra.client" },
+    { name = "actor", field = "actor", full = "txn.entra.actor" },
+    { name = "token_id", field = "token_id", full = "txn.entra.token_id" },
+    { name = "cache", field = "cache", full = "txn.entra.cache" },
+    { name = "ms", field = "ms", full = "txn.entra.ms" },
+    { name = "auth_response", field = "ok", full = "txn.auth_response_successful" },
+    { name = "auth_response", field = "status", full = "txn.auth_response_code" },
+}
+
+-- Settings --------------------------------------------------------------------------------------
+
+-- HAProxy ends its start with this text; level 0 keeps file and line out of it.
+local function refuseStart(text)
+    error("entra-auth: " .. text, 0)
+end
+
+-- A `listen` section on loopback stands between this file and the verifier: it has the health
+-- checks, the balancing, TLS and the short timeouts. A plain call over a network could be
+-- answered by anybody on the way, and a name would be resolved for seconds.
+local function parseVerifier(value)
+    local port = value:match("^127%.%d+%.%d+%.%d+:(%d+)$") or value:match("^%[::1%]:(%d+)$")
+    local number = tonumber(port)
+    if not number or number < 1 or number > 65535 then
+        return nil, "must be a loopback address and port, as 127.0.0.1:14480 or [::1]:14480"
+    end
+    return value
+end
+
+local function parseNumber(least, most)
+    return function(value)
+        local number = value:match("^%d+$") and tonumber(value)
+        if not number or number < least or number > most then
+            return nil, ("must be a whole number from %d to %d"):format(least, most)
+        end
+        return math.tointeger(number)
+    end
+end
+
+local function parseChoice(...)
+    local choices = { ... }
+    return function(value)
+        for _, choice in ipairs(choices) do
+            if value == choice then
+                return value
+            end
+        end
+        return nil, "must be one of: " .. table.concat(choices, ", ")
+    end
+end
+
+-- HAProxy creates a variable whether anything reads it or not, and each costs some 2% of a
+-- remembered request.
+local function parseVariables(value)
+    local wanted, chosen = {}, {}
+    for name in (value .. ","):gmatch("([^,]*),") do
+        wanted[name] = true
+    end
+    local every, none = wanted.all, wanted.none
+    wanted.all, wanted.none = nil, nil
+    for _, variable in ipairs(VARIABLES) do
+        if every or wanted[variable.name] then
+            chosen[#chosen + 1] = variable
+        end
+    end
+    for _, variable in ipairs(VARIABLES) do
+        wanted[variable.name] = nil
+    end
+    if next(wanted) or (none and #chosen > 0) then
+        return nil, "must be all, none, or names with commas between them: status, reason, policy, "
+            .. "user, tenant, client, actor, token_id, cache, ms, auth_response"
+    end
+    return chosen
+end
+
+local function parseCallerKey(value)
+    if value:find("[^\33-\126]") then
+        return nil, "must be printable ASCII without spaces"
+    end
+    return value
+end
+
+-- Arguments of lua-load-per-thread arrive from HAProxy 2.7 on; on 2.6 the same settings come from
+-- the environment (`setenv` or `presetenv` in the global section). An argument wins.
+local SETTINGS = {
+    ["verifier"] = {
+        variable = "ENTRA_AUTH_VERIFIER",
+        default = "127.0.0.1:14480",
+        parse = parseVerifier,
+    },
+    -- For one attempt, and HAProxy makes up to four: so it stays above what the `listen` section
+    -- needs to give up by itself.
+    ["timeout-ms"] = {
+        variable = "ENTRA_AUTH_TIMEOUT_MS",
+        default = "2000",
+        parse = parseNumber(100, 60000),
+    },
+    ["cors-preflight"] = {
+        variable = "ENTRA_AUTH_CORS_PREFLIGHT",
+        default = "refuse",
+        parse = parseChoice("refuse", "pass"),
+    },
+    ["max-token-bytes"] = {
+        variable = "ENTRA_AUTH_MAX_TOKEN_BYTES",
+        default = "16384",
+        parse = parseNumber(1024, 1048576),
+    },
+    ["cache-entries"] = {
+        variable = "ENTRA_AUTH_CACHE_ENTRIES",
+        default = "10000",
+        parse = parseNumber(0, 1000000),
+    },
+    ["cache-bytes"] = {
+        variable = "ENTRA_AUTH_CACHE_BYTES",
+        default = "16777216",
+        parse = parseNumber(65536, 4294967296),
+    },
+    ["feed-stale-seconds"] = {
+        variable = "ENTRA_AUTH_FEED_STALE_SECONDS",
+        default = "10",
+        parse = parseNumber(2, 300),
+    },
+    ["variables"] = {
+        variable = "ENTRA_AUTH_VARIABLES",
+        default = "status,reason,policy,user,tenant,client,actor,token_id,cache,ms",
+        parse = parseVariables,
+    },
+    -- Never an argument: those stand in the configuration file and in its dumps.
+    ["caller-key"] = {
+        variable = "ENTRA_AUTH_CALLER_KEY",
+        environmentOnly = true,
+        parse = parseCallerKey,
+    },
+}
+
+local function settingNames()
+    local names = {}
+    for name, setting in pairs(SETTINGS) do
+        if not setting.environmentOnly then
+            names[#names + 1] = name
+        end
+    end
+    table.sort(names)
+    return table.concat(names, ", ")
+end
+
+local function readArguments(arguments)
+    local given = {}
+    for _, argument in ipairs(arguments) do
+        local name, value = tostring(argument):match("^([^=]+)=(.*)$")
+        local setting = SETTINGS[name or ""]
+        if not name then
+            refuseStart(("'%s' is not of the form key=value"):format(argument))
+        elseif not setting then
+            refuseStart(("unknown setting '%s'; there are: %s"):format(name, settingNames()))
+        elseif setting.environmentOnly then
+            refuseStart(("%s comes from the variable %s only"):format(name, setting.variable))
+        elseif given[name] then
+            refuseStart(("the setting %s is given twice"):format(name))
+        end
+        given[name] = value
+    end
+    return given
+end
+
+-- `tune.lua.openlibs` can leave the whole library out; then there are only the arguments.
+local function readVariable(name)
+    return os and os.getenv and os.getenv(name)
+end
+
+local function readSettings(arguments)
+    local given = readArguments(arguments)
+    local settings = {}
+    for name, setting in pairs(SETTINGS) do
+        local source, value = name, given[name]
+        if value == nil then
+            source, value = setting.variable, readVariable(setting.variable)
+        end
+        if value == "" then
+            refuseStart(source .. " is empty: remove it or give it a value")
+        end
+        value = value or setting.default
+        if value ~= nil then
+            local parsed, problem = setting.parse(value)
+            if parsed == nil then
+                refuseStart(source .. " " .. problem)
+            end
+            settings[name] = parsed
+        end
+    end
+    return settings
+end
+
+local settings = readSettings({ ... })
+local isCacheOn = settings["cache-entries"] > 0
+
+-- Clock -----------------------------------------------------------------------------------------
+
+-- HAProxy corrects this clock itself when the machine's is set back, so it never runs backwards.
+local function nowMs()
+    local now = core.now()
+    return now.sec * 1000 + now.usec // 1000
+end
+
+-- Numbers ---------------------------------------------------------------------------------------
+-- Of this Lua state: with lua-load-per-thread, of one thread.
+
+local numbers = {
+    requests = 0,
+    hits = 0,
+    misses = 0,
+    calls = 0,
+    callMs = 0,
+    entries = 0,
+    bytes = 0,
+    evictions = 0,
+    goodPolls = 0,
+    badPolls = 0,
+}
+local refusals, reasonCount = {}, 0
+-- Whether the numbers of this thread should be shown to the others with the next request.
+local publishDue = not isCacheOn
+
+local function countRefusal(reason)
+    local known = refusals[reason]
+    if not known then
+        if reasonCount >= REASON_LIMIT then
+            reason = "other"
+        end
+        reasonCount = reasonCount + 1
+    end
+    refusals[reason] = (refusals[reason] or 0) + 1
+end
+
+-- Log -------------------------------------------------------------------------------------------
+
+local lastLogged = {}
+
+local function logOnceInAWhile(kind, text)
+    local now = core.now().sec
+    local last = lastLogged[kind]
+    -- A clock that was set back must not silence the log until it has caught up.
+    if last and now >= last and now - last < LOG_EVERY_SECONDS then
+        return
+    end
+    lastLogged[kind] = now
+    core.log(core.err, "entra-auth: " .. text)
+end
+
+-- Values ----------------------------------------------------------------------------------------
+
+-- HAProxy writes a CR LF inside a value as it is, which makes a header of its own out of the rest.
+local function isPrintable(value)
+    return not value:find("[^\32-\126]")
+end
+
+local function isRequestId(value)
+    return #value <= 128 and value:find("^[%w%-_.:/+=@]+$") ~= nil
+end
+
+-- W3C Trace Context: version, trace id, parent id, flags.
+local function isTraceparent(value)
+    return #value <= 128 and value:find("^%x%x%-%x+%-%x+%-%x%x[%w%-]*$") ~= nil
+end
+
+local function isReason(value)
+    return #value <= 64 and value:find("^[%l][%l%d_]*$") ~= nil
+end
+
+local function percentEncode(value)
+    return (value:gsub("[^%w%-_.~]", function(char)
+        return ("%%%02X"):format(char:byte())
+    end))
+end
+
+local function jsonString(value)
+    local escaped = value:gsub('[%c"\\\127-\255]', function(char)
+        return ("\\u%04x"):format(char:byte())
+    end)
+    return '"' .. escaped .. '"'
+end
+
+-- Request ---------------------------------------------------------------------------------------
+
+-- Counted, because the fetch returns the last of several headers and other programs take the
+-- first: two programs would then look at two different tokens.
+local function readCredentials(txn)
+    local count = txn.f:req_fhdr_cnt("authorization")
+    if count == 0 then
+        -- Still asked: the challenge names the policy's resource metadata, which only the
+        -- verifier's configuration knows.
+        return nil
+    elseif count > 1 then
+        return nil, "ambiguous_credentials"
+    end
+    local value = txn.sf:req_fhdr("authorization")
+    if value == "" or not isPrintable(value) then
+        return nil, "malformed_credentials"
+    elseif #value > settings["max-token-bytes"] + #"Bearer " then
+        return nil, "token_too_long"
+    end
+    return value
+end
+
+-- The credentials of the common case, for a look into the cache; nil also where they need a closer
+-- look. `headerNames` holds every name of the request: once "authorization" is at most one such
+-- header.
+local function readPlainCredentials(txn, headerNames)
+    local _, last = headerNames:find("authorization", 1, true)
+    if not last or headerNames:find("authorization", last + 1, true) then
+        return nil
+    end
+    return txn.sf:req_fhdr("authorization")
+end
+
+-- A browser sends a preflight without credentials and takes no for an answer from the application
+-- only; whether these pass is the operator's choice.
+local function isPreflight(txn)
+    return txn.sf:method() == "OPTIONS"
+        and txn.sf:req_fhdr("origin") ~= ""
+        and txn.sf:req_fhdr("access-control-request-method") ~= ""
+        and txn.f:req_fhdr_cnt("authorization") == 0
+end
+
+-- For the verifier's log only, so an odd value is left out and a long one cut.
+local function addLogHeader(headers, name, value)
+    if value ~= "" and isPrintable(value) then
+        headers[name] = { value:sub(1, LOG_VALUE_LIMIT) }
+    end
+end
+
+local function isTls(txn)
+    local value = txn.f:ssl_fc()
+    -- 1 or true, depending on tune.lua.bool-sample-conversion.
+    return value == 1 or value == true
+end
+
+-- A fixed handful: every header of the client could overrun HAProxy's own header table, and the
+-- verdict depends on the policy and the token alone.
+local function verifyHeaders(txn, credentials, requestId)
+    local headers = { ["x-entra-auth-contract"] = { CONTRACT } }
+    if credentials then
+        headers["authorization"] = { credentials }
+    end
+    if settings["caller-key"] then
+        headers["x-entra-auth-key"] = { settings["caller-key"] }
+    end
+    if requestId then
+        headers["x-request-id"] = { requestId }
+    end
+    local traceparent = txn.sf:req_fhdr("traceparent")
+    if isTraceparent(traceparent) then
+        headers["traceparent"] = { traceparent }
+    end
+    addLogHeader(headers, "x-forwarded-method", txn.sf:method())
+    addLogHeader(headers, "x-forwarded-proto", isTls(txn) and "https" or "http")
+    addLogHeader(headers, "x-forwarded-host", txn.sf:req_fhdr("host"))
+    -- The path without its query: queries carry tokens and personal data.
+    addLogHeader(headers, "x-forwarded-uri", txn.sf:path())
+    addLogHeader(headers, "x-forwarded-for", txn.sf:src())
+    return headers
+end
+
+local function readRequestId(txn)
+    local value = txn.sf:req_fhdr("x-request-id")
+    return isRequestId(value) and value or nil
+end
+
+-- Outcomes --------------------------------------------------------------------------------------
+-- A plain table: {ok = true, status = 200, names, values, user, …} or {ok = false, status, reason,
+-- body, challenges, retryAfter}. Nothing touches the request before the outcome is complete.
+
+local function challengeFor(failure)
+    if failure.status ~= 401 and failure.error ~= "invalid_request" then
+        return {}
+    end
+    return {
+        ('Bearer realm="entra", error="%s", error_description="%s"'):format(
+            failure.error,
+            failure.text:gsub('"', "'")
+        ),
+    }
+end
+
+local function refuse(reason)
+    local failure = FAILURES[reason]
+    return {
+        ok = false,
+        status = failure.status,
+        reason = reason,
+        error = failure.error,
+        text = failure.text,
+        challenges = challengeFor(failure),
+        retryAfter = failure.status == 503 and RETRY_AFTER_SECONDS or nil,
+    }
+end
+
+local function unavailable(detail)
+    logOnceInAWhile("unavailable", "no answer that can be used from the verifier: " .. detail)
+    return refuse("verifier_unavailable")
+end
+
+local function badSetup(detail)
+    logOnceInAWhile("bad_setup", detail)
+    return refuse("bad_setup")
+end
+
+-- Reply of the verifier -------------------------------------------------------------------------
+
+-- The one value of a header; nil where there is none. Two values where one is expected are an
+-- answer that two programs could read differently.
+local function single(headers, name)
+    local lines = headers[name]
+    if not lines or lines[0] == nil then
+        return nil
+    elseif lines[1] ~= nil then
+        return nil, ("%s stands in it twice"):format(name)
+    elseif not isPrintable(lines[0]) then
+        return nil, ("%s has a character that is not printable ASCII"):format(name)
+    end
+    return lines[0]
+end
+
+local function contractProblem(theirs)
+    if theirs == CONTRACT then
+        return nil
+    elseif theirs == nil then
+        return "the answer has no X-Entra-Auth-Contract: upgrade the verifier, or correct the "
+            .. "address if another program answers there"
+    end
+    local older = tonumber(theirs) and tonumber(theirs) < tonumber(CONTRACT)
+    return ("the verifier speaks contract %s, entra-auth.lua speaks %s: upgrade %s"):format(
+        theirs:sub(1, 16),
+        CONTRACT,
+        older and "the verifier" or "entra-auth.lua"
+    )
+end
+
+-- The beginning that all names have in common, empty where there is none.
+local function commonStem(names)
+    local stem = names[1] or ""
+    for _, name in ipairs(names) do
+        while name:sub(1, #stem) ~= stem do
+            stem = stem:sub(1, -2)
+        end
+    end
+    return stem
+end
+
+-- The names that the verifier manages. The list is the same in every answer of a configuration.
+local lastList, lastManaged
+
+local function readManaged(headers)
+    local list, problem = single(headers, "x-entra-auth-headers")
+    if not list then
+        return nil, problem or "X-Entra-Auth-Headers is missing"
+    elseif list == lastList then
+        return lastManaged
+    end
+    local names, seen = {}, {}
+    for item in list:gmatch("[^,]+") do
+        local name = item:match("^%s*(.-)%s*$"):lower()
+        if not name:find("^[%w][%w_-]*$") or NEVER_IDENTITY[name] or seen[name] then
+            return nil, "X-Entra-Auth-Headers has a name that is twice there or no identity's"
+        end
+        seen[name] = true
+        names[#names + 1] = name
+    end
+    lastList, lastManaged = list, { names = names, stem = commonStem(names) }
+    return lastManaged
+end
+
+-- The identity headers that have a value, the largest last.
+local function readIdentity(headers, outcome)
+    local managed, problem = readManaged(headers)
+    if not managed then
+        return problem
+    end
+    local present = {}
+    for _, name in ipairs(managed.names) do
+        local value, valueProblem = single(headers, name)
+        if valueProblem then
+            return valueProblem
+        elseif value and value ~= "" then
+            present[#present + 1] = { name = name, value = value, size = #name + #value }
+        end
+    end
+    table.sort(present, function(a, b)
+        return a.size < b.size
+    end)
+    local names, values = {}, {}
+    for index, header in ipairs(present) do
+        names[index], values[index] = header.name, header.value
+    end
+    outcome.managed, outcome.names, outcome.values = managed, names, values
+    return nil
+end
+
+-- Free for the variables, whatever the set of identity headers is.
+local function readAbout(headers, outcome)
+    for _, name in ipairs({ "user", "tenant", "client", "actor", "token-id" }) do
+        local value, problem = single(headers, "x-entra-auth-" .. name)
+        if problem then
+            return problem
+        end
+        outcome[(name:gsub("-", "_"))] = value ~= "" and value or nil
+    end
+    return nil
+end
+
+-- Whose verdict it is, as revocations name it; nil when the verifier does not say enough.
+local function readSubject(headers)
+    local said = {}
+    for _, name in ipairs({ "user", "tenant", "client", "token-id", "issued-at", "key-id" }) do
+        local value = single(headers, "x-entra-auth-" .. name)
+        if not value then
+            return nil
+        end
+        said[name] = value
+    end
+    local tenant = said.tenant:lower()
+    if tenant == "" or said["key-id"] == "" or not said["issued-at"]:find("^%d+$") then
+        return nil
+    end
+    return {
+        issuedAt = tonumber(said["issued-at"]),
+        tenant = tenant,
+        user = tenant .. "/" .. said.user:lower(),
+        client = tenant .. "/" .. said.client:lower(),
+        token = said["token-id"],
+        key = said["key-id"],
+    }
+end
+
+local function readMaxAge(headers)
+    local seconds
+    for directive in (single(headers, "cache-control") or "no-store"):lower():gmatch("[^,%s]+") do
+        if directive:find("^no%-") or (seconds and directive:find("^max%-age")) then
+            return 0
+        end
+        seconds = seconds or directive:match("^max%-age=(%d+)$")
+    end
+    return seconds and #seconds <= 9 and math.tointeger(tonumber(seconds)) or 0
+end
+
+local function judgeAllow(headers, body)
+    local verdict, problem = single(headers, "x-entra-auth-verdict")
+    if verdict ~= "allow" then
+        return unavailable(problem or "status 200 without X-Entra-Auth-Verdict: allow")
+    elseif headers["x-entra-auth-reason"] or (body and body ~= "") then
+        return unavailable("an allow with the reason of a refusal, or with a body")
+    end
+    local setup = contractProblem(single(headers, "x-entra-auth-contract"))
+    if setup then
+        return badSetup(setup)
+    end
+    local outcome = { ok = true, status = 200 }
+    problem = readIdentity(headers, outcome) or readAbout(headers, outcome)
+    local report, reportProblem = single(headers, "x-entra-auth-report")
+    problem = problem or reportProblem
+    if problem or (report and not isReason(report)) then
+        return unavailable(problem or "X-Entra-Auth-Report is not a reason code")
+    end
+    if report then
+        -- A policy on probation: admitted, but as nobody.
+        outcome.reason = report
+        outcome.names, outcome.values = {}, {}
+    elseif isCacheOn then
+        outcome.version = single(headers, "x-entra-auth-version")
+        outcome.maxAgeSeconds = readMaxAge(headers)
+        outcome.subject = readSubject(headers)
+    end
+    return outcome
+end
+
+-- Every line by itself: joined, two challenges can be read as one.
+local function readChallenges(headers)
+    local lines, challenges, size = headers["www-authenticate"] or {}, {}, 0
+    local index = 0
+    while lines[index] do
+        size = size + #lines[index]
+        if size > CHALLENGE_LIMIT or not isPrintable(lines[index]) then
+            return nil
+        end
+        challenges[#challenges + 1] = lines[index]
+        index = index + 1
+    end
+    return challenges
+end
+
+local function readBody(headers, body)
+    local kind = single(headers, "content-type") or ""
+    if body and #body > 0 and #body <= BODY_LIMIT and kind:find("^application/json") then
+        return body
+    end
+    return nil
+end
+
+local function readRetryAfter(headers)
+    local seconds = tonumber((single(headers, "retry-after") or ""):match("^%d+$"))
+    if not seconds or seconds > RETRY_AFTER_LIMIT_SECONDS then
+        return RETRY_AFTER_SECONDS
+    end
+    return math.tointeger(seconds)
+end
+
+-- What the verifier says to the client, word for word as far as it is safe to repeat.
+local function judgeRefusal(status, reason, headers, body)
+    local challenges = readChallenges(headers)
+    if not challenges then
+        return unavailable("a challenge that cannot be repeated")
+    end
+    return {
+        ok = false,
+        status = status,
+        reason = reason,
+        error = "access_denied",
+        text = "The request was refused.",
+        challenges = challenges,
+        body = readBody(headers, body),
+        retryAfter = status == 503 and readRetryAfter(headers) or nil,
+    }
+end
+
+local REPEATED = { [400] = true, [401] = true, [403] = true, [503] = true }
+
+-- The one place that decides whether an answer is one. Only status 200 with the verdict `allow`
+-- passes; a refusal has a reason code, so an answer without one comes from some other program.
+local function judge(response, policy)
+    local status, headers = response.status, response.headers or {}
+    if status == 200 then
+        return judgeAllow(headers, response.body)
+    end
+    local reason = single(headers, "x-entra-auth-reason")
+    if reason and not isReason(reason) then
+        reason = nil
+    end
+    local contract = single(headers, "x-entra-auth-contract")
+    if reason and contract and contract ~= CONTRACT then
+        return badSetup(contractProblem(contract))
+    elseif status == 404 and reason == "unknown_policy" then
+        logOnceInAWhile("unknown_policy", "the verifier has no policy " .. policy)
+        return refuse("unknown_policy")
+    elseif status == 404 or status == 405 then
+        return badSetup(("the verifier answers %d: another program at its address?"):format(status))
+    elseif reason == "caller_not_allowed" then
+        return badSetup("the verifier refuses the caller key: see ENTRA_AUTH_CALLER_KEY")
+    elseif reason and REPEATED[status] then
+        return judgeRefusal(status, reason, headers, response.body)
+    end
+    return unavailable(("status %s"):format(tostring(status)))
+end
+
+-- Revocations -----------------------------------------------------------------------------------
+-- What the verifier said in `GET /revocations`, a state and no log: replicas may answer in turn.
+-- Nothing here admits anything. While there is no good answer, no remembered verdict is used.
+
+local feed = {
+    -- Until then what the last good answer said may be relied on.
+    usableUntilMs = 0,
+    -- Changes with what was said: an entry that has seen this number needs no other look.
+    generation = 0,
+    version = nil,
+    etag = nil,
+    -- kind → id → {before, until} in seconds.
+    revoked = { user = {}, client = {}, token = {}, tenant = {}, key = {} },
+    count = 0,
+    -- When the last good answer was asked for.
+    goodAtMs = nil,
+    loggedProblem = nil,
+}
+
+-- Ids of tokens and keys arrive percent-encoded in X-Entra-Auth-*, and letters count in them; the
+-- others are GUIDs.
+local function revocationId(kind, id)
+    if kind == "token" or kind == "key" then
+        return (id:gsub("%%", "%%25"))
+    end
+    return id:lower()
+end
+
+-- The value of a member and what separates it from the next one, or nil.
+local function parseMember(name, text, position)
+    if name == "kind" or name == "id" then
+        return text:match('^"([ !#-Z%[%]^-~]+)"%s*([,}])()', position)
+    elseif name == "before" or name == "until" then
+        local digits, separator, after = text:match("^(%d+%.?%d*)%s*([,}])()", position)
+        return digits and #digits <= 20 and tonumber(digits) or nil, separator, after
+    end
+    return nil
+end
+
+-- One revocation from `position` on: exactly the members kind, id, before and until, in any order.
+-- Returns it and the position behind it, or nil.
+local function parseRevocation(text, position)
+    local revocation = {}
+    position = text:match("^%s*{()", position)
+    for count = 1, 4 do
+        local name, start = text:match('^%s*"(%l+)"%s*:%s*()', position or #text + 1)
+        if not name or revocation[name] ~= nil then
+            return nil
+        end
+        local value, separator, after = parseMember(name, text, start)
+        if value == nil or (separator == "}") ~= (count == 4) then
+            return nil
+        end
+        revocation[name], position = value, after
+    end
+    if not feed.revoked[revocation.kind] then
+        return nil
+    end
+    return revocation, position
+end
+
+-- A strict parser for this one shape: {"version": "…", "revocations": […]}. Returns the version
+-- and the records, or nil and what is wrong. What is not understood could be a revocation.
+local function parseFeed(text)
+    if #text > FEED_LIMIT_BYTES then
+        return nil, "the answer is too long"
+    end
+    local version, position =
+        text:match('^%s*{%s*"version"%s*:%s*"([ !#-Z%[%]^-~]+)"%s*,%s*"revocations"%s*:%s*%[()')
+    if not version then
+        return nil, "the answer is not what GET /revocations has to say"
+    end
+    local records = {}
+    local tail = text:match("^%s*%]()", position)
+    while not tail do
+        local record, after = parseRevocation(text, position)
+        if not record then
+            return nil, ("revocation %d of the answer cannot be read"):format(#records + 1)
+        end
+        records[#records + 1] = record
+        if #records > REVOCATION_LIMIT then
+            return nil, "too_many"
+        elseif #records % PARSE_SLICE == 0 then
+            core.yield()
+        end
+        local separator, following = text:match("^%s*([,%]])()", after)
+        if separator == "]" then
+            tail = following
+        elseif not separator then
+            return nil, "the list of revocations is cut off"
+        end
+        position = following
+    end
+    if not text:find("^%s*}%s*$", tail) then
+        return nil, "there is more in the answer than what is known"
+    end
+    return version, records
+end
+
+-- What is known and in force together with what was said; of two for one identity, the stricter.
+-- Returns nil when that is too much to keep.
+local function mergeRevocations(records, nowSeconds)
+    local merged = { user = {}, client = {}, token = {}, tenant = {}, key = {} }
+    local count = 0
+    local function add(kind, id, before, ending)
+        local known = merged[kind][id]
+        if not known then
+            count = count + 1
+            merged[kind][id] = { before = before, ending = ending }
+        else
+            known.before = math.max(known.before, before)
+            known.ending = math.max(known.ending, ending)
+        end
+    end
+    for kind, ids in pairs(feed.revoked) do
+        for id, revocation in pairs(ids) do
+            if revocation.ending > nowSeconds then
+                add(kind, id, revocation.before, revocation.ending)
+            end
+        end
+    end
+    for _, record in ipairs(records) do
+        add(record.kind, revocationId(record.kind, record.id), record.before, record["until"])
+    end
+    if count > REVOCATION_LIMIT then
+        return nil
+    end
+    return merged, count
+end
+
+-- A token or a key is revoked for good, whatever its date; the others up to a moment.
+local function isRevoked(subject)
+    local revoked = feed.revoked
+    if revoked.token[subject.token] or revoked.key[subject.key] then
+        return true
+    end
+    for _, kind in ipairs({ "user", "client", "tenant" }) do
+        local revocation = revoked[kind][subject[kind]]
+        if revocation and revocation.before > subject.issuedAt then
+            return true
+        end
+    end
+    return false
+end
+
+-- Cache -----------------------------------------------------------------------------------------
+-- Allows only, by policy and whole token. An entry is the outcome itself, ready to be used, in a
+-- list from the newest use to the oldest.
+
+-- policy → end of the credentials → entry
+local buckets = {}
+local newest, oldest
+
+local function unlink(entry)
+    if entry.newer then
+        entry.newer.older = entry.older
+    else
+        newest = entry.older
+    end
+    if entry.older then
+        entry.older.newer = entry.newer
+    else
+        oldest = entry.newer
+    end
+    entry.newer, entry.older = nil, nil
+end
+
+local function linkNewest(entry)
+    entry.older = newest
+    if newest then
+        newest.newer = entry
+    else
+        oldest = entry
+    end
+    newest = entry
+end
+
+local function forget(entry)
+    unlink(entry)
+    buckets[entry.policy][entry.tail] = nil
+    numbers.entries = numbers.entries - 1
+    numbers.bytes = numbers.bytes - entry.size
+end
+
+local function forgetAll()
+    buckets = {}
+    newest, oldest = nil, nil
+    numbers.entries, numbers.bytes = 0, 0
+end
+
+local function entrySize(outcome, credentials)
+    local size = ENTRY_BYTES + #credentials
+    for _, value in ipairs(outcome.values) do
+        size = size + #value
+    end
+    return size
+end
+
+-- Keeps an allow. Its time counts from when it was asked for, and what was revoked while it was
+-- under way has been heard of by now or will be with the next poll.
+local function remember(policy, credentials, outcome, askedAtMs)
+    local entry = {
+        ok = true,
+        status = 200,
+        policy = policy,
+        user = outcome.user,
+        tenant = outcome.tenant,
+        client = outcome.client,
+        actor = outcome.actor,
+        token_id = outcome.token_id,
+        cache = "hit",
+        ms = 0,
+        managed = outcome.managed,
+        names = outcome.names,
+        values = outcome.values,
+        subject = outcome.subject,
+        credentials = credentials,
+        tail = credentials:sub(-TAIL_BYTES),
+        size = entrySize(outcome, credentials),
+        expiresMs = askedAtMs + outcome.maxAgeSeconds * 1000,
+        generation = feed.generation,
+    }
+    if entry.size > settings["cache-bytes"] then
+        return
+    end
+    local bucket = buckets[policy]
+    if not bucket then
+        bucket = {}
+        buckets[policy] = bucket
+    end
+    if bucket[entry.tail] then
+        forget(bucket[entry.tail])
+    end
+    bucket[entry.tail] = entry
+    linkNewest(entry)
+    numbers.entries = numbers.entries + 1
+    numbers.bytes = numbers.bytes + entry.size
+    while numbers.entries > settings["cache-entries"] or numbers.bytes > settings["cache-bytes"] do
+        numbers.evictions = numbers.evictions + 1
+        forget(oldest)
+    end
+end
+
+-- Whether an allow may be kept, by all that is known at this moment.
+local function isCacheable(outcome)
+    return outcome.ok
+        and outcome.subject ~= nil
+        and outcome.maxAgeSeconds > 0
+        and outcome.version == feed.version
+        and nowMs() < feed.usableUntilMs
+        and not isRevoked(outcome.subject)
+end
+
+-- Whether an entry may be used now; one that may not is forgotten.
+local function isStillGood(entry)
+    local now = nowMs()
+    if now >= feed.usableUntilMs then
+        return false
+    elseif now < entry.expiresMs then
+        if entry.generation == feed.generation then
+            return true
+        elseif not isRevoked(entry.subject) then
+            entry.generation = feed.generation
+            return true
+        end
+    end
+    forget(entry)
+    return false
+end
+
+-- The remembered verdict on this request, or nil.
+local function recall(txn, policy, headerNames)
+    local bucket = buckets[policy]
+    local credentials = bucket and readPlainCredentials(txn, headerNames)
+    local entry = credentials and bucket[credentials:sub(-TAIL_BYTES)]
+    if not entry or entry.credentials ~= credentials or not isStillGood(entry) then
+        return nil
+    end
+    if entry ~= newest then
+        unlink(entry)
+        linkNewest(entry)
+    end
+    numbers.hits = numbers.hits + 1
+    return entry
+end
+
+-- Tokens whose time is over need not stay in memory until others push them out.
+local function forgetExpired()
+    local now = nowMs()
+    for _ = 1, SWEEP_LIMIT do
+        if not oldest or now < oldest.expiresMs then
+            return
+        end
+        forget(oldest)
+    end
+end
+
+-- Poll ------------------------------------------------------------------------------------------
+
+local function pollHeaders()
+    local headers = { ["x-entra-auth-contract"] = { CONTRACT } }
+    if settings["caller-key"] then
+        headers["x-entra-auth-key"] = { settings["caller-key"] }
+    end
+    if feed.etag then
+        headers["if-none-match"] = { feed.etag }
+    end
+    return headers
+end
+
+local function acceptFeed(version, merged, count, etag)
+    if version ~= feed.version then
+        forgetAll()
+    end
+    feed.version = version
+    feed.revoked = merged
+    feed.count = count
+    feed.etag = etag
+    feed.generation = feed.generation + 1
+end
+
+-- Nothing is used that this leaves out: neither now nor after the same is said again.
+local function refuseTooMany()
+    feed.usableUntilMs = 0
+    feed.etag = nil
+    return ("more than %d revocations: the cache is off"):format(REVOCATION_LIMIT)
+end
+
+-- Takes what was said. Returns what is wrong with it, or nil.
+local function judgeFeed(response)
+    local status, headers = response.status, response.headers or {}
+    local contract = single(headers, "x-entra-auth-contract")
+    local etag, problem = single(headers, "etag")
+    if problem or (contract and contract ~= CONTRACT) then
+        return problem or contractProblem(contract)
+    elseif status == 304 then
+        if not feed.etag or (etag and etag ~= feed.etag) then
+            return "status 304 for an answer that is not known here"
+        end
+        return nil
+    elseif status == 404 then
+        return "status 404, so this verifier does not have GET /revocations: the cache is off"
+    elseif status ~= 200 then
+        return ("status %s"):format(tostring(status))
+    end
+    local version, records = parseFeed(response.body or "")
+    if not version then
+        return records == "too_many" and refuseTooMany() or records
+    end
+    local merged, count = mergeRevocations(records, nowMs() // 1000)
+    if not merged then
+        return refuseTooMany()
+    end
+    acceptFeed(version, merged, count, etag)
+    return nil
+end
+
+-- The answer is as old as the question, however long it was under way.
+local function poll()
+    local askedAtMs = nowMs()
+    local response = core.httpclient():get({
+        url = "http://" .. settings["verifier"] .. "/revocations",
+        headers = pollHeaders(),
+        timeout = settings["timeout-ms"],
+    })
+    local problem = judgeFeed(response or {})
+    if problem then
+        return problem
+    end
+    forgetExpired()
+    feed.goodAtMs = askedAtMs
+    feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
+    return nil
+end
+
+-- One line for each change, not for each poll.
+local function logPollProblem(problem)
+    if problem and problem ~= feed.loggedProblem then
+        core.log(core.err, "entra-auth: revocations cannot be read: " .. problem)
+    end
+    feed.loggedProblem = problem
+end
+
+local function keepPolling()
+    while true do
+        local finished, problem = pcall(poll)
+        if finished and not problem then
+            numbers.goodPolls = numbers.goodPolls + 1
+        else
+            numbers.badPolls = numbers.badPolls + 1
+            problem = tostring(problem):sub(1, 200)
+        end
+        pcall(logPollProblem, problem)
+        publishDue = true
+        core.msleep(POLL_LEAST_MS + math.random(0, POLL_SPREAD_MS))
+    end
+end
+
+-- Decision --------------------------------------------------------------------------------------
+
+-- A new client object for each call: one serves a single request. It keeps its connections alive.
+local function ask(txn, policy, credentials, requestId)
+    local askedAtMs = nowMs()
+    local response = core.httpclient():get({
+        url = "http://" .. settings["verifier"] .. "/verify/" .. percentEncode(policy),
+        headers = verifyHeaders(txn, credentials, requestId),
+        timeout = settings["timeout-ms"],
+    })
+    local outcome = judge(response or {}, policy)
+    outcome.ms = math.max(0, nowMs() - askedAtMs)
+    outcome.cache = "miss"
+    numbers.calls = numbers.calls + 1
+    numbers.callMs = numbers.callMs + outcome.ms
+    if credentials and isCacheable(outcome) then
+        remember(policy, credentials, outcome, askedAtMs)
+    end
+    return outcome
+end
+
+local function passPreflight()
+    return {
+        ok = true,
+        status = 200,
+        reason = "cors_preflight",
+        managed = { names = {}, stem = "" },
+        names = {},
+        values = {},
+    }
+end
+
+-- A verdict that is not remembered. Refusals never are: the verifier answers a known one faster
+-- than an operator's correction should wait.
+local function decide(txn, policy, requestId)
+    local outcome
+    if policy == "" then
+        outcome = badSetup("the action was called without a policy")
+    elseif settings["cors-preflight"] == "pass" and isPreflight(txn) then
+        outcome = passPreflight()
+    else
+        local credentials, problem = readCredentials(txn)
+        if problem then
+            outcome = refuse(problem)
+        else
+            numbers.misses = numbers.misses + 1
+            outcome = ask(txn, policy, credentials, requestId)
+        end
+    end
+    outcome.policy = policy
+    outcome.ms = outcome.ms or 0
+    return outcome
+end
+
+-- Effects ---------------------------------------------------------------------------------------
+
+-- Nothing of an earlier action on this request may be read as this one's.
+local function clearVariables(txn)
+    for _, variable in ipairs(settings["variables"]) do
+        txn:unset_var(variable.full)
+    end
+end
+
+local function setVariables(txn, outcome)
+    local variables, set = settings["variables"], txn.set_var
+    for index = 1, #variables do
+        local variable = variables[index]
+        local value = outcome[variable.field]
+        if value ~= nil then
+            set(txn, variable.full, value)
+        else
+            txn:unset_var(variable.full)
+        end
+    end
+end
+
+-- Adding a header to a full buffer fails in silence. Space only shrinks while headers are added,
+-- so when the largest, added last, is there, there was room for every other one: one look proves
+-- all of them. Nothing is deleted where no name of the request holds what the managed ones have in
+-- common: the configuration has stripped them, and one look is cheaper than a deletion each.
+local function setIdentity(txn, outcome, headerNames)
+    local http, managed = txn.http, outcome.managed
+    if headerNames:find(managed.stem, 1, true) then
+        for _, name in ipairs(managed.names) do
+            http:req_del_header(name)
+        end
+    end
+    local names, values, add = outcome.names, outcome.values, http.req_add_header
+    for index = 1, #names do
+        add(http, names[index], values[index])
+    end
+    local largest = names[#names]
+    return largest == nil or txn.f:req_fhdr_cnt(largest) == 1
+end
+
+local function refusalBody(outcome, policy, requestId)
+    if outcome.body then
+        return outcome.body
+    end
+    return ('{"error":%s,"error_description":%s,"reason":%s,"policy":%s,"request_id":%s}'):format(
+        jsonString(outcome.error),
+        jsonString(outcome.text),
+        jsonString(outcome.reason),
+        jsonString(policy),
+        requestId and jsonString(requestId) or "null"
+    )
+end
+
+local function refusalReply(txn, outcome, policy, requestId)
+    local headers = {
+        ["content-type"] = { "application/json; charset=utf-8" },
+        ["cache-control"] = { "no-store" },
+        ["x-entra-auth-reason"] = { outcome.reason },
+    }
+    if #outcome.challenges > 0 then
+        headers["www-authenticate"] = outcome.challenges
+    end
+    if outcome.retryAfter then
+        headers["retry-after"] = { tostring(outcome.retryAfter) }
+    end
+    return txn:reply({
+        status = outcome.status,
+        headers = headers,
+        body = refusalBody(outcome, policy, requestId),
+    })
+end
+
+local function setIdentityOrRefuse(txn, outcome, headerNames)
+    if setIdentity(txn, outcome, headerNames) then
+        return outcome
+    end
+    logOnceInAWhile(
+        "identity_incomplete",
+        "identity headers did not fit into the buffer: raise tune.maxrewrite and tune.bufsize"
+    )
+    local refusal = refuse("identity_incomplete")
+    refusal.policy, refusal.ms, refusal.cache = outcome.policy, outcome.ms, outcome.cache
+    return refusal
+end
+
+-- Metrics ---------------------------------------------------------------------------------------
+-- Each thread counts for itself. What it counted goes into a variable of the process about once a
+-- second, with a request that passes, and the page adds the threads up.
+
+local METRICS = {
+    { "requests", "requests_total", "counter", "Requests that the action saw." },
+    { "hits", "cache_hits_total", "counter", "Verdicts from the cache." },
+    { "misses", "cache_misses_total", "counter", "Verdicts that were not in the cache." },
+    { "entries", "cache_entries", "gauge", "Verdicts in the cache." },
+    { "bytes", "cache_bytes", "gauge", "Size of the cache, as it is counted for cache-bytes." },
+    { "evictions", "cache_evictions_total", "counter", "Verdicts that were pushed out by others." },
+    { "goodPolls", "polls_good_total", "counter", "Answers to GET /revocations that were good." },
+    { "badPolls", "polls_bad_total", "counter", "Answers to GET /revocations that were not." },
+}
+
+local function packNumbers()
+    local lines = {}
+    for name, value in pairs(numbers) do
+        lines[#lines + 1] = ("%s %d\n"):format(name, value)
+    end
+    for reason, value in pairs(refusals) do
+        lines[#lines + 1] = ("refused:%s %d\n"):format(reason, value)
+    end
+    return table.concat(lines)
+end
+
+local function publishNumbers(txn)
+    publishDue = not isCacheOn
+    if core.thread > 0 then
+        txn:set_var(PUBLISHED .. core.thread, packNumbers())
+    end
+end
+
+-- What all threads counted, this one up to now.
+local function addUp(applet)
+    local sums = {}
+    for thread = 0, THREAD_LIMIT do
+        local packed = thread == core.thread and packNumbers()
+            or applet:get_var(PUBLISHED .. thread)
+            or ""
+        for name, value in packed:gmatch("(%S+) (%d+)\n") do
+            sums[name] = (sums[name] or 0) + math.tointeger(tonumber(value))
+        end
+    end
+    return sums
+end
+
+local function describeMetric(lines, name, kind, help)
+    lines[#lines + 1] = ("# HELP entra_auth_action_%s %s"):format(name, help)
+    lines[#lines + 1] = ("# TYPE entra_auth_action_%s %s"):format(name, kind)
+end
+
+local function addMetric(lines, name, kind, help, value)
+    describeMetric(lines, name, kind, help)
+    lines[#lines + 1] = ("entra_auth_action_%s %s"):format(name, value)
+end
+
+local function describeRefusals(lines, sums)
+    describeMetric(lines, "refusals_total", "counter", "Refused requests by reason.")
+    for name, value in pairs(sums) do
+        local reason = name:match("^refused:(.*)$")
+        if reason then
+            lines[#lines + 1] = ('entra_auth_action_refusals_total{reason="%s"} %d'):format(
+                reason,
+                value
+            )
+        end
+    end
+end
+
+-- Of the thread that answers: the others' would be as old as their last request.
+local function describeFeed(lines)
+    local now = nowMs()
+    local age = feed.goodAtMs and ("%.3f"):format((now - feed.goodAtMs) / 1000) or "+Inf"
+    local usable = now < feed.usableUntilMs and 1 or 0
+    addMetric(lines, "poll_age_seconds", "gauge", "Age of what is known of revocations.", age)
+    addMetric(lines, "cache_usable", "gauge", "1 while the cache is in use.", usable)
+    addMetric(lines, "revocations", "gauge", "Revocations in force.", feed.count)
+end
+
+local function describeNumbers(applet)
+    local sums, lines = addUp(applet), {}
+    for _, metric in ipairs(METRICS) do
+        local field, name, kind, help = table.unpack(metric)
+        addMetric(lines, name, kind, help, sums[field])
+    end
+    describeMetric(lines, "call_seconds", "summary", "Time of calls to the verifier.")
+    lines[#lines + 1] = ("entra_auth_action_call_seconds_sum %.3f"):format(sums.callMs / 1000)
+    lines[#lines + 1] = ("entra_auth_action_call_seconds_count %d"):format(sums.calls)
+    describeRefusals(lines, sums)
+    describeFeed(lines)
+    return table.concat(lines, "\n") .. "\n"
+end
+
+local function serveMetrics(applet)
+    local body = describeNumbers(applet)
+    applet:set_status(200)
+    applet:add_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+    applet:add_header("content-length", tostring(#body))
+    applet:add_header("cache-control", "no-store")
+    applet:start_response()
+    applet:send(body)
+end
+
+-- Action ----------------------------------------------------------------------------------------
+
+-- Counts a token that was none in the configuration's stick table, if there is one: a source that
+-- keeps sending such tokens is limited there, before anything is asked. A request without credentials
+-- is how each client begins, so it does not count.
+local function countBadToken(txn, outcome)
+    if outcome.status == 401 and outcome.reason ~= "no_credentials" then
+        txn.f:sc_inc_gpc0(0)
+    end
+end
+
+-- Returns the reply for the client, or nil where the request goes on.
+local function verify(txn, given, enforce)
+    numbers.requests = numbers.requests + 1
+    local policy = given or txn.sf:be_name()
+    local headerNames = txn.sf:req_hdr_names()
+    local requestId
+    local outcome = recall(txn, policy, headerNames)
+    if not outcome then
+        clearVariables(txn)
+        requestId = readRequestId(txn)
+        outcome = decide(txn, policy, requestId)
+    end
+    if outcome.ok and enforce then
+        outcome = setIdentityOrRefuse(txn, outcome, headerNames)
+    end
+    setVariables(txn, outcome)
+    if not outcome.ok then
+        countRefusal(outcome.reason)
+        countBadToken(txn, outcome)
+    end
+    if publishDue then
+        publishNumbers(txn)
+    end
+    if not outcome.ok then
+        requestId = requestId or readRequestId(txn)
+        return enforce and refusalReply(txn, outcome, policy, requestId) or nil
+    end
+    -- The very last step: whatever fails before leaves the request refused.
+    txn:set_var("txn.entra.ok", true)
+    return nil
+end
+
+local function replyToError(txn, problem, policy, enforce)
+    logOnceInAWhile("internal_error", "error in the action: " .. tostring(problem):sub(1, 200))
+    -- Whatever broke may have left the list of the cache half changed.
+    pcall(forgetAll)
+    countRefusal("internal_error")
+    local outcome = refuse("internal_error")
+    outcome.policy = policy
+    setVariables(txn, outcome)
+    return enforce and refusalReply(txn, outcome, policy or "", nil) or nil
+end
+
+local function run(txn, policy, enforce)
+    txn:set_var("txn.entra.ok", false)
+    local finished, reply = pcall(verify, txn, policy, enforce)
+    if not finished then
+        txn:set_var("txn.entra.ok", false)
+        local answered
+        answered, reply = pcall(replyToError, txn, reply, policy, enforce)
+        -- Not even that: the guard in the configuration refuses.
+        reply = answered and reply or nil
+    end
+    -- Outside of pcall, because `done` itself ends the action by raising an error.
+    if reply then
+        txn:done(reply)
+    end
+end
+
+-- Registration ----------------------------------------------------------------------------------
+
+core.register_action("entra-auth", { "http-req" }, function(txn, policy)
+    run(txn, policy, true)
+end, 1)
+
+core.register_action("entra-auth-backend", { "http-req" }, function(txn)
+    run(txn, nil, true)
+end, 0)
+
+core.register_action("entra-auth-observe", { "http-req" }, function(txn, policy)
+    run(txn, policy, false)
+end, 1)
+
+core.register_service("entra-auth-metrics", "http", serveMetrics)
+
+if isCacheOn then
+    core.register_task(keepPolling)
+end

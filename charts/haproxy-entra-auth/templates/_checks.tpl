@@ -1,0 +1,159 @@
+{{/* Values that contradict each other: each stops the rendering with one sentence. */}}
+
+{{- define "haproxy-entra-auth.checks" -}}
+{{- include "haproxy-entra-auth.checkSource" . }}
+{{- include "haproxy-entra-auth.checkListeners" . }}
+{{- include "haproxy-entra-auth.checkKeys" . }}
+{{- include "haproxy-entra-auth.checkRevocations" . }}
+{{- include "haproxy-entra-auth.checkPods" . }}
+{{- include "haproxy-entra-auth.checkNetwork" . }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.checkSource" -}}
+{{- $v := .Values }}
+{{- if $v.existingConfigMap.name }}
+{{- if or $v.config $v.tenantId $v.audience }}
+{{- fail "existingConfigMap is the whole configuration: remove config, tenantId and audience, or remove existingConfigMap." }}
+{{- end }}
+{{- else }}
+{{- if and $v.tenantId $v.config.tenants }}
+{{- fail "tenantId and config.tenants both name the tenants: keep one of them." }}
+{{- end }}
+{{- if and $v.audience $v.config.policies }}
+{{- fail "audience and config.policies both make policies: keep one of them." }}
+{{- end }}
+{{- if not (or $v.tenantId $v.config.tenants) }}
+{{- fail "No tenant is trusted: set tenantId, config.tenants or existingConfigMap.name." }}
+{{- end }}
+{{- if not (or $v.audience $v.config.policies) }}
+{{- fail "There is no policy: set audience, config.policies or existingConfigMap.name." }}
+{{- end }}
+{{- end }}
+{{- range $v.extraEnv }}
+{{- if has .name (list "ENTRA_AUTH_TENANT_ID" "ENTRA_AUTH_AUDIENCE" "ENTRA_AUTH_CLOUD" "ENTRA_AUTH_AUTHORITY" "ENTRA_AUTH_CONFIG" "ENTRA_AUTH_HOST" "ENTRA_AUTH_PORT" "ENTRA_AUTH_METRICS_PORT" "ENTRA_AUTH_ADMIN_PORT" "ENTRA_AUTH_TLS_CERTIFICATE_FILE" "ENTRA_AUTH_TLS_KEY_FILE") }}
+{{- fail (printf "extraEnv sets %s, which the configuration file decides: write it under config." .name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.checkListeners" -}}
+{{- $config := include "haproxy-entra-auth.config" . | fromYaml }}
+{{- $ports := include "haproxy-entra-auth.ports" . | fromYaml }}
+{{- range list "listen" "metrics" "admin" }}
+{{- $own := index $.Values.config . | default dict }}
+{{- if and (hasKey $own "port") (eq (int $own.port) 0) }}
+{{- fail (printf "config.%s.port is 0, any free port, which nothing could find: write the port." .) }}
+{{- end }}
+{{- $host := dig . "host" "" $config | default "127.0.0.1" }}
+{{- $isLoopback := or (hasPrefix "127." $host) (has $host (list "localhost" "::1")) }}
+{{- if and (ne . "admin") $isLoopback }}
+{{- fail (printf "config.%s.host is %s, which only the pod itself reaches: write 0.0.0.0 or \"::\", or remove it." . $host) }}
+{{- end }}
+{{- if and (eq . "admin") (not $isLoopback) (not $config.admin.adminKeyFile) }}
+{{- fail "config.admin.host is not on loopback and there is no key: set adminKey.existingSecret or keyVault.adminKey, or remove config.admin.host." }}
+{{- end }}
+{{- end }}
+{{- if ne (len (uniq (list $ports.verify $ports.metrics $ports.admin))) 3 }}
+{{- fail "Two listeners have the same port: give listen, metrics and admin a port each." }}
+{{- end }}
+{{- if and .Values.tls.existingSecret (dig "listen" "tls" "" .Values.config) }}
+{{- fail "tls.existingSecret and config.listen.tls both name the certificate: keep one of them." }}
+{{- end }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.checkKeys" -}}
+{{- $vault := .Values.keyVault }}
+{{- $inFile := dict "callerKey" (.Values.config.callerKeyFile | default "") "adminKey" (dig "admin" "adminKeyFile" "" .Values.config) }}
+{{- range list "callerKey" "adminKey" }}
+{{- $sources := compact (list (index $.Values .).existingSecret (index $vault .) (index $inFile .)) }}
+{{- if gt (len $sources) 1 }}
+{{- fail (printf "The %s comes from more than one place: keep one of %s.existingSecret, keyVault.%s and the file in config." . . .) }}
+{{- end }}
+{{- end }}
+{{- $wanted := or $vault.callerKey $vault.adminKey }}
+{{- if and $wanted (not $vault.enabled) }}
+{{- fail "keyVault names a key and is off: set keyVault.enabled, or remove keyVault.callerKey and keyVault.adminKey." }}
+{{- end }}
+{{- if $vault.enabled }}
+{{- if not $wanted }}
+{{- fail "keyVault is on and reads nothing: set keyVault.callerKey or keyVault.adminKey." }}
+{{- end }}
+{{- $identity := $vault.clientId | default .Values.workloadIdentity.clientId }}
+{{- if not (or $vault.existingSecretProviderClass (and $vault.name $vault.tenantId $identity)) }}
+{{- fail "keyVault needs name, tenantId and clientId (or workloadIdentity.clientId), or existingSecretProviderClass." }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.checkRevocations" -}}
+{{- with .Values.revocations }}
+{{- if gt (len (compact (list .existingConfigMap .existingClaim ($.Values.config.revocationFile | default "")))) 1 }}
+{{- fail "Revocations come from more than one place: keep one of revocations.existingConfigMap, revocations.existingClaim and config.revocationFile." }}
+{{- end }}
+{{- if and .shared (not .existingClaim) (not $.Values.config.revocationFile) }}
+{{- fail "revocations.shared speaks of a claim that is not there: set revocations.existingClaim, or remove it." }}
+{{- end }}
+{{- end }}
+{{- if and (include "haproxy-entra-auth.isReplicated" .) (include "haproxy-entra-auth.hasOwnRevocations" .) }}
+{{- fail "Several pods would each have revocations of their own, and a revoked token would pass at the others: use a ReadWriteMany claim with revocations.shared, or revocations.existingConfigMap, or one pod without autoscaling." }}
+{{- end }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.checkPods" -}}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas." }}
+{{- end }}
+{{- if and .enabled (not (dig "requests" "cpu" "" $.Values.resources)) }}
+{{- fail "autoscaling measures CPU against its request: set resources.requests.cpu." }}
+{{- end }}
+{{- end }}
+{{- with .Values.podDisruptionBudget }}
+{{- if and .enabled (has (toString .maxUnavailable) (list "0" "0%")) }}
+{{- fail "podDisruptionBudget.maxUnavailable is 0, with which no node can ever be drained: write 1 or more, or switch the budget off." }}
+{{- end }}
+{{- end }}
+{{- with .Values.shutdown }}
+{{- if lt (int .terminationGracePeriodSeconds) (add (int .preStopSleepSeconds) 12 | int) }}
+{{- fail (printf "shutdown.terminationGracePeriodSeconds is too short for requests under way: write at least %d, preStopSleepSeconds and 12 more." (add (int .preStopSleepSeconds) 12)) }}
+{{- end }}
+{{- end }}
+{{- with .Values.workloadIdentity }}
+{{- if and .enabled $.Values.serviceAccount.create (not .clientId) }}
+{{- fail "workloadIdentity needs the identity's client id: set workloadIdentity.clientId." }}
+{{- end }}
+{{- if and .enabled (eq (include "haproxy-entra-auth.serviceAccount" $) "default") }}
+{{- fail "workloadIdentity would give its identity to every pod of the namespace: set serviceAccount.create or serviceAccount.name." }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.checkNetwork" -}}
+{{- $policy := .Values.networkPolicy }}
+{{- $hasMonitor := or .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled }}
+{{- $hasProxy := or .Values.proxy.url .Values.proxy.existingSecret }}
+{{- if and $policy.enabled (not $policy.verifyFrom) }}
+{{- fail "networkPolicy lets no HAProxy in: name its pods in networkPolicy.verifyFrom." }}
+{{- end }}
+{{- if and $policy.enabled $hasMonitor (not $policy.metricsFrom) }}
+{{- fail "networkPolicy lets no Prometheus in: name its pods in networkPolicy.metricsFrom." }}
+{{- end }}
+{{- if and $policy.enabled $hasProxy (not $policy.extraEgress) }}
+{{- fail "networkPolicy lets nothing out to the proxy: add a rule for it to networkPolicy.extraEgress." }}
+{{- end }}
+{{- if and .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled }}
+{{- fail "monitoring.serviceMonitor and monitoring.podMonitor would count everything twice: keep one of them." }}
+{{- end }}
+{{- if and .Values.proxy.url .Values.proxy.existingSecret }}
+{{- fail "proxy.url and proxy.existingSecret both name the proxy: keep one of them." }}
+{{- end }}
+{{- if contains "@" .Values.proxy.url }}
+{{- fail "proxy.url holds credentials: put the address into a Secret and name it in proxy.existingSecret." }}
+{{- end }}
+{{- if and .Values.proxy.noProxy (not $hasProxy) }}
+{{- fail "proxy.noProxy makes exceptions from a proxy that is not there: set proxy.url, or remove it." }}
+{{- end }}
+{{- if and .Values.privateCa.existingConfigMap .Values.privateCa.existingSecret }}
+{{- fail "privateCa.existingConfigMap and privateCa.existingSecret both hold the certificates: keep one of them." }}
+{{- end }}
+{{- end }}

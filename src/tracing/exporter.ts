@@ -1,0 +1,81 @@
+import type { TracingConfig } from '../config/config.ts'
+import type { Http } from '../keys/http.ts'
+import { formatSpans, type Span } from './span.ts'
+
+/** What the exporter takes from the outside world. */
+export interface ExporterRuntime {
+  readonly http: Http
+  /** Runs `task` once after `delayMs`; the function returned cancels it. */
+  readonly schedule: (task: () => void, delayMs: number) => () => void
+  readonly log: {
+    info(fields: object, message: string): void
+    warn(fields: object, message: string): void
+  }
+}
+
+/** Sends spans to a collector, some at a time. */
+export interface SpanExporter {
+  add(span: Span): void
+  /** Sends what is left; resolves when the collector has answered or its time is over. */
+  close(): Promise<void>
+}
+
+/** Spans that wait for a collector; beyond, new ones are lost: it must not cost memory that it is down. */
+const maxWaiting = 2_048
+const batchSize = 512
+
+/** Creates the exporter. A batch that the collector does not take is dropped, and the log says so once. */
+export function createSpanExporter(
+  { endpoint, headers, resource, delayMs }: TracingConfig,
+  { http, schedule, log }: ExporterRuntime,
+): SpanExporter {
+  let waiting: Span[] = []
+  let sending: Promise<void> | undefined
+  let cancel: (() => void) | undefined
+  let isFailing = false
+
+  async function send(spans: readonly Span[]): Promise<void> {
+    try {
+      const reply = await fetch(endpoint, {
+        ...http.fetchOptions(),
+        method: 'POST',
+        headers: { ...headers, 'content-type': 'application/json', 'accept-encoding': 'identity' },
+        body: formatSpans(spans, resource),
+      })
+      await reply.body?.cancel()
+      if (!reply.ok) throw new Error(`the collector answered ${reply.status}`)
+      if (isFailing) log.info({ spans: spans.length }, 'spans are taken again')
+      isFailing = false
+    } catch (error) {
+      if (!isFailing) log.warn({ error: (error as Error).message }, 'spans not taken')
+      isFailing = true
+    }
+  }
+
+  async function sendAll(): Promise<void> {
+    cancel?.()
+    cancel = undefined
+    while (waiting.length > 0) {
+      const batch = waiting.slice(0, batchSize)
+      waiting = waiting.slice(batchSize)
+      await send(batch)
+    }
+  }
+
+  function flush(): Promise<void> {
+    sending ??= sendAll().finally(() => {
+      sending = undefined
+    })
+    return sending
+  }
+
+  return {
+    add(span) {
+      if (waiting.length >= maxWaiting) return
+      waiting.push(span)
+      if (waiting.length >= batchSize) void flush()
+      else cancel ??= schedule(() => void flush(), delayMs)
+    },
+    close: flush,
+  }
+}

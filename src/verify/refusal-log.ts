@@ -1,0 +1,81 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { FailureCode } from '../failure.ts'
+import type { AccessToken } from '../token/claims.ts'
+import type { Correlation } from './correlation.ts'
+
+/** One refusal, as its line in the log tells it. */
+export interface LoggedRefusal {
+  readonly reason: FailureCode
+  /** Undefined where no configured policy was asked for. */
+  readonly policy: string | undefined
+  readonly correlation: Correlation
+  /** Only of a token whose signature was verified: anybody can write any id into another. */
+  readonly token?: AccessToken | undefined
+}
+
+/** Writes refusals, and of a flood of them a sample. */
+export interface RefusalLog {
+  write(refusal: LoggedRefusal, message?: string): void
+  /** How many lines were left out since the start. */
+  readonly suppressed: number
+  /** Writes what is left to say. */
+  stop(): void
+}
+
+/** Of the refusals beyond the limit one in so many is written all the same. */
+export const sampleEvery = 100
+
+const windowMs = 1_000
+
+/**
+ * Creates the log. In each second the first `limit()` refusals of a reason get a line each, then one
+ * in a hundred, and at its end one line says how many had none. What it remembers is a number for
+ * each reason, whatever is sent.
+ */
+export function createRefusalLog(log: FastifyBaseLogger, limit: () => number): RefusalLog {
+  let counts = new Map<FailureCode, { refusals: number; suppressed: number }>()
+  let suppressed = 0
+  let timer: NodeJS.Timeout | undefined
+
+  function isToBeWritten(reason: FailureCode): boolean {
+    // In real time: it bounds lines, and says nothing of when something happened.
+    timer ??= setTimeout(endWindow, windowMs).unref()
+    let count = counts.get(reason)
+    if (!count) {
+      count = { refusals: 0, suppressed: 0 }
+      counts.set(reason, count)
+    }
+    count.refusals++
+    const beyond = count.refusals - limit()
+    if (beyond <= 0 || beyond % sampleEvery === 0) return true
+    count.suppressed++
+    suppressed++
+    return false
+  }
+
+  function endWindow(): void {
+    clearTimeout(timer)
+    timer = undefined
+    const ended = counts
+    counts = new Map()
+    for (const [reason, count] of ended) {
+      if (count.suppressed > 0) log.warn({ reason, ...count }, 'refusals not logged one by one')
+    }
+  }
+
+  return {
+    write({ reason, policy, correlation, token }, message = 'refused') {
+      if (!isToBeWritten(reason)) return
+      log.info({ reason, policy, ...correlation, ...(token && idsOf(token)) }, message)
+    },
+    get suppressed() {
+      return suppressed
+    },
+    stop: endWindow,
+  }
+}
+
+/** What a line in a log says of a verified token: ids, nothing that speaks of a person by name. */
+export function idsOf({ tenantId, userId, clientId, actor, tokenId }: AccessToken): object {
+  return { tenant: tenantId, user: userId, client: clientId, actor, tokenId }
+}

@@ -1,0 +1,163 @@
+/** What `serve` writes, read from its standard output and from the file of the audit. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { describe, test } from 'node:test'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
+import { eventually } from '../support/eventually.ts'
+import { contoso, environmentFor, ordersId, startAuthority } from './authority.ts'
+import { type Life, type LogLine, makeFolder, startService, untilReady, verify } from './process.ts'
+
+const main = resolve(import.meta.dirname, '../../src/main.ts')
+const keys = { caller: 'caller-key-0123456789', admin: 'admin-key-0123456789' }
+
+/** A service with this section `log`, keys and whatever else a configuration may have. */
+async function start(t: Life, log = '{}') {
+  const folder = makeFolder(t)
+  const file = (name: string) => join(folder, name)
+  writeFileSync(file('caller'), keys.caller)
+  writeFileSync(file('admin'), keys.admin)
+  writeFileSync(file('revocations.json'), '[]')
+  const authority = await startAuthority(t)
+  writeFileSync(
+    file('config.yaml'),
+    `
+admin: { adminKeyFile: ${file('admin')} }
+callerKeyFile: ${file('caller')}
+keyStore: ${file('keys')}
+log: ${log}
+tenants: { contoso: { id: ${contoso}, authority: "${authority.origin}" } }
+policies:
+  default: { audiences: [${ordersId}], allow: [{ actor: user, scopes: any }] }
+`,
+  )
+  const service = await startService(t, {
+    ENTRA_AUTH_CONFIG: file('config.yaml'),
+    ENTRA_AUTH_METRICS_PORT: '0',
+  })
+  return { service, authority, file }
+}
+
+function linesOf(file: string): LogLine[] {
+  const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line))
+}
+
+test('the first line tells the effective configuration and no key', async (t) => {
+  const { service, file } = await start(t)
+  const line = await service.waitForLog(({ msg }) => msg === 'listening')
+  assert.match(String(line.configVersion), /^[\w-]{16}$/)
+  assert.deepEqual(line.tenants, [
+    {
+      name: 'contoso',
+      id: contoso,
+      authority: (line.tenants as [{ authority: string }])[0].authority,
+    },
+  ])
+  assert.deepEqual(line.policies, [
+    { name: 'default', audiences: [ordersId], grants: 1, denyRules: 0, cacheSeconds: 30 },
+  ])
+  assert.equal((line.admin as { key: boolean }).key, true)
+  assert.deepEqual(line.callerKey, true)
+  assert.deepEqual(line.keyStore, file('keys'))
+  assert.deepEqual(line.overload, { maxEventLoopLagMs: 250 })
+  assert.deepEqual(line.log, { refusalsPerSecond: 10 })
+  for (const key of Object.values(keys)) assert.ok(!JSON.stringify(service.log).includes(key))
+})
+
+const callerKey = { 'x-entra-auth-key': keys.caller }
+
+describe('the audit in a file', () => {
+  const ask = (origin: string, token: string) =>
+    fetch(`${origin}/verify`, { headers: { authorization: `Bearer ${token}`, ...callerKey } })
+
+  test('has a line for each first sight, for the owner and group alone, and goes on after a rotation', async (t) => {
+    const folder = makeFolder(t)
+    const audit = join(folder, 'audit.log')
+    const { service, authority } = await start(t, `{ audit: { destination: ${audit} } }`)
+    await untilReady(service)
+    const token = await authority.token('alice')
+    for (let sent = 0; sent < 3; sent++) {
+      assert.equal((await ask(service.origin, token)).status, 200)
+    }
+    assert.deepEqual(
+      linesOf(audit).map(({ msg, policy, tenant, actor }) => ({ msg, policy, tenant, actor })),
+      [{ msg: 'allowed', policy: 'default', tenant: contoso, actor: 'user' }],
+    )
+    assert.equal(statSync(audit).mode & 0o007, 0)
+    assert.ok(service.log.every(({ msg }) => msg !== 'allowed'))
+    renameSync(audit, `${audit}.1`)
+    service.kill('SIGHUP')
+    await eventually(() => existsSync(audit), Boolean)
+    await ask(service.origin, await authority.token('alice'))
+    assert.equal(linesOf(audit).length, 1)
+    assert.equal(linesOf(`${audit}.1`).length, 1)
+  })
+
+  test('that cannot be opened stops the start', async (t) => {
+    const { service } = await start(t, '{ audit: { destination: /no/such/folder/audit.log } }')
+    assert.equal((await service.exited).code, 78)
+    assert.match(service.stderr, /^error: log\.audit\.destination: .*ENOENT/)
+  })
+
+  test('that is full is an error in the log, once, and the service goes on', async (t) => {
+    const { service, authority } = await start(t, '{ audit: { destination: /dev/full } }')
+    await untilReady(service)
+    for (let sent = 0; sent < 3; sent++) {
+      assert.equal((await ask(service.origin, await authority.token('alice'))).status, 200)
+    }
+    await service.waitForLog(({ msg }) => msg === 'audit not written')
+    assert.equal(service.log.filter(({ msg }) => msg === 'audit not written').length, 1)
+  })
+})
+
+test('a reader of the log that stalls does not hold up requests', async (t) => {
+  const { service, file } = await start(t, '{ refusalsPerSecond: 10000 }')
+  await untilReady(service)
+  const [port = 0] = await freePorts(1)
+  // Standard output is a pipe that nobody reads: full after some hundred lines.
+  const child = spawn(process.execPath, [main, 'serve'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: {
+      ENTRA_AUTH_CONFIG: file('config.yaml'),
+      ENTRA_AUTH_PORT: String(port),
+      ENTRA_AUTH_METRICS_PORT: '0',
+      ENTRA_AUTH_ADMIN_PORT: '0',
+    },
+  })
+  t.after(() => child.kill('SIGKILL'))
+  const origin = `http://127.0.0.1:${port}`
+  await untilReady({ ...service, origin })
+  for (let sent = 0; sent < 1_000; sent++) {
+    const signal = AbortSignal.timeout(10_000)
+    assert.equal((await fetch(`${origin}/verify`, { headers: callerKey, signal })).status, 401)
+  }
+})
+
+test('the audit on standard output stands between the other lines', async (t) => {
+  const { service, authority } = await start(t, '{ audit: { destination: stdout } }')
+  await untilReady(service)
+  await fetch(`${service.origin}/verify`, {
+    headers: {
+      authorization: `Bearer ${await authority.token('alice')}`,
+      'x-entra-auth-key': keys.caller,
+      'x-request-id': 'one',
+    },
+  })
+  const line = await service.waitForLog(({ msg }) => msg === 'allowed')
+  assert.equal(line.requestId, 'one')
+})
+
+test('without a section log, nothing is written of an allow', async (t) => {
+  const authority = await startAuthority(t)
+  const service = await startService(t, environmentFor(authority))
+  await untilReady(service)
+  assert.equal((await verify(service, await authority.token('alice'))).status, 200)
+  assert.equal((await verify(service, undefined)).status, 401)
+  await service.waitForLog(({ msg }) => msg === 'refused')
+  assert.ok(service.log.every(({ msg }) => msg !== 'allowed'))
+})
