@@ -57,8 +57,14 @@ local NEVER_IDENTITY = {
     ["authorization"] = true,
     ["connection"] = true,
     ["content-length"] = true,
+    ["content-type"] = true,
     ["cookie"] = true,
+    ["expect"] = true,
     ["host"] = true,
+    ["keep-alive"] = true,
+    ["proxy-authenticate"] = true,
+    ["proxy-authorization"] = true,
+    ["proxy-connection"] = true,
     ["te"] = true,
     ["trailer"] = true,
     ["transfer-encoding"] = true,
@@ -661,10 +667,12 @@ local function readMaxAge(headers)
     return seconds and #seconds <= 9 and math.tointeger(tonumber(seconds)) or 0
 end
 
-local function judgeAllow(headers)
+local function judgeAllow(headers, body)
     local verdict, problem = single(headers, "x-entra-auth-verdict")
     if verdict ~= "allow" then
         return unavailable(problem or "status 200 without X-Entra-Auth-Verdict: allow")
+    elseif headers["x-entra-auth-reason"] or (body and body ~= "") then
+        return unavailable("an allow with the reason of a refusal, or with a body")
     end
     local setup = contractProblem(single(headers, "x-entra-auth-contract"))
     if setup then
@@ -745,7 +753,7 @@ local REPEATED = { [400] = true, [401] = true, [403] = true, [503] = true }
 local function judge(response, policy)
     local status, headers = response.status, response.headers or {}
     if status == 200 then
-        return judgeAllow(headers)
+        return judgeAllow(headers, response.body)
     end
     local reason = single(headers, "x-entra-auth-reason")
     if reason and not isReason(reason) then

@@ -1,15 +1,20 @@
 /**
  * The end-to-end tests on each version of HAProxy, with each way of loading the action and with one
- * and two threads: `npm run test:matrix`. Versions given as arguments limit it to those. The last
- * line is `N passed, N failed`.
+ * and two threads: `npm run test:matrix`. With `--load`, the tests under load, as HAProxy is shipped,
+ * on the oldest and the newest version: `npm run test:load`. Versions given as arguments limit it to
+ * those. The last line is `N passed, N failed`.
  */
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { haproxyCommand, haproxyVersions } from './haproxy-versions.ts'
 
-const loads = ['lua-load-per-thread', 'lua-load']
-const threads = ['1', '2']
-const versions = process.argv.length > 2 ? process.argv.slice(2) : haproxyVersions
+const isLoad = process.argv.includes('--load')
+const named = process.argv.slice(2).filter((argument) => argument !== '--load')
+const loads = isLoad ? ['lua-load-per-thread'] : ['lua-load-per-thread', 'lua-load']
+const threads = isLoad ? ['2'] : ['1', '2']
+const isAtAnEnd = (_: string, index: number) => [0, haproxyVersions.length - 1].includes(index)
+const usual = isLoad ? haproxyVersions.filter(isAtAnEnd) : haproxyVersions
+const versions = named.length > 0 ? named : usual
 
 let passed = 0
 let failed = 0
@@ -24,7 +29,7 @@ for (const version of versions) {
         HAPROXY: [command, ...args].join(' '),
         HAPROXY_LUA_LOAD: load,
         HAPROXY_THREADS: count,
-        // They mostly wait for time to pass in HAProxy.
+        // End-to-end tests mostly wait for time to pass in HAProxy.
         E2E_CONCURRENCY: '2',
       })
       const counts = /^(\d+) passed, (\d+) failed$/m.exec(output)
@@ -43,7 +48,7 @@ if (failed > 0 || passed === 0) process.exitCode = 1
 function runTests(env: Record<string, string>): Promise<string> {
   return new Promise((done, fail) => {
     const script = join(import.meta.dirname, 'test.ts')
-    const child = spawn(process.execPath, [script, '--only', 'e2e'], {
+    const child = spawn(process.execPath, [script, '--only', isLoad ? 'load' : 'e2e'], {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     })

@@ -34,6 +34,7 @@ const COMMANDS = {
   demo: { script: 'scripts/demo.ts', args: [], haproxy: () => true },
   test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy, helm: testNeedsHelm },
   e2e: { script: 'scripts/test.ts', args: ['--only', 'e2e'], haproxy: () => true },
+  load: { script: 'scripts/matrix.ts', args: ['--load'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
   recipes: {
@@ -89,9 +90,9 @@ function say(line) {
  */
 export function testNeedsHaproxy(args) {
   const only = args.indexOf('--only')
-  if (only >= 0) return ['e2e', 'chart'].includes(args[only + 1] ?? '')
+  if (only >= 0) return ['e2e', 'chart', 'load'].includes(args[only + 1] ?? '')
   const files = args.filter((arg) => arg.endsWith('.test.ts'))
-  return files.length === 0 || files.some((file) => /(^|[\\/])(e2e|chart)[\\/]/.test(file))
+  return files.length === 0 || files.some((file) => /(^|[\\/])(e2e|chart|load)[\\/]/.test(file))
 }
 
 /**

@@ -15,6 +15,8 @@ const ROOT = resolve(import.meta.dirname, '..')
 const E2E = join(ROOT, 'test', 'e2e')
 /** Need nginx, systemd and the package registry, so they run on their own: `npm run test:recipes`. */
 const RECIPES = [join(ROOT, 'test', 'recipes'), join(ROOT, 'test', 'package')]
+/** Runs on its own, on several versions of HAProxy: `npm run test:load`. */
+const LOAD = join(ROOT, 'test', 'load')
 const CHART = join(ROOT, 'test', 'chart')
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
@@ -182,7 +184,8 @@ function planSteps(): Step[] {
   const files = chosen.length > 0 ? chosen : usual
   const e2e = files.filter((file) => file.startsWith(E2E))
   const chart = files.filter((file) => file.startsWith(CHART))
-  const unit = files.filter((file) => !file.startsWith(E2E) && !file.startsWith(CHART))
+  const load = files.filter((file) => file.startsWith(LOAD))
+  const unit = files.filter((file) => ![...e2e, ...chart, ...load].includes(file))
   const e2eConcurrency = Number(process.env.E2E_CONCURRENCY || 1)
   if (!Number.isInteger(e2eConcurrency) || e2eConcurrency < 1) {
     fail('E2E_CONCURRENCY must be a whole number from 1')
@@ -215,19 +218,20 @@ function planSteps(): Step[] {
       title: 'end-to-end tests',
       run: () => runFiles(e2e, e2eConcurrency, values.name),
     },
+    {
+      name: 'load',
+      title: 'tests under load',
+      run: () => runFiles(load, 1, values.name),
+    },
   ]
   const names = steps.map((step) => step.name)
   if (values.only !== undefined && !names.includes(values.only)) {
     fail(`--only takes one of ${names.join(', ')}`)
   }
   if (values.only !== undefined) return steps.filter((step) => step.name === values.only)
-  if (chosen.length === 0) return steps
-  return steps.filter(
-    ({ name }) =>
-      (name === 'unit' && unit.length > 0) ||
-      (name === 'chart' && chart.length > 0) ||
-      (name === 'e2e' && e2e.length > 0),
-  )
+  if (chosen.length === 0) return steps.filter((step) => step.name !== 'load')
+  const wanted = Object.entries({ unit, chart, e2e, load }).filter(([, some]) => some.length > 0)
+  return steps.filter(({ name }) => wanted.some(([one]) => one === name))
 }
 
 async function main(): Promise<void> {

@@ -34,6 +34,8 @@ export function printHaproxyConfig({ config, verifier, metadataPaths }: HaproxyL
       '',
       ...backendLines(name, backends.get(name) ?? name),
     ]),
+    '',
+    ...metricsLines,
     ...(paths.length > 0 ? ['', ...metadataLines(verifier, config.listen.tls !== undefined)] : []),
     '',
   ].join('\n')
@@ -55,6 +57,7 @@ function globalLines({ callerKey }: Config): string[] {
     '    zero-warning',
     "    # A second process sharing the loopback port would answer the action's calls.",
     '    noreuseport',
+    '    maxconn 4000',
     '    # Room for a large token and its identity headers.',
     '    tune.bufsize 32768',
     '    tune.maxrewrite 12288',
@@ -102,6 +105,14 @@ function verifierLines(verifier: string, isTls: boolean): string[] {
     '    timeout queue   200ms',
     '    timeout client  5s',
     '    timeout server  1s',
+    '    # An answer without an end would keep a request waiting for ever, and fill the memory.',
+    '    tcp-response inspect-delay 1s',
+    '    tcp-response content reject if { status lt 200 }',
+    '    http-request set-var(txn.asked) path',
+    '    http-response wait-for-body time 1s if { var(txn.asked) -m beg /verify }',
+    '    http-response deny deny_status 502 if { var(txn.asked) -m beg /verify } { res.body_size gt 12288 }',
+    '    http-response deny deny_status 502 unless { var(txn.asked) -m beg /verify } or { status 304 } or { res.fhdr_cnt(content-length) eq 1 }',
+    '    http-response deny deny_status 502 if { res.body_size gt 4194304 }',
     '    default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1',
     ...(isTls
       ? [
@@ -130,6 +141,8 @@ function frontendLines(
     '    # CHANGE: bind :443 ssl crt /etc/haproxy/www.pem alpn h2,http/1.1',
     `    bind ${variable('ENTRA_AUTH_BIND', '127.0.0.1:8000')}`,
     '    mode http',
+    "    # Below 40% of the global maxconn: clients must leave connections for the action's calls.",
+    '    maxconn 1500',
     '    log-format "%ci:%cp %HM %HP %ST %B %b/%s %ts %Ta %[var(txn.entra.policy)] %[var(txn.entra.user)] %[var(txn.entra.reason)]"',
     '    # Identity headers never come from outside, in any spelling.',
     ...stripPatterns(identityHeaders).map(
@@ -142,6 +155,11 @@ function frontendLines(
     '    http-request set-header connection upgrade if { req.fhdr(upgrade) -m found }',
     '    http-request del-header proxy-connection',
     '    http-request del-header keep-alive',
+    '    # A source that keeps sending tokens that are none waits: the action counts each in gpc0.',
+    '    # CHANGE: behind a proxy that all clients share, track the address that it forwards, not src.',
+    '    stick-table type ipv6 size 100k expire 30s store gpc0,gpc0_rate(10s)',
+    '    http-request track-sc0 src',
+    `    http-request deny deny_status 429 hdr retry-after 10 if { sc_gpc0_rate(0) gt ${variable('ENTRA_AUTH_BAD_TOKENS_PER_10S', '100')} }`,
     ...metadataPaths.map((path) => `    use_backend entra-metadata if { path ${quoteWord(path)} }`),
     ...(policies.length === 1 && only !== undefined
       ? [`    default_backend ${only}`]
@@ -170,6 +188,15 @@ function backendLines(policy: string, backend: string): string[] {
   ]
 }
 
+const metricsLines = [
+  '# What the action counted, for Prometheus; on this machine only.',
+  'frontend entra-metrics',
+  `    bind ${variable('ENTRA_AUTH_METRICS_BIND', '127.0.0.1:9101')}`,
+  '    mode http',
+  '    http-request use-service lua.entra-auth-metrics if { path /metrics } { method GET }',
+  '    http-request deny deny_status 404',
+]
+
 /** Verified TLS to the verifier: the name is the one in its address, where that is a name. */
 function tlsWords(verifier: string): string {
   const host = verifier.replace(/:\d+$/, '')
@@ -183,7 +210,7 @@ function metadataLines(verifier: string, isTls: boolean): string[] {
     '# RFC 9728: where clients read which token this API wants. Exactly these paths, GET only.',
     'backend entra-metadata',
     '    mode http',
-    '    http-request deny deny_status 405 unless METH_GET',
+    '    http-request deny deny_status 405 unless { method GET }',
     '    http-request deny deny_status 400 if { req.fhdr(content-length) -m found } or { req.fhdr(transfer-encoding) -m found }',
     '    http-request del-header authorization',
     '    http-request del-header cookie',
@@ -194,7 +221,7 @@ function metadataLines(verifier: string, isTls: boolean): string[] {
   ]
 }
 
-const ownSections = ['entra-verifier', 'entra-metadata', 'www']
+const ownSections = ['entra-verifier', 'entra-metadata', 'entra-metrics', 'www']
 
 /**
  * Policy → name of its backend: the same, unless a section of this configuration has it already. Even

@@ -67,7 +67,7 @@ export function isHit(reply: Reply): boolean {
 }
 
 /** Numbers of the action's metrics page, by name and labels. */
-export async function readMetrics(stack: Stack): Promise<Map<string, number>> {
+export async function readMetrics(stack: Pick<Stack, 'haproxy'>): Promise<Map<string, number>> {
   const page = await fetch(stack.haproxy.metricsUrl)
   if (page.status !== 200) throw new Error(`status ${page.status} of the metrics page`)
   const lines = (await page.text()).split('\n').filter((line) => line !== '' && line[0] !== '#')

@@ -32,6 +32,9 @@ describe('the call of the verifier', () => {
         ['Expect', 'nothing'],
         ['X-Forwarded-For', '192.0.2.1'],
         ['X-Forwarded-Uri', '/other'],
+        ['Connection', 'keep-alive, x-custom'],
+        ['Proxy-Authorization', 'Basic x'],
+        ['X-Entra-Auth-Contract', '0'],
         ['X-Custom', 'x'],
         ['traceparent', '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'],
       ],
@@ -44,6 +47,7 @@ describe('the call of the verifier', () => {
     )
     const id = sent['x-request-id']
     assert.match(id ?? '', /^[\w-]{10,}$/)
+    assert.equal(sent.host, stack.haproxy.verifierSection)
     // What HAProxy's client adds by itself.
     for (const own of ['user-agent', 'accept', 'host']) delete sent[own]
     assert.deepEqual(sent, {

@@ -12,6 +12,7 @@ import {
   allowHeaders,
   answer,
   deny,
+  type Headers,
   issuedAt,
   revocations,
   type Script,
@@ -33,6 +34,17 @@ describe('an answer that is none', () => {
   const without = (name: string) => allowHeaders().filter(([one]) => one !== name)
   const many = (count: number) =>
     Array.from({ length: count }, (_, index) => [`X-Many-${index}`, 'v'] as const)
+
+  const lists = (names: string, ...more: Headers) =>
+    answer(200, [...without('X-Entra-Auth-Headers'), ['X-Entra-Auth-Headers', names], ...more])
+  const verdict = (value: string) =>
+    answer(200, [...without('X-Entra-Auth-Verdict'), ['X-Entra-Auth-Verdict', value]])
+  const withoutLength = (text: string, instead = '') =>
+    text.replace(/Content-Length: \d+\r\n/, instead)
+  function* endless(head: string, piece: string): Iterable<string> {
+    yield head
+    for (;;) yield piece
+  }
 
   const scripts: Record<string, Script> = {
     'a verifier that hangs': () => 'hang',
@@ -63,34 +75,84 @@ describe('an answer that is none', () => {
     'status 200 without a verdict': () => answer(200, without('X-Entra-Auth-Verdict')),
     'status 200 with an HTML page': () =>
       answer(200, [['Content-Type', 'text/html']], '<h1>It works</h1>'),
-    'the verdict deny with status 200': () =>
-      answer(200, [...without('X-Entra-Auth-Verdict'), ['X-Entra-Auth-Verdict', 'deny']]),
-    'a verdict in capitals': () =>
-      answer(200, [...without('X-Entra-Auth-Verdict'), ['X-Entra-Auth-Verdict', 'ALLOW']]),
+    'the verdict deny with status 200': () => verdict('deny'),
+    'a verdict in capitals': () => verdict('ALLOW'),
+    'a verdict with one capital': () => verdict('Allow'),
+    'an empty verdict': () => verdict(''),
+    'a verdict and more behind a comma': () => verdict('allow, allow'),
+    'a verdict under a name with underscores': () =>
+      answer(200, [...without('X-Entra-Auth-Verdict'), ['X_Entra_Auth_Verdict', 'allow']]),
+    'an allow with the reason of a refusal': () =>
+      answer(200, [...allowHeaders(), ['X-Entra-Auth-Reason', 'token_expired']]),
+    'an allow with a body': () => answer(200, allowHeaders(), '{"error":"invalid_token"}'),
+    'an allow with a body of 100 KB': () => answer(200, allowHeaders(), 'x'.repeat(100_000)),
+    'an allow that is cut off in its body': () => ({
+      garbage: `${withoutLength(allow(), 'Content-Length: 10\r\n')}x`,
+    }),
+    'an allow that stops in its body': () => withoutLength(allow(), 'Content-Length: 10\r\n'),
+    'an allow with two lengths': () =>
+      withoutLength(allow(), 'Content-Length: 0\r\nContent-Length: 5\r\n'),
+    'an allow with a negative length': () => withoutLength(allow(), 'Content-Length: -1\r\n'),
+    'an allow in chunks that are none': () => ({
+      garbage: `${withoutLength(allow(), 'Transfer-Encoding: chunked\r\n')}xyz\r\n`,
+    }),
+    'HTTP/0.9: a body and nothing else': () => ({ garbage: 'X-Entra-Auth-Verdict: allow\r\n' }),
+    'HTTP/2 without being asked': () => ({
+      garbage: Buffer.from('000000040000000000000000040100000001', 'hex'),
+    }),
+    'status 100 and then nothing': () => 'HTTP/1.1 100 Continue\r\n\r\n',
+    'status 100 for ever': () => ({
+      pieces: endless('', 'HTTP/1.1 100 Continue\r\n\r\n'),
+      everyMs: 100,
+    }),
+    'status 103 and then nothing': () => `HTTP/1.1 103 Early Hints\r\n\r\n`,
+    'status 199 and then an allow': () => `HTTP/1.1 199 Odd\r\n\r\n${allow()}`,
+    'status 1200': () => allow().replace(' 200 ', ' 1200 '),
+    'status 20': () => allow().replace(' 200 ', ' 20 '),
+    'a redirect to a place that allows': (call) =>
+      call.url === '/verify/orders' ? answer(307, [['Location', '/verify/other']]) : allow(),
+    'a head that comes byte by byte': () => ({ pieces: allow(), everyMs: 100 }),
+    'a body that comes for ever, in chunks': () => ({
+      pieces: endless(withoutLength(allow(), 'Transfer-Encoding: chunked\r\n'), '1\r\nx\r\n'),
+      everyMs: 100,
+    }),
+    'a body that comes for ever, as fast as it can': () => ({
+      pieces: endless(
+        withoutLength(allow(), 'Transfer-Encoding: chunked\r\n'),
+        `10000\r\n${'x'.repeat(0x10000)}\r\n`,
+      ),
+      everyMs: 1,
+    }),
+    'a refusal that comes for ever': () => ({
+      pieces: endless(withoutLength(deny(401, 'token_expired'), 'Content-Length: 9999\r\n'), 'x'),
+      everyMs: 100,
+    }),
     'two verdicts': () => answer(200, [...allowHeaders(), ['X-Entra-Auth-Verdict', 'allow']]),
     'two values of an identity header': () =>
       answer(200, [...allowHeaders(), ['X-Auth-Request-User', 'bob-oid']]),
     'no list of identity headers': () => answer(200, without('X-Entra-Auth-Headers')),
-    'a list that names Host': () =>
-      answer(200, [
-        ...without('X-Entra-Auth-Headers'),
-        ['X-Entra-Auth-Headers', 'Host'],
-        ['Host', 'x'],
-      ]),
-    'a list that names Transfer-Encoding': () =>
-      answer(200, [
-        ...without('X-Entra-Auth-Headers'),
-        ['X-Entra-Auth-Headers', 'transfer-encoding'],
-      ]),
-    'a list with a name twice': () =>
-      answer(200, [
-        ...without('X-Entra-Auth-Headers'),
-        ['X-Entra-Auth-Headers', 'x-auth-request-user,X-Auth-Request-User'],
-      ]),
-    'a list with a name that is none': () =>
-      answer(200, [...without('X-Entra-Auth-Headers'), ['X-Entra-Auth-Headers', 'x-auth request']]),
+    'two lists of identity headers': () =>
+      answer(200, [...allowHeaders(), ['X-Entra-Auth-Headers', 'X-Auth-Request-User']]),
+    'a list with a name twice': () => lists('x-auth-request-user,X-Auth-Request-User'),
+    'a list with a name that is none': () => lists('x-auth request'),
+    'a list with a pseudo-header': () => lists(':path'),
+    ...Object.fromEntries(
+      ['Host', 'Connection', 'Content-Length', 'Transfer-Encoding', 'Authorization', 'Cookie']
+        .concat(['Expect', 'TE', 'Trailer', 'Upgrade', 'Keep-Alive', 'Proxy-Connection'])
+        .map((name): [string, Script] => [
+          `a list that names ${name}`,
+          () => lists(`X-Auth-Request-User,${name}`),
+        ]),
+    ),
+    'a list that names Host, with a value': () => lists('Host', ['Host', 'x']),
     'a value with a carriage return': () =>
       allow({ ...alice, 'X-Auth-Request-User': 'a\rX-Evil: 1' }),
+    'a value with a null byte': () => allow({ ...alice, 'X-Auth-Request-User': 'a\0b' }),
+    'a value with a delete character': () => allow({ ...alice, 'X-Auth-Request-User': 'a\x7fb' }),
+    'a value with a line feed': () => allow({ ...alice, 'X-Auth-Request-User': 'a\nb' }),
+    'a name with a blank before the colon': () => allow().replace('-Verdict:', '-Verdict :'),
+    'a tenant for the log that is there twice': () =>
+      answer(200, [...allowHeaders(), ['X-Entra-Auth-Tenant', 'contoso-tid']]),
     'a value with a tab': () => allow({ ...alice, 'X-Auth-Request-User': 'a\tb' }),
     'a value with a byte above ASCII': () => allow({ ...alice, 'X-Auth-Request-User': 'Jürgen' }),
     'a user for the log with a byte above ASCII': () =>
@@ -119,11 +181,44 @@ describe('an answer that is none', () => {
     })
   }
 
-  it('takes an allow with as many headers as HAProxy can hold', async () => {
-    stack.verifier.script = () =>
-      answer(200, [...allowHeaders(), ...many(98 - allowHeaders().length)])
-    assert.equal((await stack.ask()).status, 200)
+  it('takes an allow with as many headers as HAProxy can hold, and no part of a larger one', async () => {
+    const statuses: number[] = []
+    for (let count = 92; count <= 106; count++) {
+      stack.reset()
+      // What comes first is lost last, so the identity is at the end.
+      const said = [...many(count - allowHeaders().length - 1), ...allowHeaders()]
+      stack.verifier.script = () => answer(200, said)
+      statuses.push((await stack.ask()).status)
+      for (const seen of stack.app.requests) {
+        assert.deepEqual(values(seen, 'x-auth-request-user'), ['alice-oid'], `${count} headers`)
+        assert.deepEqual(values(seen, 'x-auth-request-tenant'), ['contoso-tid'])
+      }
+      assert.ok(stack.haproxy.isRunning())
+    }
+    const refused = statuses.indexOf(503)
+    assert.ok(refused >= 98 - 92, statuses.join())
+    assert.deepEqual(new Set(statuses.slice(refused)), new Set([503]))
   })
+
+  for (const [what, more] of [
+    ['at once', allow({ 'X-Auth-Request-User': 'eve' })],
+    ['in part', allow({ 'X-Auth-Request-User': 'eve' }).slice(0, -20)],
+  ] as const) {
+    it(`never takes a second answer for that to the next request: sent ${what}`, async () => {
+      // As a whole, both answers arrive before the next question is asked.
+      stack.verifier.script = () => `${deny(401, 'token_expired')}${more}`
+      for (let index = 0; index < 20; index++) {
+        const { status } = await stack.ask()
+        assert.ok(status === 401 || status === 503, `status ${status}`)
+      }
+      assert.equal(stack.app.requests.length, 0)
+      stack.verifier.script = () => allow()
+      await eventually(stack.ask, (next) => next.status === 200)
+      for (const seen of stack.app.requests) {
+        assert.deepEqual(values(seen, 'x-auth-request-user'), ['alice-oid'])
+      }
+    })
+  }
 
   it('does not take a line that was smuggled into the answer for an identity header', async () => {
     stack.verifier.script = () =>
@@ -429,6 +524,23 @@ listen forgetful
       assert.equal(stack.app.requests.length, 0)
     } finally {
       await stack.stop()
+    }
+  })
+
+  it('runs beside another one on the same host, each with a port of its own', async () => {
+    const [one, other] = await Promise.all([startStack(), startStack()])
+    try {
+      other.verifier.script = () => allow({ ...alice, 'X-Auth-Request-User': 'bob-oid' })
+      for (let index = 0; index < 20; index++) {
+        const replies = await Promise.all([one.ask(), other.ask()])
+        const users = replies.map(({ body }) => values(JSON.parse(body), 'x-auth-request-user')[0])
+        assert.deepEqual(users, ['alice-oid', 'bob-oid'])
+      }
+      assert.deepEqual([one.verifier.calls.length, other.verifier.calls.length], [20, 20])
+      await one.haproxy.stop()
+      assert.equal((await other.ask()).status, 200)
+    } finally {
+      await Promise.all([one.stop(), other.stop()])
     }
   })
 

@@ -18,7 +18,14 @@ export interface Call {
 export type Answer = string | Buffer | 'hang' | 'close'
 
 /** `garbage` sends its bytes and closes, since such an answer has no end of its own. */
-export type Said = Answer | { readonly garbage: string | Buffer }
+export type Said = Answer | { readonly garbage: string | Buffer } | Dribble
+
+/** One piece after the other, for as long as there are any and somebody listens. */
+export interface Dribble {
+  readonly pieces: Iterable<string>
+  readonly everyMs: number
+}
+
 export type Script = (call: Call) => Said | Promise<Said>
 
 export interface FakeVerifier {
@@ -160,6 +167,7 @@ export async function startFakeVerifier(): Promise<FakeVerifier> {
     if (said === 'close') socket.destroy()
     else if (said === 'hang') return
     else if (typeof said === 'object' && 'garbage' in said) socket.end(said.garbage)
+    else if (typeof said === 'object' && 'pieces' in said) dribble(socket, said)
     else socket.write(said)
   }
   function listen(): Promise<void> {
@@ -185,6 +193,15 @@ export async function startFakeVerifier(): Promise<FakeVerifier> {
     restart: listen,
   }
   return verifier
+}
+
+function dribble(socket: Socket, { pieces, everyMs }: Dribble): void {
+  const rest = pieces[Symbol.iterator]()
+  const timer = setInterval(() => {
+    const { value, done } = rest.next()
+    if (done || socket.destroyed) clearInterval(timer)
+    else if (!socket.writableNeedDrain) socket.write(value)
+  }, everyMs)
 }
 
 function readCalls(socket: Socket, connection: number, onCall: (call: Call) => void): void {

@@ -4,6 +4,7 @@ import { eventually } from '../support/eventually.ts'
 import { type CacheStack, isHit, pollingFast, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
 import {
+  alice,
   allow,
   allowHeaders,
   answer,
@@ -176,6 +177,35 @@ describe('what the verifier says of revocations', () => {
       }
     }))
 
+  it('takes nothing from the others where replicas answer in turn, whatever each knows', () =>
+    withStack({}, async (stack) => {
+      const known = (...users: readonly string[]) =>
+        revocations(users.map((user) => ({ ...aliceRevoked, id: `contoso-tid/${user}-oid` })))
+      // A list each, in another order, with another ETag; one that does not know its own yet.
+      const replicas = [known('bob', 'carol'), known('carol', 'bob'), known(), known('dave')]
+      let polls = 0
+      stack.verifier.feed = (call) => (replicas[polls++ % replicas.length] ?? refused)(call)
+      await stack.morePolls(3)
+      await stack.untilRemembered()
+      const calls = stack.verifier.calls.length
+      const until = stack.verifier.polls.length + 12
+      await eventually(
+        async () => {
+          assert.ok(isHit(await stack.askFor()))
+          return stack.verifier.polls.length
+        },
+        (count) => count >= until,
+      )
+      assert.equal(stack.verifier.calls.length, calls)
+      // And none of what any of them said was missed.
+      for (const user of ['bob', 'carol', 'dave']) {
+        stack.verifier.script = () => allow({ ...alice, 'X-Auth-Request-User': `${user}-oid` })
+        for (let index = 0; index < 3; index++) {
+          assert.equal(isHit(await stack.askFor(user)), false, user)
+        }
+      }
+    }))
+
   it('holds until its time is over, when nobody says it any more', () =>
     withStack({}, async (stack) => {
       await stack.untilRemembered()
@@ -341,6 +371,34 @@ describe('what the verifier says of revocations', () => {
       const { kind, id, before } = aliceRevoked
       const spaced = { version: 'version-1', revocations: [{ until, before, id: `${id}2`, kind }] }
       stack.verifier.feed = () => answer(200, [], ` ${JSON.stringify(spaced, null, 2)}\n`)
+      await stack.untilRemembered()
+    })
+  })
+
+  it('has a length and an end', () => {
+    const body = JSON.stringify({ version: 'version-1', revocations: [] })
+    const chunked = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+    const chunk = `${body.length.toString(16)}\r\n${body}\r\n`
+    function* forEver(head: string, piece: string): Iterable<string> {
+      yield head
+      for (;;) yield piece
+    }
+    const odd: Said[] = [
+      `${chunked}${chunk}0\r\n\r\n`,
+      { pieces: forEver(chunked, chunk), everyMs: 10 },
+      { pieces: forEver('HTTP/1.1 200 OK\r\n\r\n', ' '), everyMs: 10 },
+      {
+        pieces: forEver('HTTP/1.1 100 Continue\r\n\r\n', 'HTTP/1.1 100 Continue\r\n\r\n'),
+        everyMs: 10,
+      },
+      answer(200, [], `${body}${' '.repeat(4 * 1024 * 1024)}`),
+    ]
+    let next = 0
+    const feed: Script = () => odd[next++ % odd.length] ?? 'close'
+    return withStack({ feed }, async (stack) => {
+      await stack.morePolls(odd.length)
+      await assertNeverRemembered(stack)
+      stack.verifier.feed = revocations()
       await stack.untilRemembered()
     })
   })

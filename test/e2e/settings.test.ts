@@ -5,6 +5,8 @@ import { describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
+import { pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
+import { deny } from './fake-verifier.ts'
 import { complaintOfStart, replacing, type StackOptions, startStack } from './stack.ts'
 
 const lua = 'lua-load-per-thread "${ENTRA_AUTH_LUA_FILE-/etc/haproxy/entra-auth.lua}"'
@@ -103,5 +105,33 @@ describe('a setting as an argument', () => {
     }
     const env = { ENTRA_AUTH_TIMEOUT_MS: 'bad' }
     await (await startStack({ env, editConfig: loading('timeout-ms=500') })).stop()
+  })
+})
+
+describe('the action', () => {
+  it('needs nothing of Lua but its plain functions, and leaves no global behind', async () => {
+    // Whatever else is read or written stops the start or refuses the request.
+    const forbidding = `
+      for _, name in ipairs({ "io", "require", "package", "debug", "load", "loadfile", "dofile", "print", "coroutine", "collectgarbage" }) do _G[name] = nil end
+      os = { getenv = os.getenv }
+      setmetatable(_G, {
+        __index = function(_, name) error("reads the global " .. tostring(name)) end,
+        __newindex = function(_, name) error("writes the global " .. tostring(name)) end,
+      })`.replaceAll('\n', ' ')
+    const stack = await startCacheStack({ editLua: (text) => `${forbidding} ${pollingFast(text)}` })
+    try {
+      await stack.untilRemembered()
+      assert.ok((await readMetrics(stack)).size > 10)
+      stack.verifier.script = () => deny(403, 'role_missing')
+      assert.equal((await stack.askFor('refused')).status, 403)
+      stack.verifier.script = () => 'close'
+      assert.equal((await stack.askFor('unanswered')).status, 503)
+      assert.deepEqual(
+        stack.haproxy.logLines.filter((line) => line.includes('the global')),
+        [],
+      )
+    } finally {
+      await stack.stop()
+    }
   })
 })

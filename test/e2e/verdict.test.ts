@@ -90,6 +90,23 @@ describe('the verdict', () => {
     assert.deepEqual(values(reply, 'www-authenticate'), challenges)
   })
 
+  it('repeats nothing of a refusal but what a client needs', async () => {
+    const more = ['Set-Cookie', 'Location', 'Content-Encoding', 'X-Entra-Auth-Version', 'Server']
+    stack.verifier.script = () =>
+      deny(
+        401,
+        'token_expired',
+        ['Bearer realm="x"'],
+        more.flatMap((name) => [[name, 'a=1'] as const, [name, 'b=2'] as const]),
+      )
+    const reply = await stack.ask()
+    const names = reply.headers.map(([name]) => name).filter((name) => name !== 'connection')
+    assert.deepEqual(names.sort(), [
+      ...['cache-control', 'content-length', 'content-type', 'www-authenticate'],
+      'x-entra-auth-reason',
+    ])
+  })
+
   it('writes a body of its own when the one of the verifier is too large or no JSON', async () => {
     const headers = [
       ['X-Entra-Auth-Reason', 'token_expired'],

@@ -70,7 +70,14 @@ const shapes: readonly [name: string, parts: Parts, args: string[]][] = [
   ['any address of IPv6', { head: 'listen: { host: "::", port: 8081 }' }, []],
   [
     'policies with the names of its own sections',
-    { policies: { 'entra-verifier': resource('/a'), 'entra-metadata': resource('/b'), www: '' } },
+    {
+      policies: {
+        'entra-verifier': resource('/a'),
+        'entra-metadata': resource('/b'),
+        'entra-metrics': '',
+        www: '',
+      },
+    },
     [],
   ],
   ['names with every character', { policies: { 'a.b-c_d9': '', _x: '' } }, []],
@@ -97,6 +104,23 @@ describe('haproxy-entra-auth haproxy-config', () => {
     const routed = stdout.replace(/^ {4}# (use_backend .*)$/gm, '    $1')
     assert.match(routed, /^ {4}use_backend stock if/m)
     assert.equal((await checkWithHaproxy(routed)).problem, '')
+  })
+
+  it('prints every rule of the configuration that ships, word for word', async () => {
+    const rules = (text: string) =>
+      text
+        .split('\n')
+        .map((line) => line.trim())
+        .filter((line) => /^(http-re|tcp-re|stick-table|maxconn|bind|timeout|tune|retr)/.test(line))
+    const { stdout } = await print({ policies: { orders: resource('/orders') } })
+    const printed = rules(stdout)
+    const missing = rules(readFileSync(shippedConfig, 'utf8')).filter(
+      (rule) => !printed.includes(rule),
+    )
+    assert.deepEqual(missing, [
+      // For the log line of that file, which is another one.
+      'http-request set-header x-request-id %[unique-id]',
+    ])
   })
 
   it('sends the action to the configured listen address', async () => {

@@ -371,9 +371,11 @@ esac`,
     for (const [args, expected] of [
       [[], true],
       [['--only', 'e2e'], true],
+      [['--only', 'load'], true],
       [['--only', 'unit'], false],
       [['test/policy/grant.test.ts'], false],
       [['test/policy/grant.test.ts', 'test/e2e/cache.test.ts'], true],
+      [['test/load/sizes.test.ts'], true],
     ] as const) {
       it(`is ${expected ? 'done' : 'left out'} for npm test ${args.join(' ')}`, async () => {
         const { testNeedsHaproxy } = await project.import()
