@@ -5,10 +5,12 @@ import type { Policy } from '../policy/compile.ts'
 import type { RevocationList, RevokedToken } from '../revocation/revocation-list.ts'
 import type { VerifiedToken } from '../token/verify-token.ts'
 import type { PolicyOutcome } from './outcome.ts'
+import { createRecentTokens } from './recent-tokens.ts'
 import type { Rules } from './rules.ts'
 
 /** A verified token with what each policy said of it. */
 export interface CachedToken extends VerifiedToken {
+  readonly cacheKey: string
   /** The rules that the outcomes come from; under other rules none of them counts. */
   rules: Rules | undefined
   readonly outcomes: Map<Policy, PolicyOutcome>
@@ -23,13 +25,15 @@ export interface CachedToken extends VerifiedToken {
  * and no two tokens that differ in a single bit share an entry.
  */
 export interface TokenCache {
+  /** The token of an `Authorization` header that was verified a short while ago. */
+  getRecent(authorization: string): CachedToken | undefined
   keyOf(token: string): string
-  get(key: string): CachedToken | undefined
+  get(key: string, authorization: string): CachedToken | undefined
   getFailure(key: string): FailureCode | undefined
-  set(key: string, token: VerifiedToken, tokenLength: number): CachedToken
+  set(key: string, authorization: string, token: VerifiedToken): CachedToken
   /** Remembers a wrong signature for some seconds: finding it out is the dear part. */
   setFailure(key: string, failure: FailureCode): void
-  delete(key: string): void
+  delete(key: string, authorization: string): void
   readonly size: number
   /** How often a token was found, and how often not, since the start. */
   readonly hits: number
@@ -45,10 +49,11 @@ const failureTtlMs = 10_000
 
 /** A cache that keeps nothing, for a verification of which each step is to be seen. */
 export const noTokenCache: TokenCache = {
+  getRecent: () => undefined,
   keyOf: () => '',
   get: () => undefined,
   getFailure: () => undefined,
-  set: (_key, token) => createCachedToken(token),
+  set: (key, _authorization, token) => createCachedToken(key, token),
   setFailure() {},
   delete() {},
   size: 0,
@@ -60,24 +65,36 @@ export const noTokenCache: TokenCache = {
 export function createTokenCache(): TokenCache {
   const tokens = new LRUCache<string, CachedToken>({ max: maxTokens, maxSize: maxBytes })
   const failures = new LRUCache<string, FailureCode>({ max: maxFailures, ttl: failureTtlMs })
+  const recent = createRecentTokens()
   let hits = 0
   let misses = 0
   return {
     keyOf: (token) => hash('sha256', token, 'base64'),
-    get(key) {
-      const token = tokens.get(key)
+    getRecent(authorization) {
+      const token = recent.get(authorization)
       if (token) hits++
-      else misses++
+      return token
+    },
+    get(key, authorization) {
+      const token = tokens.get(key)
+      if (token) {
+        hits++
+        recent.set(authorization, token)
+      } else misses++
       return token
     },
     getFailure: (key) => failures.get(key),
-    set(key, token, tokenLength) {
-      const cached = createCachedToken(token)
-      tokens.set(key, cached, { size: tokenLength + fixedBytes })
+    set(key, authorization, token) {
+      const cached = createCachedToken(key, token)
+      tokens.set(key, cached, { size: authorization.length + fixedBytes })
+      recent.set(authorization, cached)
       return cached
     },
     setFailure: (key, failure) => void failures.set(key, failure),
-    delete: (key) => void tokens.delete(key),
+    delete(key, authorization) {
+      tokens.delete(key)
+      recent.delete(authorization)
+    },
     get size() {
       return tokens.size
     },
@@ -90,8 +107,9 @@ export function createTokenCache(): TokenCache {
   }
 }
 
-function createCachedToken({ claims, key }: VerifiedToken): CachedToken {
+function createCachedToken(cacheKey: string, { claims, key }: VerifiedToken): CachedToken {
   return {
+    cacheKey,
     claims,
     key,
     rules: undefined,

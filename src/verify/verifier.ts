@@ -1,4 +1,4 @@
-import { type FailureCode, fail, type Observe, type Result } from '../failure.ts'
+import { type FailureCode, fail, type Observe } from '../failure.ts'
 import { isUsable, unconfirmedAfterMs } from '../keys/keyring.ts'
 import type { Policy } from '../policy/compile.ts'
 import { findRevocations, type RevocationList } from '../revocation/revocation-list.ts'
@@ -7,6 +7,7 @@ import { type AccessToken, checkTimes } from '../token/claims.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import { type TokenStep, tokenSteps, verifyToken } from '../token/verify-token.ts'
 import {
+  type Allowance,
   createOutcome,
   type OutcomeStep,
   outcomeSteps,
@@ -19,7 +20,7 @@ import type { CachedToken, TokenCache } from './token-cache.ts'
 
 /** The answer to one request. */
 export type Verdict =
-  | { readonly allow: true; readonly headers: readonly string[]; readonly maxAgeSeconds: number }
+  | { readonly allow: true; readonly allowance: Allowance; readonly maxAgeSeconds: number }
   | (Refusal & {
       /** Claims for the log; only of a token whose signature was verified. */
       readonly token?: AccessToken
@@ -63,7 +64,7 @@ export function createVerifier(context: VerifierContext): Verifier {
   function judge(
     rules: Rules,
     policy: Policy,
-    cacheKey: string,
+    authorization: string,
     token: CachedToken,
     observe?: Observe<VerifyStep>,
   ): Verdict {
@@ -71,7 +72,7 @@ export function createVerifier(context: VerifierContext): Verifier {
     const failure = checkStillGood(token, nowMs, rules.clockSkewSeconds)
     observe?.('validity', failure)
     if (failure) {
-      cache.delete(cacheKey)
+      cache.delete(token.cacheKey, authorization)
       return { allow: false, failure, token: token.claims }
     }
     const revoked = revocationOf(context.revocations(), token, nowMs)
@@ -80,20 +81,21 @@ export function createVerifier(context: VerifierContext): Verifier {
     const outcome = outcomeOf(rules, policy, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
     const maxAgeSeconds = maxAge(policy, token, nowMs, rules.clockSkewSeconds)
-    return { allow: true, headers: outcome.headers, maxAgeSeconds }
+    return { allow: true, allowance: outcome, maxAgeSeconds }
   }
 
   async function verifyNew(
     rules: Rules,
     policy: Policy,
-    cacheKey: string,
+    authorization: string,
     token: string,
+    cacheKey: string,
     observe?: Observe<VerifyStep>,
   ): Promise<Verdict> {
     const verified = await verifyToken(token, rules.authorities, context.engine, observe)
     if (verified.ok) {
-      const cached = cache.set(cacheKey, verified.value, token.length)
-      return judge(rules, policy, cacheKey, cached, observe)
+      const cached = cache.set(cacheKey, authorization, verified.value)
+      return judge(rules, policy, authorization, cached, observe)
     }
     if (verified.failure === 'signature_invalid') cache.setFailure(cacheKey, verified.failure)
     return { allow: false, failure: verified.failure }
@@ -101,23 +103,28 @@ export function createVerifier(context: VerifierContext): Verifier {
 
   return {
     verify(rules, policy, request, observe) {
-      const bearer = readCredentials(request)
+      const { authorization = '' } = request
+      const misuse = findMisuse(request)
+      // The same header again says the same, so nothing in it is read a second time.
+      const recent = misuse ? undefined : cache.getRecent(authorization)
+      if (recent) return judge(rules, policy, authorization, recent, observe)
+      const bearer = misuse ? fail(misuse) : parseBearer(request.authorization)
       observe?.('credentials', bearer.ok ? undefined : bearer.failure)
       if (!bearer.ok) return { allow: false, failure: bearer.failure }
       const cacheKey = cache.keyOf(bearer.value)
-      const cached = cache.get(cacheKey)
-      if (cached) return judge(rules, policy, cacheKey, cached, observe)
+      const cached = cache.get(cacheKey, authorization)
+      if (cached) return judge(rules, policy, authorization, cached, observe)
       const failure = cache.getFailure(cacheKey)
       if (failure) return { allow: false, failure }
-      return verifyNew(rules, policy, cacheKey, bearer.value, observe)
+      return verifyNew(rules, policy, authorization, bearer.value, cacheKey, observe)
     },
   }
 }
 
-function readCredentials(request: VerifyRequest): Result<string> {
-  if (request.hasBody) return fail('body_not_allowed')
-  if (request.ambiguous) return fail('ambiguous_credentials')
-  return parseBearer(request.authorization)
+/** Requests whose header is not even looked at. */
+function findMisuse(request: VerifyRequest): FailureCode | undefined {
+  if (request.hasBody) return 'body_not_allowed'
+  return request.ambiguous ? 'ambiguous_credentials' : undefined
 }
 
 /** The outcome of a policy, worked out at the first request with this token under these rules. */
