@@ -19,7 +19,7 @@ export interface Allowance {
   readonly allow: true
   /** Headers of the identity, as Node's flat list of names and values. */
   readonly headers: readonly string[]
-  /** The reply as text, made by the route when first needed, kept as long as the token is recent. */
+  /** The reply as text, made by the route when first needed. */
   lines: string | undefined
 }
 

@@ -14,8 +14,8 @@ const maxRecent = 1_000
 const handleLength = 16
 
 /**
- * Creates an empty store. It saves a token's hash, a tenth of a hit's time, and its reply as text,
- * which would be too much to keep for every token. Only verified tokens come in here, so nobody
+ * Creates an empty store. It saves a token's hash, a tenth of a hit's time, and tells for which
+ * tokens outcomes and replies are worth their memory. Only verified tokens come in here, so nobody
  * without the authority's key can choose what shares an entry.
  */
 export function createRecentTokens(): RecentTokens {
@@ -28,18 +28,14 @@ export function createRecentTokens(): RecentTokens {
     set(authorization, token) {
       const handle = authorization.slice(-handleLength)
       const former = recent.get(handle)?.token
-      if (former && former !== token) forgetReplies(former)
+      if (former && former !== token) former.outcomes = undefined
       if (recent.size >= maxRecent) {
         // All at once: whatever is still in use comes back with its next request.
-        for (const entry of recent.values()) forgetReplies(entry.token)
+        for (const entry of recent.values()) entry.token.outcomes = undefined
         recent.clear()
       }
       recent.set(handle, { authorization, token })
     },
     delete: (authorization) => void recent.delete(authorization.slice(-handleLength)),
   }
-}
-
-function forgetReplies(token: CachedToken): void {
-  for (const outcome of token.outcomes.values()) if (outcome.allow) outcome.lines = undefined
 }

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type FailureCode, failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { AccessToken } from '../token/claims.ts'
@@ -22,6 +22,8 @@ export interface VerifyRouteOptions {
   readonly clock: () => number
   readonly isStopping: () => boolean
   readonly onVerdict: OnVerdict
+  /** Takes a line for each refusal. */
+  readonly log: FastifyBaseLogger
 }
 
 /** Is told of each verdict; `policy` is undefined where no configured policy was asked for. */
@@ -96,7 +98,13 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   function report(exchange: Exchange, policy: Policy, refusal: LoggedRefusal): void {
     const { rules, request } = exchange
     options.onVerdict(policy.name, 'report', refusal.failure)
-    log(request, readCorrelation(request.headers), refusal, policy.name, 'refusal only reported')
+    log(
+      options.log,
+      readCorrelation(request.headers),
+      refusal,
+      policy.name,
+      'refusal only reported',
+    )
     const empty = rules.headerSet.names.flatMap((name) => [name, ''])
     const headers = allowHeaders(rules, ['X-Entra-Auth-Report', refusal.failure, ...empty])
     writeAllow(exchange.reply, headers, 0)
@@ -105,7 +113,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   function refuse({ rules, request, reply }: Exchange, refusal: LoggedRefusal, policy?: Policy) {
     const correlation = readCorrelation(request.headers)
     options.onVerdict(policy?.name, verdictOf(refusal.failure), refusal.failure)
-    log(request, correlation, refusal, policy?.name)
+    log(options.log, correlation, refusal, policy?.name)
     const metadata = policy && rules.resources.get(policy.name)
     return sendRefusal(reply, refusal, correlation.requestId, policy?.name, metadata?.url)
   }
@@ -166,14 +174,14 @@ function verdictOf(failure: FailureCode): 'deny' | 'unavailable' {
 
 /** One line for each refusal: reason and ids, never anything of an unverified token. */
 function log(
-  request: FastifyRequest,
+  logger: FastifyBaseLogger,
   correlation: Correlation,
   refusal: LoggedRefusal,
   policy: string | undefined,
   message = 'refused',
 ): void {
   const { token } = refusal
-  request.server.log.info(
+  logger.info(
     {
       reason: refusal.failure,
       policy,

@@ -13,7 +13,8 @@ export interface CachedToken extends VerifiedToken {
   readonly cacheKey: string
   /** The rules that the outcomes come from; under other rules none of them counts. */
   rules: Rules | undefined
-  readonly outcomes: Map<Policy, PolicyOutcome>
+  /** Undefined for a token that is not recent: they are half of its memory, and soon made again. */
+  outcomes: Map<Policy, PolicyOutcome> | undefined
   /** The list that `revocations` were looked up in. */
   revocationList: RevocationList | undefined
   revocations: readonly RevokedToken[]
@@ -107,14 +108,16 @@ export function createTokenCache(): TokenCache {
   }
 }
 
+const noRevocations: readonly RevokedToken[] = []
+
 function createCachedToken(cacheKey: string, { claims, key }: VerifiedToken): CachedToken {
   return {
     cacheKey,
     claims,
     key,
     rules: undefined,
-    outcomes: new Map(),
+    outcomes: undefined,
     revocationList: undefined,
-    revocations: [],
+    revocations: noRevocations,
   }
 }

@@ -134,9 +134,9 @@ function outcomeOf(
   token: CachedToken,
   observe?: Observe<OutcomeStep>,
 ): PolicyOutcome {
-  if (token.rules !== rules) {
+  if (token.rules !== rules || !token.outcomes) {
     token.rules = rules
-    token.outcomes.clear()
+    token.outcomes = new Map()
   }
   let outcome = token.outcomes.get(policy)
   if (!outcome) {
