@@ -5,22 +5,35 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { requireTools } from '../tools.ts'
 import { ensureTokens } from './fixture.ts'
 
+const connections = 32
+const warmUpRequests = 12_000
 const rounds = Number(process.env.BENCH_ROUNDS ?? 5)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
 /** A miss needs a new token each time, so its time is bounded by the tokens that there are. */
-const tokenCount = Number(process.env.BENCH_TOKENS ?? 30_000)
+const tokenCount = Number(process.env.BENCH_TOKENS ?? 60_000)
 
+/**
+ * All get the same requests; those that verify get a new token with each. `bare route` is Fastify
+ * as it comes; `bare route of the service` answers beside `/verify`, in the same process.
+ */
 const variants = [
-  { name: 'bare route', target: 'bare', tokens: 'one' },
-  { name: 'hit', target: 'service', tokens: 'one' },
-  { name: 'bare route + crypto.verify', target: 'crypto-verify', tokens: 'one' },
-  { name: 'miss', target: 'service', tokens: 'each' },
+  { name: 'bare route', target: 'bare', tokens: 'one', path: '/verify/orders' },
+  { name: 'bare route of the service', target: 'service', tokens: 'one', path: '/bare' },
+  { name: 'hit', target: 'service', tokens: 'one', path: '/verify/orders' },
+  {
+    name: 'bare route + crypto.verify',
+    target: 'crypto-verify',
+    tokens: 'each',
+    path: '/verify/orders',
+  },
+  { name: 'miss', target: 'service', tokens: 'each', path: '/verify/orders' },
 ] as const
+type Variant = (typeof variants)[number]
 
 interface Sample {
   readonly perSecond: number
@@ -37,7 +50,7 @@ let port = 18_400
 for (let round = 1; round <= rounds; round++) {
   for (const variant of variants) {
     console.error(`round ${round} of ${rounds}: ${variant.name}`)
-    samples.get(variant.name)?.push(await measure(variant.target, variant.tokens, port++))
+    samples.get(variant.name)?.push(await measure(variant, port++))
   }
 }
 
@@ -52,7 +65,20 @@ const results = variants.map(({ name }) => {
     p99Us: of('p99Us'),
   }
 })
-const rate = (name: string) => results.find((result) => result.name === name)?.perSecond ?? 0
+/** The median of the ratios inside each round: what else the machine does is nearly the same. */
+const ratio = (name: string, base: string, key: 'perSecond' | 'cpuUs') =>
+  round2(
+    median(
+      (samples.get(name) ?? []).map(
+        (sample, round) => sample[key] / (samples.get(base)?.[round]?.[key] ?? Number.NaN),
+      ),
+    ),
+  )
+const pairs = [
+  ['hit', 'bare route'],
+  ['hit', 'bare route of the service'],
+  ['miss', 'bare route + crypto.verify'],
+] as const
 const report = {
   date: new Date().toISOString().slice(0, 10),
   node: process.version,
@@ -61,10 +87,15 @@ const report = {
   rounds,
   seconds,
   results,
-  ratios: {
-    'hit / bare route': round2(rate('hit') / rate('bare route')),
-    'miss / bare route + crypto.verify': round2(rate('miss') / rate('bare route + crypto.verify')),
-  },
+  /** Load of the machine at the end: above 2 for each core, rates say little and CPU times more. */
+  loadAverage: round2(loadavg()[0] ?? 0),
+  ratios: Object.fromEntries(
+    pairs.map(([name, base]) => [
+      `${name} / ${base}`,
+      // By CPU time the base comes first: what takes twice the time has half the rate.
+      { rate: ratio(name, base, 'perSecond'), cpu: ratio(base, name, 'cpuUs') },
+    ]),
+  ),
 }
 const directory = join(import.meta.dirname, '../results')
 mkdirSync(directory, { recursive: true })
@@ -72,7 +103,8 @@ writeFileSync(join(directory, 'service.json'), `${JSON.stringify(report, null, 2
 console.table(results)
 console.table(report.ratios)
 
-async function measure(target: string, tokens: string, port: number): Promise<Sample> {
+async function measure(variant: Variant, port: number): Promise<Sample> {
+  const { target } = variant
   const server = spawn(
     process.execPath,
     [join(import.meta.dirname, 'targets.ts'), target, String(port)],
@@ -80,10 +112,9 @@ async function measure(target: string, tokens: string, port: number): Promise<Sa
   )
   try {
     await answers(port)
-    // The first requests compile the code; the cache of the miss target stays empty of its tokens.
-    load(port, 'one', 1)
+    const nextToken = warmUp(port, variant)
     const before = cpuUs(server)
-    const result = load(port, tokens, tokens === 'each' ? Math.min(seconds, 2) : seconds)
+    const result = load(port, variant, nextToken, seconds)
     if (result.errors > 0) throw new Error(`${target}: ${result.errors} errors`)
     return {
       perSecond: Math.round(result.requests / result.seconds),
@@ -98,10 +129,23 @@ async function measure(target: string, tokens: string, port: number): Promise<Sa
   }
 }
 
-function load(port: number, tokens: string, seconds: number) {
+/**
+ * The first requests compile the code that is measured, so they are of the same kind, and many
+ * enough: code that ran two thousand times still takes twice its time. Returns the next new token.
+ */
+function warmUp(port: number, variant: Variant): number {
+  let nextToken = 1
+  while (nextToken < warmUpRequests) {
+    nextToken += load(port, variant, nextToken, 1).requests + connections
+  }
+  return nextToken
+}
+
+function load(port: number, { tokens, path }: Variant, firstToken: number, seconds: number) {
   const script = join(import.meta.dirname, 'wrk.lua')
   const url = `http://127.0.0.1:${port}`
-  const args = ['-t1', '-c32', `-d${seconds}s`, '-s', script, url, '--', tokenFile, tokens]
+  const scriptArgs = [tokenFile, tokens, tokens === 'each' ? String(firstToken) : '1', path]
+  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '-s', script, url, '--', ...scriptArgs]
   const output = execFileSync('wrk', args, { encoding: 'utf8' })
   const json = /^RESULT (.*)$/m.exec(output)?.[1]
   if (!json) throw new Error(`wrk printed no result: ${output}`)

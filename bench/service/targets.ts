@@ -41,6 +41,7 @@ if (name === 'bare' || name === 'crypto-verify') {
     log: pino({ level: 'silent' }),
   })
   await app.start()
+  app.verify.get('/bare', (_request, reply) => reply.send(''))
   await app.verify.listen(listen)
 }
 

@@ -42,13 +42,17 @@ export function createMetrics(sources: MetricsSources): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
-  const verdicts = new Counter({
+  const verdicts = createVerdictCounts()
+  new Counter({
     name: 'entra_auth_verdicts_total',
     help: 'Answers of /verify by policy, verdict and reason',
     labelNames: ['policy', 'verdict', 'reason'],
     registers,
+    collect() {
+      this.reset()
+      for (const { labels, count } of verdicts.all()) this.inc(labels, count)
+    },
   })
-  const counters = new Map<string, Counter.Internal>()
   const reloads = new Counter({
     name: 'entra_auth_config_reloads_total',
     help: 'Reloads of the configuration by outcome',
@@ -100,17 +104,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     },
   })
   return {
-    countVerdict(policy = '', verdict, failure) {
-      const reason = failure ?? ''
-      // Putting labels together for each request would cost more than counting.
-      const key = `${policy} ${verdict} ${reason}`
-      let counter = counters.get(key)
-      if (!counter) {
-        counter = verdicts.labels({ policy, verdict, reason })
-        counters.set(key, counter)
-      }
-      counter.inc()
-    },
+    countVerdict: verdicts.count,
     countRefresh(tenant, version, outcome) {
       // All from the first on: an increase from nothing is not seen as one.
       for (const each of refreshOutcomes) {
@@ -129,6 +123,30 @@ export function createMetrics(sources: MetricsSources): Metrics {
     print: () => registry.metrics(),
     contentType: registry.contentType,
   }
+}
+
+interface VerdictCount {
+  readonly labels: { readonly policy: string; readonly verdict: string; readonly reason: string }
+  count: number
+}
+
+/** Counts verdicts in plain numbers: a counter of the library puts its labels together each time. */
+function createVerdictCounts() {
+  const allows = new Map<string, VerdictCount>()
+  const others = new Map<string, VerdictCount>()
+  const count: OnVerdict = (policy = '', verdict, reason) => {
+    // An allow is found by its policy alone: even a key made of three words would cost more.
+    const isAllow = verdict === 'allow'
+    const counts = isAllow ? allows : others
+    const key = isAllow ? policy : `${policy} ${verdict} ${reason}`
+    let entry = counts.get(key)
+    if (!entry) {
+      entry = { labels: { policy, verdict, reason: reason ?? '' }, count: 0 }
+      counts.set(key, entry)
+    }
+    entry.count++
+  }
+  return { count, all: () => [...allows.values(), ...others.values()] }
 }
 
 /** Adds `GET /metrics`. */

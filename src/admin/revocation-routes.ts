@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply } from 'fastify'
 import { parseRevocation, revocationKinds } from '../revocation/revocation.ts'
 import { RevocationError, type RevocationStore } from '../revocation/revocation-store.ts'
 
@@ -16,13 +16,14 @@ export function addRevocationRoutes(
   app: FastifyInstance,
   store: RevocationStore,
   clock: () => number,
+  log: FastifyBaseLogger,
 ): void {
   app.register(async (scope) => {
-    scope.setErrorHandler((error: Error & { statusCode?: number }, request, reply) => {
+    scope.setErrorHandler((error: Error & { statusCode?: number }, _request, reply) => {
       if (error instanceof RevocationError) return refuse(reply, 409, error.message)
       const { statusCode = 500 } = error
       if (statusCode < 500) return refuse(reply, statusCode, error.message)
-      request.server.log.error({ err: error }, 'revocations not changed')
+      log.error({ err: error }, 'revocations not changed')
       return refuse(reply, 500, 'the revocations could not be changed; the log has the cause')
     })
 
@@ -34,7 +35,7 @@ export function addRevocationRoutes(
       if (typeof revocation === 'string') return refuse(reply, 400, revocation)
       if (revocation.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')
       await store.add(revocation)
-      request.server.log.warn({ revocation }, 'revoked')
+      log.warn({ revocation }, 'revoked')
       return reply.code(201).send(revocation)
     })
 
@@ -47,7 +48,7 @@ export function addRevocationRoutes(
         if (!(await store.remove(named.kind, named.id))) {
           return refuse(reply, 404, `no such revocation; kinds are ${kinds}`)
         }
-        request.server.log.warn({ kind: named.kind, id: named.id }, 'revocation ended')
+        log.warn({ kind: named.kind, id: named.id }, 'revocation ended')
         return reply.code(204).send()
       },
     )

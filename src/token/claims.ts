@@ -46,6 +46,9 @@ export interface AccessToken extends TokenOrigin {
   readonly email: string | undefined
 }
 
+/** One for all tokens, of which many are kept. */
+const none: readonly string[] = []
+
 const guid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 /** Reads version, tenant and issuer, which tell whose keys to verify the token with. */
@@ -73,12 +76,20 @@ export function readClaims(payload: JsonObject): Result<AccessToken> {
     const userId = requireGuid(payload, 'oid')
     const subject = requireString(payload, 'sub')
     const scopes = readScopes(payload)
-    const kind = readKind(payload, scopes, subject === userId)
+    const { actor, appOnly, appByIdtyp } = readKind(payload, scopes, subject === userId)
+    const { expiresAt, issuedAt, notBefore } = readTimes(payload)
     const groups = readStrings(payload, 'groups')
+    const { preferredUsername, name, email } = readDisplay(payload)
     return {
-      ...origin.value,
-      ...kind,
-      ...readTimes(payload),
+      version: origin.value.version,
+      tenantId: origin.value.tenantId,
+      issuer: origin.value.issuer,
+      actor,
+      appOnly,
+      appByIdtyp,
+      expiresAt,
+      issuedAt,
+      notBefore,
       audience: requireString(payload, 'aud'),
       userId,
       subject,
@@ -86,15 +97,17 @@ export function readClaims(payload: JsonObject): Result<AccessToken> {
       clientAuthentication: readClientAuthentication(payload, origin.value.version),
       tokenId: readTokenId(payload),
       scopes,
-      roles: readStrings(payload, 'roles') ?? [],
-      groups: groups ?? [],
+      roles: readStrings(payload, 'roles') ?? none,
+      groups: groups ?? none,
       groupsOverage: readOverage(payload, groups !== undefined),
       guest: readGuest(payload),
-      authContexts: readStrings(payload, 'acrs') ?? [],
-      canAnswerClaimsChallenge: (readStrings(payload, 'xms_cc') ?? []).some(
+      authContexts: readStrings(payload, 'acrs') ?? none,
+      canAnswerClaimsChallenge: (readStrings(payload, 'xms_cc') ?? none).some(
         (capability) => capability.toLowerCase() === 'cp1',
       ),
-      ...readDisplay(payload),
+      preferredUsername,
+      name,
+      email,
     }
   })
 }

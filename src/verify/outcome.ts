@@ -12,13 +12,16 @@ import type { AccessToken } from '../token/claims.ts'
 import type { VerifiedToken } from '../token/verify-token.ts'
 
 /** What a policy says of a verified token as long as its times and its key hold. */
-export type PolicyOutcome =
-  | {
-      readonly allow: true
-      /** Reply headers but for `Cache-Control`, as Node's flat list of names and values. */
-      readonly headers: readonly string[]
-    }
-  | Refusal
+export type PolicyOutcome = Allowance | Refusal
+
+/** An allow with what its reply says of the token. */
+export interface Allowance {
+  readonly allow: true
+  /** Headers of the identity, as Node's flat list of names and values. */
+  readonly headers: readonly string[]
+  /** The reply as text, made by the route when first needed. */
+  lines: string | undefined
+}
 
 /** A refusal with what its challenge needs. */
 export interface Refusal {
@@ -64,7 +67,7 @@ export function createOutcome(
     encodeValue(key.id),
   ]
   for (const [i, name] of headerSet.names.entries()) headers.push(name, values[i] ?? '')
-  return { allow: true, headers }
+  return { allow: true, headers, lines: undefined }
 }
 
 /** The groups that may reach the application. */

@@ -2,11 +2,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type FailureCode, failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { AccessToken } from '../token/claims.ts'
+import { cacheControl, createAllowReply, formatLines } from './allow-reply.ts'
 import type { OnFirstSight } from './audit-log.ts'
 import { isRightKey } from './caller.ts'
 import { createChallenge, createRefusalBody } from './challenge.ts'
 import { type Correlation, readCorrelation } from './correlation.ts'
-import type { Refusal } from './outcome.ts'
+import type { Allowance, Refusal } from './outcome.ts'
 import type { RefusalLog } from './refusal-log.ts'
 import { readRequest } from './request.ts'
 import type { Rules } from './rules.ts'
@@ -48,7 +49,9 @@ type RefusalOfToken = Refusal & { readonly token?: AccessToken }
 
 /** Adds `GET /verify` and `GET /verify/{policy}`. */
 export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOptions): void {
-  const { verifier } = options
+  const { verifier, clock } = options
+  const { keepAliveTimeout: keepAliveTimeoutMs = 0 } = app.initialConfig
+  const allowReply = createAllowReply({ clock, keepAliveTimeoutMs })
 
   function answer(policyName: string, request: FastifyRequest, reply: FastifyReply) {
     const rules = options.rules()
@@ -73,35 +76,28 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
         const correlation = readCorrelation(exchange.request.headers)
         options.onFirstSight(policy.name, verdict.firstSight, correlation)
       }
-      return allow(exchange, verdict.headers, verdict.maxAgeSeconds)
+      return allow(exchange, verdict.allowance, verdict.maxAgeSeconds)
     }
     if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
     return refuse(exchange, verdict, policy)
   }
 
+  function allow({ rules, reply }: Exchange, allowance: Allowance, maxAgeSeconds: number): void {
+    allowance.lines ??= formatLines(allowHeaders(rules, allowance.headers))
+    if (!options.isStopping() && allowReply.write(reply.raw, allowance.lines, maxAgeSeconds)) {
+      reply.hijack()
+    } else {
+      writeAllow(reply, allowHeaders(rules, allowance.headers), maxAgeSeconds)
+    }
+  }
+
   /** Written past Fastify's reply, whose header handling costs more than the verdict itself. */
-  function allow(
-    { rules, reply }: Exchange,
-    headers: readonly string[],
-    maxAgeSeconds: number,
-  ): void {
+  function writeAllow(reply: FastifyReply, headers: readonly string[], maxAgeSeconds: number) {
     // First, so that an exception still reaches the error handler and the request an answer.
     reply.raw.writeHead(200, [
-      'X-Entra-Auth-Verdict',
-      'allow',
-      'X-Entra-Auth-Contract',
-      contractVersion,
-      'X-Entra-Auth-Version',
-      rules.version,
-      'X-Entra-Auth-Headers',
-      rules.headerSet.list,
-      'Cache-Control',
-      `private, max-age=${maxAgeSeconds}`,
-      'Vary',
-      'Authorization',
-      'Content-Length',
-      '0',
       ...headers,
+      'Cache-Control',
+      cacheControl(maxAgeSeconds),
       ...(options.isStopping() ? ['Connection', 'close'] : []),
     ])
     reply.hijack()
@@ -114,7 +110,8 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     options.onVerdict(policy.name, 'report', refusal.failure)
     logRefusal(readCorrelation(request.headers), refusal, policy, 'refusal only reported')
     const empty = rules.headerSet.names.flatMap((name) => [name, ''])
-    allow(exchange, ['X-Entra-Auth-Report', refusal.failure, ...empty], 0)
+    const headers = allowHeaders(rules, ['X-Entra-Auth-Report', refusal.failure, ...empty])
+    writeAllow(exchange.reply, headers, 0)
   }
 
   function refuse({ rules, request, reply }: Exchange, refusal: RefusalOfToken, policy?: Policy) {
@@ -138,6 +135,25 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   app.get<{ Params: { policy: string } }>('/verify/:policy', (request, reply) =>
     answer(request.params.policy, request, reply),
   )
+}
+
+/** Headers of an allow, but for its age. */
+function allowHeaders(rules: Rules, identity: readonly string[]): readonly string[] {
+  return [
+    'X-Entra-Auth-Verdict',
+    'allow',
+    'X-Entra-Auth-Contract',
+    contractVersion,
+    'X-Entra-Auth-Version',
+    rules.version,
+    'X-Entra-Auth-Headers',
+    rules.headerSet.list,
+    'Vary',
+    'Authorization',
+    'Content-Length',
+    '0',
+    ...identity,
+  ]
 }
 
 /** Sends a refusal in the one form that all of them have. */

@@ -1,14 +1,26 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { FailureCode } from '../failure.ts'
+import type { Key } from '../keys/key.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { RevocationList, RevokedToken } from '../revocation/revocation-list.ts'
 import type { VerifiedToken } from '../token/verify-token.ts'
 import type { PolicyOutcome } from './outcome.ts'
+import { createRecentTokens } from './recent-tokens.ts'
 import type { Rules } from './rules.ts'
+
+/** What is kept of every token: that its signature was verified. */
+export interface SignedToken {
+  /** The key that verified it. */
+  readonly key: Key
+  /** Names of the policies that have admitted it so far. */
+  admittedBy: readonly string[]
+}
 
 /** A verified token with what each policy said of it. */
 export interface CachedToken extends VerifiedToken {
+  readonly cacheKey: string
+  readonly signed: SignedToken
   /** The rules that the outcomes come from; under other rules none of them counts. */
   rules: Rules | undefined
   readonly outcomes: Map<Policy, PolicyOutcome>
@@ -18,18 +30,24 @@ export interface CachedToken extends VerifiedToken {
 }
 
 /**
- * Tokens that were verified before, and a few that failed. Both are bounded, and apart: a flood of
- * forged tokens pushes out no good one. Keyed by a hash of the whole token, so no token is kept,
- * and no two tokens that differ in a single bit share an entry.
+ * Tokens that were verified before, in two layers, and a few that failed.
+ *
+ * Of the most recent ones everything is kept, found by the header that brought them. Of up to
+ * 100,000 only the key that verified the signature is, some 250 bytes each: the request brings the
+ * token again, and reading it costs a tenth of verifying it. They are keyed by a hash of the whole
+ * token, so no two that differ in a single bit share an entry. Failures are apart, so that a flood
+ * of forged tokens pushes out no good one.
  */
 export interface TokenCache {
+  /** The token of an `Authorization` header that was verified a short while ago. */
+  getRecent(authorization: string): CachedToken | undefined
   keyOf(token: string): string
-  get(key: string): CachedToken | undefined
-  getFailure(key: string): FailureCode | undefined
-  set(key: string, token: VerifiedToken, tokenLength: number): CachedToken
+  getSigned(cacheKey: string): SignedToken | undefined
+  getFailure(cacheKey: string): FailureCode | undefined
+  set(cacheKey: string, authorization: string, token: VerifiedToken): CachedToken
   /** Remembers a wrong signature for some seconds: finding it out is the dear part. */
-  setFailure(key: string, failure: FailureCode): void
-  delete(key: string): void
+  setFailure(cacheKey: string, failure: FailureCode): void
+  delete(cacheKey: string, authorization: string): void
   readonly size: number
   /** How often a token was found, and how often not, since the start. */
   readonly hits: number
@@ -39,18 +57,17 @@ export interface TokenCache {
 }
 
 const maxTokens = 100_000
-/** Counted as token length plus a fixed part: near enough to bound the memory. */
-const maxBytes = 160 * 1024 * 1024
-const fixedBytes = 512
 const maxFailures = 5_000
 const failureTtlMs = 10_000
 
 /** A cache that keeps nothing, for a verification of which each step is to be seen. */
 export const noTokenCache: TokenCache = {
+  getRecent: () => undefined,
   keyOf: () => '',
-  get: () => undefined,
+  getSigned: () => undefined,
   getFailure: () => undefined,
-  set: (_key, token) => createCachedToken(token),
+  set: (cacheKey, _authorization, token) =>
+    createCachedToken(cacheKey, token, createSignedToken(token)),
   setFailure() {},
   delete() {},
   size: 0,
@@ -62,34 +79,47 @@ export const noTokenCache: TokenCache = {
 /** Creates an empty cache. */
 export function createTokenCache(): TokenCache {
   let evictions = 0
-  const tokens = new LRUCache<string, CachedToken>({
+  const signed = new LRUCache<string, SignedToken>({
     max: maxTokens,
-    maxSize: maxBytes,
     dispose(_token, _key, reason) {
       if (reason === 'evict') evictions++
     },
   })
   const failures = new LRUCache<string, FailureCode>({ max: maxFailures, ttl: failureTtlMs })
+  const recent = createRecentTokens()
   let hits = 0
   let misses = 0
   return {
     keyOf: (token) => hash('sha256', token, 'base64'),
-    get(key) {
-      const token = tokens.get(key)
+    getRecent(authorization) {
+      const token = recent.get(authorization)
+      if (token) hits++
+      return token
+    },
+    getSigned(cacheKey) {
+      const token = signed.get(cacheKey)
       if (token) hits++
       else misses++
       return token
     },
-    getFailure: (key) => failures.get(key),
-    set(key, token, tokenLength) {
-      const cached = createCachedToken(token)
-      tokens.set(key, cached, { size: tokenLength + fixedBytes })
+    getFailure: (cacheKey) => failures.get(cacheKey),
+    set(cacheKey, authorization, token) {
+      let known = signed.get(cacheKey)
+      if (known?.key !== token.key) {
+        known = createSignedToken(token)
+        signed.set(cacheKey, known)
+      }
+      const cached = createCachedToken(cacheKey, token, known)
+      recent.set(authorization, cached)
       return cached
     },
-    setFailure: (key, failure) => void failures.set(key, failure),
-    delete: (key) => void tokens.delete(key),
+    setFailure: (cacheKey, failure) => void failures.set(cacheKey, failure),
+    delete(cacheKey, authorization) {
+      signed.delete(cacheKey)
+      recent.delete(authorization)
+    },
     get size() {
-      return tokens.size
+      return signed.size
     },
     get hits() {
       return hits
@@ -103,13 +133,26 @@ export function createTokenCache(): TokenCache {
   }
 }
 
-function createCachedToken({ claims, key }: VerifiedToken): CachedToken {
+const noPolicies: readonly string[] = []
+const noRevocations: readonly RevokedToken[] = []
+
+function createSignedToken({ key }: VerifiedToken): SignedToken {
+  return { key, admittedBy: noPolicies }
+}
+
+function createCachedToken(
+  cacheKey: string,
+  { claims, key }: VerifiedToken,
+  signed: SignedToken,
+): CachedToken {
   return {
+    cacheKey,
     claims,
     key,
+    signed,
     rules: undefined,
     outcomes: new Map(),
     revocationList: undefined,
-    revocations: [],
+    revocations: noRevocations,
   }
 }

@@ -1,4 +1,5 @@
-import { type FailureCode, fail, type Observe, type Result } from '../failure.ts'
+import { type FailureCode, fail, type Observe } from '../failure.ts'
+import type { Key } from '../keys/key.ts'
 import { isUsable, unconfirmedAfterMs } from '../keys/keyring.ts'
 import type { Policy } from '../policy/compile.ts'
 import { findRevocations, type RevocationList } from '../revocation/revocation-list.ts'
@@ -7,6 +8,7 @@ import { type AccessToken, checkTimes } from '../token/claims.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import { type TokenStep, tokenSteps, verifyToken } from '../token/verify-token.ts'
 import {
+  type Allowance,
   createOutcome,
   type OutcomeStep,
   outcomeSteps,
@@ -21,7 +23,7 @@ import type { CachedToken, TokenCache } from './token-cache.ts'
 export type Verdict =
   | {
       readonly allow: true
-      readonly headers: readonly string[]
+      readonly allowance: Allowance
       readonly maxAgeSeconds: number
       /** Claims for the audit, where this policy admits the token for the first time. */
       readonly firstSight?: AccessToken
@@ -69,7 +71,7 @@ export function createVerifier(context: VerifierContext): Verifier {
   function judge(
     rules: Rules,
     policy: Policy,
-    cacheKey: string,
+    authorization: string,
     token: CachedToken,
     observe?: Observe<VerifyStep>,
   ): Verdict {
@@ -77,7 +79,7 @@ export function createVerifier(context: VerifierContext): Verifier {
     const failure = checkStillGood(token, nowMs, rules.clockSkewSeconds)
     observe?.('validity', failure)
     if (failure) {
-      cache.delete(cacheKey)
+      cache.delete(token.cacheKey, authorization)
       return { allow: false, failure, token: token.claims }
     }
     const revoked = revocationOf(context.revocations(), token, nowMs)
@@ -87,21 +89,21 @@ export function createVerifier(context: VerifierContext): Verifier {
     const outcome = known ?? workOutOutcome(rules, policy, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
     const maxAgeSeconds = maxAge(policy, token, nowMs, rules.clockSkewSeconds)
-    if (known) return { allow: true, headers: outcome.headers, maxAgeSeconds }
-    return { allow: true, headers: outcome.headers, maxAgeSeconds, firstSight: token.claims }
+    if (known) return { allow: true, allowance: outcome, maxAgeSeconds }
+    return { allow: true, allowance: outcome, maxAgeSeconds, ...firstSightOf(policy, token) }
   }
 
-  async function verifyNew(
+  /** Verifies a token of which at most the signature is known. */
+  async function verifyWhole(
     rules: Rules,
     policy: Policy,
-    cacheKey: string,
-    token: string,
+    { authorization, cacheKey, token, engine }: Credentials,
     observe?: Observe<VerifyStep>,
   ): Promise<Verdict> {
-    const verified = await verifyToken(token, rules.authorities, context.engine, observe)
+    const verified = await verifyToken(token, rules.authorities, engine, observe)
     if (verified.ok) {
-      const cached = cache.set(cacheKey, verified.value, token.length)
-      return judge(rules, policy, cacheKey, cached, observe)
+      const cached = cache.set(cacheKey, authorization, verified.value)
+      return judge(rules, policy, authorization, cached, observe)
     }
     if (verified.failure === 'signature_invalid') cache.setFailure(cacheKey, verified.failure)
     return { allow: false, failure: verified.failure }
@@ -109,23 +111,44 @@ export function createVerifier(context: VerifierContext): Verifier {
 
   return {
     verify(rules, policy, request, observe) {
-      const bearer = readCredentials(request)
+      const { authorization = '' } = request
+      const misuse = findMisuse(request)
+      // The same header again says the same, so nothing in it is read a second time.
+      const recent = misuse ? undefined : cache.getRecent(authorization)
+      if (recent) return judge(rules, policy, authorization, recent, observe)
+      const bearer = misuse ? fail(misuse) : parseBearer(request.authorization)
       observe?.('credentials', bearer.ok ? undefined : bearer.failure)
       if (!bearer.ok) return { allow: false, failure: bearer.failure }
       const cacheKey = cache.keyOf(bearer.value)
-      const cached = cache.get(cacheKey)
-      if (cached) return judge(rules, policy, cacheKey, cached, observe)
-      const failure = cache.getFailure(cacheKey)
+      const signed = cache.getSigned(cacheKey)
+      const failure = signed ? undefined : cache.getFailure(cacheKey)
       if (failure) return { allow: false, failure }
-      return verifyNew(rules, policy, cacheKey, bearer.value, observe)
+      const engine = signed ? trusting(signed.key, context.engine) : context.engine
+      const credentials = { authorization, cacheKey, token: bearer.value, engine }
+      return verifyWhole(rules, policy, credentials, observe)
     },
   }
 }
 
-function readCredentials(request: VerifyRequest): Result<string> {
-  if (request.hasBody) return fail('body_not_allowed')
-  if (request.ambiguous) return fail('ambiguous_credentials')
-  return parseBearer(request.authorization)
+/** A token with where it comes from and who verifies its signature. */
+interface Credentials {
+  readonly authorization: string
+  readonly cacheKey: string
+  readonly token: string
+  readonly engine: SignatureEngine
+}
+
+/** An engine for a token that `knownKey` is known to have signed; any other key is asked. */
+function trusting(knownKey: Key, engine: SignatureEngine): SignatureEngine {
+  return {
+    verify: async (key, token) => key === knownKey || engine.verify(key, token),
+  }
+}
+
+/** Requests whose header is not even looked at. */
+function findMisuse(request: VerifyRequest): FailureCode | undefined {
+  if (request.hasBody) return 'body_not_allowed'
+  return request.ambiguous ? 'ambiguous_credentials' : undefined
 }
 
 /** Works out what a policy says of a token, at the first request with it under these rules. */
@@ -142,6 +165,16 @@ function workOutOutcome(
   const outcome = createOutcome(policy, token, rules.headerSet, observe)
   token.outcomes.set(policy, outcome)
   return outcome
+}
+
+/** Claims for the audit, unless this policy has admitted the token before; it has from now on. */
+function firstSightOf(
+  { name }: Policy,
+  { claims, signed }: CachedToken,
+): { readonly firstSight?: AccessToken } {
+  if (signed.admittedBy.includes(name)) return {}
+  signed.admittedBy = [...signed.admittedBy, name]
+  return { firstSight: claims }
 }
 
 /** The revocation of a token, looked up once for each list of revocations. */

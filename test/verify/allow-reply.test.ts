@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import type { ServerResponse } from 'node:http'
+import { describe, it, type TestContext } from 'node:test'
+import { createAllowReply, formatLines } from '../../src/verify/allow-reply.ts'
+import { exchange } from '../support/raw.ts'
+import { startService } from '../support/service.ts'
+import { v2User } from '../support/tokens.ts'
+
+async function start(t: TestContext) {
+  const service = await startService()
+  t.after(() => service.close())
+  return service
+}
+
+function requestLines(token: string, { method = 'GET', close = false, version = '1.1' } = {}) {
+  const lines = [`${method} /verify HTTP/${version}`, 'Host: verifier']
+  if (token !== '') lines.push(`Authorization: Bearer ${token}`)
+  if (close) lines.push('Connection: close')
+  return `${lines.join('\r\n')}\r\n\r\n`
+}
+
+/** The replies on one connection, each as it came but for its date. */
+async function repliesTo(service: { port: number }, ...requests: string[]): Promise<string[]> {
+  const text = await exchange(service, requests.join(''))
+  return text
+    .replaceAll(/^Date: .*\r\n/gm, '')
+    .split(/(?=^HTTP\/1\.1 )/m)
+    .filter((reply) => reply !== '')
+}
+
+describe('the reply of an allow', () => {
+  it('is the same, byte by byte, as Node writes it where it closes the connection', async (t) => {
+    const service = await start(t)
+    const token = v2User()
+    const [open, closed] = await repliesTo(
+      service,
+      requestLines(token),
+      requestLines(token, { close: true }),
+    )
+    assert.match(closed ?? '', /^X-Entra-Auth-Verdict: allow\r$/m)
+    assert.match(closed ?? '', /\r\nConnection: close\r\n\r\n$/)
+    assert.equal(
+      open?.replace(
+        'Connection: keep-alive\r\nKeep-Alive: timeout=75\r\n',
+        'Connection: close\r\n',
+      ),
+      closed,
+    )
+  })
+
+  it('has the date of now', async (t) => {
+    const service = await start(t)
+    const token = v2User()
+    const dates: (string | undefined)[] = []
+    for (const advanceMs of [0, 1_000]) {
+      await service.time.advance(advanceMs)
+      const text = await exchange(service, requestLines(token) + requestLines('', { close: true }))
+      dates.push(/^Date: (.*)\r$/m.exec(text)?.[1])
+      assert.equal(dates.at(-1), new Date(service.time.nowMs).toUTCString())
+    }
+    assert.notEqual(dates[0], dates[1])
+  })
+
+  it('comes in its turn, between other replies on one connection', async (t) => {
+    const service = await start(t)
+    const [alice, bob] = [v2User({ name: 'Alice' }), v2User({ name: 'Bob' })]
+    const replies = await repliesTo(
+      service,
+      requestLines(alice),
+      requestLines(''),
+      requestLines(bob, { method: 'HEAD' }),
+      requestLines(alice),
+      requestLines('', { close: true }),
+    )
+    const told = replies.map(
+      (reply) => /^X-Auth-Request-Name: (.*)\r$/m.exec(reply)?.[1] ?? reply.slice(9, 12),
+    )
+    assert.deepEqual(told, ['Alice', '401', 'Bob', 'Alice', '401'])
+  })
+
+  it('ends the connection of a client that speaks HTTP/1.0', async (t) => {
+    const service = await start(t)
+    const replies = await repliesTo(service, requestLines(v2User(), { version: '1.0' }))
+    assert.equal(replies.length, 1)
+    assert.match(replies[0] ?? '', /\r\nConnection: close\r\n\r\n$/)
+  })
+
+  it('is left to Node where Node has no field for it or wrote already', () => {
+    const reply = createAllowReply({ clock: () => 0, keepAliveTimeoutMs: 0 })
+    const lines = formatLines(['X-Test', '1'])
+    for (const response of [{ shouldKeepAlive: true }, { shouldKeepAlive: true, _header: 'x' }]) {
+      assert.equal(reply.write(response as unknown as ServerResponse, lines, 1), false)
+    }
+  })
+
+  it('takes no value that would end its line, and no name that is none', () => {
+    assert.throws(() => formatLines(['X-Test', 'a\r\nX-Forged: 1']), { code: 'ERR_INVALID_CHAR' })
+    assert.throws(() => formatLines(['X-Test: a', 'b']), { code: 'ERR_INVALID_HTTP_TOKEN' })
+  })
+})
