@@ -29,6 +29,10 @@ export interface HaproxyOptions {
   readonly port?: number
   /** More variables for the configuration and the action. */
   readonly env?: Readonly<Record<string, string>>
+  /** Default: what `findHaproxy` finds. */
+  readonly binary?: { readonly command: string; readonly args: readonly string[] }
+  /** Arguments before the configuration, such as `-W`. */
+  readonly args?: readonly string[]
 }
 
 export interface Haproxy {
@@ -78,7 +82,7 @@ export async function findHaproxy(): Promise<{ command: string; args: string[] }
  * configuration. Ports are tried anew when another program was faster.
  */
 export async function startHaproxy(options: HaproxyOptions): Promise<Haproxy> {
-  const binary = await findHaproxy()
+  const binary = options.binary ?? (await findHaproxy())
   for (let attempt = 1; ; attempt++) {
     const haproxy = await launch(binary, options)
     const problem = await untilReady(haproxy)
@@ -92,14 +96,15 @@ export async function startHaproxy(options: HaproxyOptions): Promise<Haproxy> {
 type Launched = Haproxy & { readonly child: ChildProcess; readonly ended: Promise<void> }
 
 async function launch(
-  binary: { command: string; args: string[] },
+  binary: { readonly command: string; readonly args: readonly string[] },
   options: HaproxyOptions,
 ): Promise<Launched> {
   const [front, loopback, metrics] = await freePorts(3)
   const port = options.port ?? front ?? 0
   const variant = await makeVariant(options.configs ?? [shippedConfig])
   const configs = variant.files.flatMap((file) => ['-f', file])
-  const child = spawn(binary.command, [...binary.args, '-db', ...configs], {
+  const args = [...binary.args, ...(options.args ?? []), '-db', ...configs]
+  const child = spawn(binary.command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,
