@@ -44,7 +44,7 @@ export interface Verifier {
   startAnew(): Promise<void>
 }
 
-export interface Chain {
+export interface Chain extends Life {
   readonly authority: Authority
   readonly verifier: Verifier
   readonly verifiers: readonly Verifier[]
@@ -58,7 +58,8 @@ export interface Chain {
 }
 
 /** Starts everything; ready, unless something happens before the start. */
-export async function startChain(t: Life, options: ChainOptions = {}): Promise<Chain> {
+export async function startChain(test: Life, options: ChainOptions = {}): Promise<Chain> {
+  const t = endBackwards(test)
   const gate = await makeGate(t)
   const authority = await createAuthority(t, { origin: gate.origin })
   await authority.listen()
@@ -89,6 +90,7 @@ export async function startChain(t: Life, options: ChainOptions = {}): Promise<C
   let haproxy = await start()
   t.after(() => haproxy.stop())
   return {
+    after: t.after,
     authority,
     verifier,
     verifiers,
@@ -104,6 +106,15 @@ export async function startChain(t: Life, options: ChainOptions = {}): Promise<C
       haproxy = await start(haproxy.port)
     },
   }
+}
+
+/** What was started last ends first: traffic before HAProxy, HAProxy before the verifiers. */
+function endBackwards(test: Life): Life {
+  const cleanUps: (() => unknown)[] = []
+  test.after(async () => {
+    for (const cleanUp of cleanUps.reverse()) await cleanUp()
+  })
+  return { after: (cleanUp) => void cleanUps.push(cleanUp) }
 }
 
 async function startVerifier(t: Life, authority: string, clock: Clock): Promise<Verifier> {

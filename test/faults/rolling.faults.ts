@@ -9,7 +9,7 @@ const rounds = short ? 2 : 10
 
 test(`two verifiers are replaced one after the other, ${rounds} times, at 200 requests/s: none fails`, async (t) => {
   const chain = await startChain(t, { verifiers: 2 })
-  const traffic = startTraffic(t, chain, {
+  const traffic = startTraffic(chain, {
     kinds: await usualKinds(chain.authority),
     perSecond: 200,
   })

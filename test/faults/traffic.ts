@@ -4,7 +4,6 @@ import { randomBytes } from 'node:crypto'
 import { Agent, request } from 'node:http'
 import type { TestContext } from 'node:test'
 import { type Authority, contoso } from '../serve/authority.ts'
-import type { Life } from '../serve/process.ts'
 import { eventually } from '../support/eventually.ts'
 import type { Chain } from './chain.ts'
 
@@ -40,6 +39,8 @@ export interface Traffic {
 export interface TrafficOptions {
   readonly kinds: Kinds
   readonly perSecond: number
+  /** Kept connections that take turns, so that each is idle most of the time; default: few busy ones. */
+  readonly connections?: number
 }
 
 const alice = `${contoso}/a1111111-1111-4111-8111-111111111111`
@@ -94,10 +95,17 @@ function mix(kinds: Kinds): () => string {
 let lastId = 0
 
 /** Starts to send. Requests go out when they are due, whatever became of those before. */
-export function startTraffic(t: Life, chain: Chain, { kinds, perSecond }: TrafficOptions): Traffic {
+export function startTraffic(
+  chain: Chain,
+  { kinds, perSecond, connections }: TrafficOptions,
+): Traffic {
   const sent: Sent[] = []
   const expected = new Map<string, string | undefined>()
-  const agent = new Agent({ keepAlive: true })
+  const agents =
+    connections === undefined
+      ? [new Agent({ keepAlive: true })]
+      : Array.from({ length: connections }, () => new Agent({ keepAlive: true, maxSockets: 1 }))
+  const nextAgent = cycle(agents)
   const nextKind = mix(kinds)
   const startedMs = performance.now()
   let due = 0
@@ -112,7 +120,7 @@ export function startTraffic(t: Life, chain: Chain, { kinds, perSecond }: Traffi
     const id = String(++lastId)
     expected.set(id, identity)
     const start = performance.now()
-    const result = await send(chain.haproxy.port, id, credentials, agent)
+    const result = await send(chain.haproxy.port, id, credentials, nextAgent())
     sent.push({ kind, startedMs: start, ms: performance.now() - start, result })
     underWay--
   }
@@ -142,11 +150,11 @@ export function startTraffic(t: Life, chain: Chain, { kinds, perSecond }: Traffi
         (count) => count === 0,
         2 * patienceMs,
       )
-      agent.destroy()
+      for (const agent of agents) agent.destroy()
     },
   }
   expectations.set(traffic, expected)
-  t.after(() => traffic.end())
+  chain.after(() => traffic.end())
   return traffic
 }
 

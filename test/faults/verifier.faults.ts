@@ -29,7 +29,7 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     // One thread, so one cache: a known token is known.
     const chain = await startChain(t, { haproxyThreads: 1 })
     const kinds = await usualKinds(chain.authority)
-    const traffic = startTraffic(t, chain, { kinds, perSecond: 100 })
+    const traffic = startTraffic(chain, { kinds, perSecond: 100 })
     await traffic.more(200)
     const killedMs = performance.now()
     chain.verifier.process.kill(signal)
@@ -59,7 +59,7 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
 
 test('the only verifier is paused and goes on: refusals in time, and recovery', async (t) => {
   const chain = await startChain(t)
-  const traffic = startTraffic(t, chain, {
+  const traffic = startTraffic(chain, {
     kinds: await usualKinds(chain.authority),
     perSecond: 100,
   })
@@ -84,7 +84,7 @@ test('the only verifier is paused and goes on: refusals in time, and recovery', 
 
 test('one verifier of two is killed: no valid token is turned away', async (t) => {
   const chain = await startChain(t, { verifiers: 2 })
-  const traffic = startTraffic(t, chain, {
+  const traffic = startTraffic(chain, {
     kinds: await usualKinds(chain.authority),
     perSecond: 200,
   })
@@ -101,7 +101,7 @@ test('one verifier of two is killed: no valid token is turned away', async (t) =
 
 test('one verifier of two is paused: the other one takes over', async (t) => {
   const chain = await startChain(t, { verifiers: 2 })
-  const traffic = startTraffic(t, chain, {
+  const traffic = startTraffic(chain, {
     kinds: await usualKinds(chain.authority),
     perSecond: 200,
   })
@@ -122,7 +122,7 @@ test('one verifier of two is paused: the other one takes over', async (t) => {
 test('file descriptors run out: refusals in time, and recovery once there are some again', async (t) => {
   const chain = await startChain(t)
   const { process: verifier } = chain.verifier
-  const traffic = startTraffic(t, chain, {
+  const traffic = startTraffic(chain, {
     kinds: await usualKinds(chain.authority),
     perSecond: 100,
   })
@@ -159,7 +159,7 @@ test('the disk is full for the revocation file: it stays whole, verdicts go on, 
   const chain = await startChain(t)
   const { process: verifier, revocationFile } = chain.verifier
   const before = readFileSync(revocationFile, 'utf8')
-  const traffic = startTraffic(t, chain, {
+  const traffic = startTraffic(chain, {
     kinds: await usualKinds(chain.authority),
     perSecond: 100,
   })
@@ -178,7 +178,7 @@ test('the disk is full for the revocation file: it stays whole, verdicts go on, 
   const { known, new: ofGina, ...others } = traffic.kinds
   const gina = { token: ofGina?.token ?? (() => undefined) }
   const kinds = { ...(known && { known }), gina, ...others }
-  const afterwards = startTraffic(t, chain, { kinds, perSecond: 100 })
+  const afterwards = startTraffic(chain, { kinds, perSecond: 100 })
   await afterwards.more(200)
   await afterwards.end()
   judge(t, chain, traffic, afterwards)
@@ -196,7 +196,7 @@ test("the verifier's clock steps by an hour, ahead and back: each token counts b
   const alice = `${contoso}/a1111111-1111-4111-8111-111111111111`
   const never = { forged, foreign, revoked, old: { token: longExpired() } }
   const phase = async (valid: object, invalid: object) => {
-    const traffic = startTraffic(t, chain, {
+    const traffic = startTraffic(chain, {
       kinds: { ...valid, ...never, ...invalid },
       perSecond: 60,
     })
