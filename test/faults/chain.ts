@@ -31,6 +31,12 @@ export interface ChainOptions {
   readonly clock?: 'wall' | 'wall and timers'
   readonly haproxy?: Pick<HaproxyOptions, 'binary' | 'args' | 'env'>
   readonly haproxyThreads?: number
+  /**
+   * HAProxy waits no longer for a verifier than it ships with. By default it has patience, because a
+   * verdict takes more than a second where a machine is busy with other things, and what the tests
+   * count then is how busy.
+   */
+  readonly shippedTimeouts?: true
   /** What happens to the authority before the verifiers start; they need not become ready then. */
   readonly beforeStart?: (chain: Pick<Chain, 'authority' | 'shutAuthority'>) => Promise<void>
 }
@@ -84,9 +90,13 @@ export async function startChain(test: Life, options: ChainOptions = {}): Promis
       application: witness.address,
       configs: [config],
       // The limit of bad tokens of one address would hide what the verifier says of them.
-      env: { ENTRA_AUTH_BAD_TOKENS_PER_10S: '1000000', ...options.haproxy?.env },
+      env: {
+        ENTRA_AUTH_BAD_TOKENS_PER_10S: '1000000',
+        ...(!options.shippedTimeouts && { ENTRA_AUTH_TIMEOUT_MS: '7000' }),
+        ...options.haproxy?.env,
+      },
     })
-  const config = writeConfig(t, verifiers, options.haproxyThreads)
+  const config = writeConfig(t, verifiers, options)
   let haproxy = await start()
   t.after(() => haproxy.stop())
   return {
@@ -152,7 +162,7 @@ policies:
 }
 
 /** The shipped configuration, with the second server that its comment shows where there are two. */
-function writeConfig(t: Life, verifiers: readonly Verifier[], threads?: number): string {
+function writeConfig(t: Life, verifiers: readonly Verifier[], options: ChainOptions): string {
   const [, second] = verifiers
   let text = readFileSync(shippedConfig, 'utf8')
   const edit = (what: string | RegExp, by: string) => {
@@ -161,7 +171,10 @@ function writeConfig(t: Life, verifiers: readonly Verifier[], threads?: number):
     text = edited
   }
   if (second) edit('# server v2 10.0.0.12:8080', `server v2 ${second.process.address}`)
+  const { haproxyThreads: threads } = options
   if (threads !== undefined) edit(/^global$/m, `global\n    nbthread ${threads}`)
+  if (!options.shippedTimeouts)
+    edit('timeout server  1s', 'timeout server 5s\n    timeout check 5s')
   const file = join(makeFolder(t), 'haproxy.cfg')
   writeFileSync(file, text)
   return file

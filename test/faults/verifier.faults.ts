@@ -58,7 +58,7 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
 }
 
 test('the only verifier is paused and goes on: refusals in time, and recovery', async (t) => {
-  const chain = await startChain(t)
+  const chain = await startChain(t, { shippedTimeouts: true })
   const traffic = startTraffic(chain, {
     kinds: await usualKinds(chain.authority),
     perSecond: 100,
@@ -100,7 +100,7 @@ test('one verifier of two is killed: no valid token is turned away', async (t) =
 })
 
 test('one verifier of two is paused: the other one takes over', async (t) => {
-  const chain = await startChain(t, { verifiers: 2 })
+  const chain = await startChain(t, { verifiers: 2, shippedTimeouts: true })
   const traffic = startTraffic(chain, {
     kinds: await usualKinds(chain.authority),
     perSecond: 200,
