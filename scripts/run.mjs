@@ -32,6 +32,7 @@ const COMMANDS = {
   test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy },
   e2e: { script: 'scripts/test.ts', args: ['--only', 'e2e'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
+  faults: { script: 'scripts/faults.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
   bench: { script: 'bench/run.ts', args: [], haproxy: () => false },
   serve: { script: 'src/main.ts', args: ['serve'], haproxy: () => false },
