@@ -33,6 +33,8 @@ export interface HaproxyOptions {
   readonly binary?: { readonly command: string; readonly args: readonly string[] }
   /** Arguments before the configuration, such as `-W`. */
   readonly args?: readonly string[]
+  /** Its log goes nowhere: a line for each request is too much to keep for long. */
+  readonly discardLog?: boolean
 }
 
 export interface Haproxy {
@@ -120,10 +122,13 @@ async function launch(
   const logLines: string[] = []
   const errorLines: string[] = []
   const waiting = new Set<(line: string) => void>()
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    logLines.push(line)
-    for (const tell of waiting) tell(line)
-  })
+  if (options.discardLog) child.stdout.resume()
+  else {
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      logLines.push(line)
+      for (const tell of waiting) tell(line)
+    })
+  }
   createInterface({ input: child.stderr }).on('line', (line) => errorLines.push(line))
   const ended = new Promise<void>((done) => {
     child.once('error', (error) => {
