@@ -35,6 +35,7 @@ const COMMANDS = {
   faults: { script: 'scripts/faults.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
   bench: { script: 'bench/run.ts', args: [], haproxy: () => false },
+  soak: { script: 'scripts/soak.ts', args: [], haproxy: () => true },
   serve: { script: 'src/main.ts', args: ['serve'], haproxy: () => false },
 }
 
