@@ -9,6 +9,7 @@ import {
   shippedConfig,
   startHaproxy,
 } from '../../scripts/local-stack/haproxy.ts'
+import { givePatience, patientTimeoutMs } from '../../scripts/local-stack/patience.ts'
 import { type Authority, contoso, createAuthority, ordersId } from '../serve/authority.ts'
 import {
   type Life,
@@ -31,11 +32,7 @@ export interface ChainOptions {
   readonly clock?: 'wall' | 'wall and timers'
   readonly haproxy?: Pick<HaproxyOptions, 'binary' | 'args' | 'env'>
   readonly haproxyThreads?: number
-  /**
-   * HAProxy waits no longer for a verifier than it ships with. By default it has patience, because a
-   * verdict takes more than a second where a machine is busy with other things, and what the tests
-   * count then is how busy.
-   */
+  /** HAProxy waits no longer for a verifier than it ships with; by default it has patience. */
   readonly shippedTimeouts?: true
   /** What happens to the authority before the verifiers start; they need not become ready then. */
   readonly beforeStart?: (chain: Pick<Chain, 'authority' | 'shutAuthority'>) => Promise<void>
@@ -92,7 +89,7 @@ export async function startChain(test: Life, options: ChainOptions = {}): Promis
       // The limit of bad tokens of one address would hide what the verifier says of them.
       env: {
         ENTRA_AUTH_BAD_TOKENS_PER_10S: '1000000',
-        ...(!options.shippedTimeouts && { ENTRA_AUTH_TIMEOUT_MS: '7000' }),
+        ...(!options.shippedTimeouts && { ENTRA_AUTH_TIMEOUT_MS: patientTimeoutMs }),
         ...options.haproxy?.env,
       },
     })
@@ -173,8 +170,7 @@ function writeConfig(t: Life, verifiers: readonly Verifier[], options: ChainOpti
   if (second) edit('# server v2 10.0.0.12:8080', `server v2 ${second.process.address}`)
   const { haproxyThreads: threads } = options
   if (threads !== undefined) edit(/^global$/m, `global\n    nbthread ${threads}`)
-  if (!options.shippedTimeouts)
-    edit('timeout server  1s', 'timeout server 5s\n    timeout check 5s')
+  if (!options.shippedTimeouts) text = givePatience(text)
   const file = join(makeFolder(t), 'haproxy.cfg')
   writeFileSync(file, text)
   return file
