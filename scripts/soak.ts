@@ -81,7 +81,12 @@ async function run(): Promise<boolean> {
     verifier: verifier.address,
     application: `127.0.0.1:${applicationPort}`,
     configs: [writePatientConfig()],
-    env: { ENTRA_AUTH_BAD_TOKENS_PER_10S: '1000000000', ENTRA_AUTH_TIMEOUT_MS: patientTimeoutMs },
+    env: {
+      ENTRA_AUTH_BAD_TOKENS_PER_10S: '1000000000',
+      ENTRA_AUTH_TIMEOUT_MS: patientTimeoutMs,
+      // Full within a minute, so that a short run too sees what comes after.
+      ENTRA_AUTH_CACHE_BYTES: String(4 * mebibyte),
+    },
     discardLog: true,
   })
   cleanUps.push(() => haproxy.stop())
