@@ -2,7 +2,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import {
   type Haproxy,
   type HaproxyOptions,
@@ -20,6 +19,7 @@ import {
 } from '../serve/process.ts'
 import { type Clock, makeClock } from './clock.ts'
 import { makeGate } from './gate.ts'
+import { reservePort } from './port.ts'
 import { startWitness, type Witness } from './witness.ts'
 
 /** Object id of the persona carol, who is revoked from the start. */
@@ -79,10 +79,10 @@ export async function startChain(test: Life, options: ChainOptions = {}): Promis
   const [verifier] = verifiers as [Verifier, ...Verifier[]]
 
   const witness = await startWitness(t)
-  const start = (port?: number) =>
+  const start = (port: number) =>
     startHaproxy({
       ...options.haproxy,
-      ...(port !== undefined && { port }),
+      port,
       verifier: verifier.process.address,
       application: witness.address,
       configs: [config],
@@ -94,7 +94,7 @@ export async function startChain(test: Life, options: ChainOptions = {}): Promis
       },
     })
   const config = writeConfig(t, verifiers, options)
-  let haproxy = await start()
+  let haproxy = await start(await reservePort())
   t.after(() => haproxy.stop())
   return {
     after: t.after,
@@ -126,7 +126,8 @@ function endBackwards(test: Life): Life {
 
 async function startVerifier(t: Life, authority: string, clock: Clock): Promise<Verifier> {
   const folder = makeFolder(t)
-  const [port = 0, adminPort = 0] = await freePorts(2)
+  const port = await reservePort()
+  const adminPort = await reservePort()
   const file = join(folder, 'config.yaml')
   const revocationFile = join(folder, 'revocations.json')
   const nowSeconds = Math.floor(Date.now() / 1000)

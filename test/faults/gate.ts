@@ -1,6 +1,7 @@
 /** A way to a server that can be shut: connections are then refused, and the open ones end. */
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import type { Life } from '../serve/process.ts'
+import { reservePort } from './port.ts'
 
 export interface Gate {
   /** `http://127.0.0.1:PORT`, the same for as long as the gate exists. */
@@ -10,7 +11,7 @@ export interface Gate {
   shut(): Promise<void>
 }
 
-/** Makes a gate that is shut; its port stays reserved for a moment only, so open it soon. */
+/** Makes a gate that is shut. */
 export async function makeGate(t: Life): Promise<Gate> {
   const sockets = new Set<Socket>()
   let target = 0
@@ -43,9 +44,7 @@ export async function makeGate(t: Life): Promise<Gate> {
     for (const socket of sockets) socket.destroy()
     await closed
   }
-  await listen(0)
-  const { port } = server.address() as AddressInfo
-  await shut()
+  const port = await reservePort()
   t.after(shut)
   return {
     origin: `http://127.0.0.1:${port}`,
