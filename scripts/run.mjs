@@ -36,6 +36,7 @@ const COMMANDS = {
   e2e: { script: 'scripts/test.ts', args: ['--only', 'e2e'], haproxy: () => true },
   load: { script: 'scripts/matrix.ts', args: ['--load'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
+  faults: { script: 'scripts/faults.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
   recipes: {
     script: 'scripts/recipes.ts',
@@ -48,6 +49,7 @@ const COMMANDS = {
   },
   chart: { script: 'scripts/chart.ts', args: [], haproxy: () => false },
   bench: { script: 'bench/run.ts', args: [], haproxy: () => false },
+  soak: { script: 'scripts/soak.ts', args: [], haproxy: () => true },
   serve: { script: 'src/main.ts', args: ['serve'], haproxy: () => false },
 }
 

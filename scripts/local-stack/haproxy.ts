@@ -29,6 +29,12 @@ export interface HaproxyOptions {
   readonly port?: number
   /** More variables for the configuration and the action. */
   readonly env?: Readonly<Record<string, string>>
+  /** Default: what `findHaproxy` finds. */
+  readonly binary?: { readonly command: string; readonly args: readonly string[] }
+  /** Arguments before the configuration, such as `-W`. */
+  readonly args?: readonly string[]
+  /** Its log goes nowhere: a line for each request is too much to keep for long. */
+  readonly discardLog?: boolean
 }
 
 export interface Haproxy {
@@ -78,7 +84,7 @@ export async function findHaproxy(): Promise<{ command: string; args: string[] }
  * configuration. Ports are tried anew when another program was faster.
  */
 export async function startHaproxy(options: HaproxyOptions): Promise<Haproxy> {
-  const binary = await findHaproxy()
+  const binary = options.binary ?? (await findHaproxy())
   for (let attempt = 1; ; attempt++) {
     const haproxy = await launch(binary, options)
     const problem = await untilReady(haproxy)
@@ -92,14 +98,15 @@ export async function startHaproxy(options: HaproxyOptions): Promise<Haproxy> {
 type Launched = Haproxy & { readonly child: ChildProcess; readonly ended: Promise<void> }
 
 async function launch(
-  binary: { command: string; args: string[] },
+  binary: { readonly command: string; readonly args: readonly string[] },
   options: HaproxyOptions,
 ): Promise<Launched> {
   const [front, loopback, metrics] = await freePorts(3)
   const port = options.port ?? front ?? 0
   const variant = await makeVariant(options.configs ?? [shippedConfig])
   const configs = variant.files.flatMap((file) => ['-f', file])
-  const child = spawn(binary.command, [...binary.args, '-db', ...configs], {
+  const args = [...binary.args, ...(options.args ?? []), '-db', ...configs]
+  const child = spawn(binary.command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,
@@ -115,10 +122,13 @@ async function launch(
   const logLines: string[] = []
   const errorLines: string[] = []
   const waiting = new Set<(line: string) => void>()
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    logLines.push(line)
-    for (const tell of waiting) tell(line)
-  })
+  if (options.discardLog) child.stdout.resume()
+  else {
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      logLines.push(line)
+      for (const tell of waiting) tell(line)
+    })
+  }
   createInterface({ input: child.stderr }).on('line', (line) => errorLines.push(line))
   const ended = new Promise<void>((done) => {
     child.once('error', (error) => {

@@ -85,6 +85,8 @@ const defaultsLines = [
   '    timeout queue        5s',
   '    timeout http-request 10s',
   '    timeout tunnel       1h',
+  '    # A reload must not close a connection on which the next request is already under way.',
+  '    option idle-close-on-response',
 ]
 
 function verifierLines(verifier: string, isTls: boolean): string[] {

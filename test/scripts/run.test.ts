@@ -572,6 +572,7 @@ describe('.ci/run', () => {
         `case "$*" in
   test) printf 'some line\\n\\033[32m${test[0]}\\033[0m\\n'; exit ${test[1]} ;;
   'run test:'*) echo '0 passed, 0 failed'; exit 0 ;;
+  'run soak -- --minutes 5') echo '0 passed, 0 failed'; exit 0 ;;
   'run demo -- --once') echo '${demo[0]}'; exit ${demo[1]} ;;
 esac
 exit 99`,

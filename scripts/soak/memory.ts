@@ -1,0 +1,48 @@
+/** Whether the memory of a process stays flat, by a rule that leaves room for bounded caches to fill. */
+
+/** One look at a process. */
+export interface Sample {
+  /** Resident memory, in bytes. */
+  readonly residentBytes: number
+  /** Entries of its cache, which is bounded. */
+  readonly entries: number
+}
+
+/** What a run showed of one process. */
+export interface Judgement {
+  readonly isFlat: boolean
+  /** Lowest tenth of the third and of the last quarter of the run, in bytes. */
+  readonly thirdBytes: number
+  readonly lastBytes: number
+  /** What the last quarter may have more than the third, in bytes. */
+  readonly allowedBytes: number
+}
+
+/** What garbage collection and the allocator move by themselves. */
+const toleranceBytes = 16 * 1024 * 1024
+
+/** A token with its verdict, in the verifier and in HAProxy, and room for the tables that hold them. */
+const entryBytes = 3 * 1024
+
+/**
+ * Compares the floor of the last quarter with that of the third. The first half is for warming up;
+ * a leak of a hundred bytes a request shows after some 200,000 requests of a quarter. Fewer than
+ * eight samples are no proof of anything.
+ */
+export function judgeMemory(samples: readonly Sample[]): Judgement {
+  const quarter = Math.floor(samples.length / 4)
+  const third = samples.slice(2 * quarter, 3 * quarter)
+  const last = samples.slice(3 * quarter)
+  const thirdBytes = floorOf(third)
+  const lastBytes = floorOf(last)
+  const gained = Math.max(0, (last.at(-1)?.entries ?? 0) - (third[0]?.entries ?? 0))
+  const allowedBytes = toleranceBytes + gained * entryBytes
+  const isFlat = samples.length >= 8 && lastBytes - thirdBytes <= allowedBytes
+  return { isFlat, thirdBytes, lastBytes, allowedBytes }
+}
+
+/** Lowest tenth: what is above it waits for the next collection. */
+function floorOf(samples: readonly Sample[]): number {
+  const sorted = samples.map(({ residentBytes }) => residentBytes).sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 10)] ?? 0
+}

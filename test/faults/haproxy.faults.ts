@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { connect } from 'node:net'
+import { test } from 'node:test'
+import { haproxyCommand, haproxyVersions } from '../../scripts/haproxy-versions.ts'
+import { eventually } from '../support/eventually.ts'
+import { startChain } from './chain.ts'
+import { short } from './form.ts'
+import { reservePort } from './port.ts'
+import {
+  between,
+  countInvalid,
+  countValid,
+  judge,
+  startTraffic,
+  untilAdmitted,
+  usualKinds,
+} from './traffic.ts'
+
+const reloads = short ? 2 : 6
+
+for (const version of haproxyVersions) {
+  test(`HAProxy ${version} is reloaded under load, by signal and over its master socket: no request is lost`, async (t) => {
+    const master = await reservePort()
+    const args = ['-W', '-S', `127.0.0.1:${master}`]
+    const binary = await haproxyCommand(version)
+    const chain = await startChain(t, { haproxy: { binary, args } })
+    const traffic = startTraffic(chain, {
+      kinds: await usualKinds(chain.authority),
+      // Many connections, most of them idle: those are what an old worker may close too soon.
+      perSecond: 800,
+      connections: 60,
+    })
+    await traffic.more(800)
+    const workers = new Set([await findWorker(master)])
+    for (let round = 0; round < reloads; round++) {
+      if (round % 2 === 0) process.kill(chain.haproxy.pid, 'SIGUSR2')
+      else await command(master, 'reload')
+      workers.add(
+        await eventually(
+          () => findWorker(master),
+          (pid) => pid !== undefined && !workers.has(pid),
+        ),
+      )
+      await traffic.more(1_200)
+    }
+    await traffic.end()
+    judge(t, chain, traffic)
+    assert.equal(workers.size, reloads + 1)
+    assert.deepEqual(Object.keys(countValid(traffic)), ['200'])
+    assert.deepEqual(Object.keys(countInvalid(traffic)), ['401'])
+  })
+
+  test(`HAProxy ${version} is restarted under load: nobody passes unseen, and recovery`, async (t) => {
+    const binary = await haproxyCommand(version)
+    const chain = await startChain(t, { haproxy: { binary } })
+    const traffic = startTraffic(chain, {
+      kinds: await usualKinds(chain.authority),
+      perSecond: 200,
+    })
+    await traffic.more(300)
+    await chain.restartHaproxy()
+    await untilAdmitted(chain)
+    const recoveredMs = performance.now()
+    await traffic.more(300)
+    await traffic.end()
+    judge(t, chain, traffic)
+    assert.deepEqual(Object.keys(countValid(traffic, recoveredMs)), ['200'])
+    assert.deepEqual(Object.keys(countInvalid(traffic, recoveredMs)), ['401'])
+    assert.ok(between(traffic, recoveredMs).length >= 250)
+  })
+}
+
+/** The process id of the worker that takes new connections at present. */
+async function findWorker(master: number): Promise<string | undefined> {
+  const answer = await command(master, 'show proc').catch(() => '')
+  const [, current] = /# workers\n([^#]*)/.exec(answer) ?? []
+  return current?.match(/^(\d+)\s+worker/m)?.[1]
+}
+
+function command(master: number, text: string): Promise<string> {
+  return new Promise((done, fail) => {
+    let answer = ''
+    const socket = connect(master, '127.0.0.1', () => socket.end(`${text}\n`))
+    socket.on('data', (chunk) => {
+      answer += chunk
+    })
+    socket.on('error', fail)
+    socket.on('close', () => done(answer))
+  })
+}
