@@ -25,11 +25,17 @@ export function createSignatureEngine(): SignatureEngine {
         verifiers.set(key, verifier)
       }
       const { jwt } = await verifier
+      // Node finds out what kind of key it was given by an exception, a fifth of a miss's time in
+      // Node 24, nearly all of it for a stack trace that nobody reads.
+      const { stackTraceLimit } = Error
+      Error.stackTraceLimit = 0
       try {
         jwt.verify(token)
         return true
       } catch {
         return false
+      } finally {
+        Error.stackTraceLimit = stackTraceLimit
       }
     },
   }

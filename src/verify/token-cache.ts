@@ -32,14 +32,15 @@ export interface CachedToken extends VerifiedToken {
 /**
  * Tokens that were verified before, in two layers, and a few that failed.
  *
- * Of the most recent ones everything is kept, found by the header that brought them. Of up to
- * 100,000 only the key that verified the signature is, some 250 bytes each: the request brings the
- * token again, and reading it costs a tenth of verifying it. They are keyed by a hash of the whole
- * token, so no two that differ in a single bit share an entry. Failures are apart, so that a flood
- * of forged tokens pushes out no good one.
+ * Of up to 100,000 only the key that verified the signature is kept, some 250 bytes each: the request
+ * brings the token again, and reading it costs a tenth of verifying it. They are keyed by a hash of
+ * the whole token, so no two that differ in a single bit share an entry. Of those that came a second
+ * time a short while ago everything is kept, found by the header that brings them; a row of ever new
+ * tokens pushes none of them out. Failures are apart, so that a flood of forged tokens does not
+ * either.
  */
 export interface TokenCache {
-  /** The token of an `Authorization` header that was verified a short while ago. */
+  /** The token of an `Authorization` header that came at least twice, last a short while ago. */
   getRecent(authorization: string): CachedToken | undefined
   keyOf(token: string): string
   getSigned(cacheKey: string): SignedToken | undefined
@@ -104,14 +105,15 @@ export function createTokenCache(): TokenCache {
     },
     getFailure: (cacheKey) => failures.get(cacheKey),
     set(cacheKey, authorization, token) {
-      let known = signed.get(cacheKey)
-      if (known?.key !== token.key) {
-        known = createSignedToken(token)
-        signed.set(cacheKey, known)
+      const known = signed.get(cacheKey)
+      if (known?.key === token.key) {
+        const cached = createCachedToken(cacheKey, token, known)
+        recent.set(authorization, cached)
+        return cached
       }
-      const cached = createCachedToken(cacheKey, token, known)
-      recent.set(authorization, cached)
-      return cached
+      const fresh = createSignedToken(token)
+      signed.set(cacheKey, fresh)
+      return createCachedToken(cacheKey, token, fresh)
     },
     setFailure: (cacheKey, failure) => void failures.set(cacheKey, failure),
     delete(cacheKey, authorization) {

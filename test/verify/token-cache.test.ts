@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Key } from '../../src/keys/key.ts'
 import type { VerifiedToken } from '../../src/token/verify-token.ts'
-import { createTokenCache } from '../../src/verify/token-cache.ts'
+import { createTokenCache, type TokenCache } from '../../src/verify/token-cache.ts'
 
 // The cache looks at nothing in it but the key.
 const key = {} as Key
@@ -13,10 +13,24 @@ function header(index: number): string {
   return `Bearer header.payload.${String(index).padStart(342, '0')}`
 }
 
+/** Only a token that comes again is kept in full. */
+function setTwice(cache: TokenCache, cacheKey: string, authorization: string) {
+  cache.set(cacheKey, authorization, token)
+  return cache.set(cacheKey, authorization, token)
+}
+
 describe('the token cache', () => {
+  it('keeps a token in full from its second request on', () => {
+    const cache = createTokenCache()
+    cache.set('first', header(1), token)
+    assert.equal(cache.getRecent(header(1)), undefined)
+    const cached = cache.set('first', header(1), token)
+    assert.equal(cache.getRecent(header(1)), cached)
+  })
+
   it('finds a recent token by the whole header only', () => {
     const cache = createTokenCache()
-    const cached = cache.set('first', header(1), token)
+    const cached = setTwice(cache, 'first', header(1))
     assert.equal(cache.getRecent(header(1)), cached)
     assert.equal(cache.getRecent(header(1).replace('payload', 'another')), undefined)
     assert.equal(cache.getRecent(header(2)), undefined)
@@ -24,28 +38,35 @@ describe('the token cache', () => {
 
   it('keeps one of two tokens whose signatures end in the same way', () => {
     const cache = createTokenCache()
-    cache.set('one', 'Bearer one.0123456789abcdef', token)
-    const other = cache.set('two', 'Bearer two.0123456789abcdef', token)
+    setTwice(cache, 'one', 'Bearer one.0123456789abcdef')
+    const other = setTwice(cache, 'two', 'Bearer two.0123456789abcdef')
     assert.equal(cache.getRecent('Bearer one.0123456789abcdef'), undefined)
     assert.equal(cache.getRecent('Bearer two.0123456789abcdef'), other)
   })
 
   it('keeps in full what is asked for again, and lets go of what is not', () => {
     const cache = createTokenCache()
-    const used = cache.set('used', header(0), token)
-    cache.set('unused', header(1), token)
+    const used = setTwice(cache, 'used', header(0))
+    setTwice(cache, 'unused', header(1))
     for (let index = 2; index < 10_000; index++) {
-      cache.set(String(index), header(index), token)
+      setTwice(cache, String(index), header(index))
       assert.equal(cache.getRecent(header(0)), used)
     }
     assert.equal(cache.getRecent(header(1)), undefined)
     assert.equal(cache.getSigned('unused')?.key, key)
   })
 
+  it('lets go of nothing in full for tokens that come once', () => {
+    const cache = createTokenCache()
+    const used = setTwice(cache, 'used', header(0))
+    for (let index = 1; index < 10_000; index++) cache.set(String(index), header(index), token)
+    assert.equal(cache.getRecent(header(0)), used)
+  })
+
   it('keeps fewer large tokens in full', () => {
     const cache = createTokenCache()
     const large = (index: number) => `${header(index)}${'A'.repeat(1024 * 1024)}${index}`
-    for (let index = 0; index < 30; index++) cache.set(String(index), large(index), token)
+    for (let index = 0; index < 30; index++) setTwice(cache, String(index), large(index))
     const kept = Array.from({ length: 30 }, (_, index) => cache.getRecent(large(index)))
     assert.ok(kept.filter(Boolean).length <= 18)
     assert.ok(kept.at(-1))
