@@ -32,5 +32,6 @@ COPY package.json LICENSE ./
 USER 65532:65532
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/nodejs/bin/node", "/app/dist/main.js"]
+# The flag is that of the first line of src/main.ts.
+ENTRYPOINT ["/nodejs/bin/node", "--max-semi-space-size=4", "/app/dist/main.js"]
 CMD ["serve"]

@@ -173,8 +173,20 @@ function firstSightOf(
   { claims, signed }: CachedToken,
 ): { readonly firstSight?: AccessToken } {
   if (signed.admittedBy.includes(name)) return {}
-  signed.admittedBy = [...signed.admittedBy, name]
+  signed.admittedBy = signed.admittedBy.length === 0 ? listOf(name) : [...signed.admittedBy, name]
   return { firstSight: claims }
+}
+
+const lists = new Map<string, readonly string[]>()
+
+/** A list of one policy, the same for all tokens: 100,000 lists would take 6 MB. */
+function listOf(policyName: string): readonly string[] {
+  let list = lists.get(policyName)
+  if (!list) {
+    list = [policyName]
+    lists.set(policyName, list)
+  }
+  return list
 }
 
 /** The revocation of a token, looked up once for each list of revocations. */

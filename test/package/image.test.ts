@@ -47,7 +47,7 @@ describe('the Dockerfile', () => {
   it('starts without a shell, and has no health check that would need one', () => {
     assert.deepEqual(
       ['ENTRYPOINT', 'CMD'].flatMap((name) => textsOf(last, name).map((text) => JSON.parse(text))),
-      [['/nodejs/bin/node', '/app/dist/main.js'], ['serve']],
+      [['/nodejs/bin/node', '--max-semi-space-size=4', '/app/dist/main.js'], ['serve']],
     )
     assert.deepEqual(
       stages.flatMap((stage) => ['HEALTHCHECK', 'ADD', 'ARG'].flatMap((n) => textsOf(stage, n))),
