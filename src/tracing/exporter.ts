@@ -65,8 +65,17 @@ export function createSpanExporter(
   function flush(): Promise<void> {
     sending ??= sendAll().finally(() => {
       sending = undefined
+      // Those that came after the last look and before this moment.
+      if (waiting.length > 0) sendLater()
     })
     return sending
+  }
+
+  function sendLater(): void {
+    cancel ??= schedule(() => {
+      cancel = undefined
+      void flush()
+    }, delayMs)
   }
 
   return {
@@ -74,7 +83,7 @@ export function createSpanExporter(
       if (waiting.length >= maxWaiting) return
       waiting.push(span)
       if (waiting.length >= batchSize) void flush()
-      else cancel ??= schedule(() => void flush(), delayMs)
+      else sendLater()
     },
     close: flush,
   }

@@ -121,8 +121,11 @@ export function createVerifier(context: VerifierContext): Verifier {
       if (!bearer.ok) return { allow: false, failure: bearer.failure }
       const cacheKey = cache.keyOf(bearer.value)
       const signed = cache.getSigned(cacheKey)
-      const failure = signed ? undefined : cache.getFailure(cacheKey)
-      if (failure) return { allow: false, failure }
+      const failure = signed ? checkKey(signed.key, clock()) : cache.getFailure(cacheKey)
+      if (failure) {
+        if (signed) cache.delete(cacheKey, authorization)
+        return { allow: false, failure }
+      }
       const engine = signed ? trusting(signed.key, context.engine) : context.engine
       const credentials = { authorization, cacheKey, token: bearer.value, engine }
       return verifyWhole(rules, policy, credentials, observe)
@@ -218,7 +221,10 @@ function checkStillGood(
   clockSkewSeconds: number,
 ): FailureCode | undefined {
   const failure = checkTimes(claims, nowMs / 1000, clockSkewSeconds)
-  if (failure) return failure
+  return failure ?? checkKey(key, nowMs)
+}
+
+function checkKey(key: Key, nowMs: number): FailureCode | undefined {
   if (key.withdrawn) return 'key_withdrawn'
   return isUsable(key, nowMs) ? undefined : 'key_unconfirmed'
 }
