@@ -109,6 +109,11 @@ describe('what the verifier says of revocations', () => {
     }
   }
 
+  /** Two threads that poll in step would each hear every other replica only. */
+  function onOneThread(config: string): string {
+    return config.replace(/^ *noreuseport$/m, '$&\n    nbthread 1')
+  }
+
   async function assertNeverRemembered(stack: CacheStack, times = 5): Promise<void> {
     for (let index = 0; index < times; index++) assert.equal(isHit(await stack.askFor()), false)
   }
@@ -178,7 +183,7 @@ describe('what the verifier says of revocations', () => {
     }))
 
   it('takes nothing from the others where replicas answer in turn, whatever each knows', () =>
-    withStack({}, async (stack) => {
+    withStack({ editConfig: onOneThread }, async (stack) => {
       const known = (...users: readonly string[]) =>
         revocations(users.map((user) => ({ ...aliceRevoked, id: `contoso-tid/${user}-oid` })))
       // A list each, in another order, with another ETag; one that does not know its own yet.

@@ -23,6 +23,14 @@ describe('the signature engine', () => {
     assert.equal(await engine.verify(key, v2User()), true)
     assert.equal(await engine.verify(key, v2User()), true)
   })
+  it('leaves the stack traces of others as they were', async () => {
+    const { stackTraceLimit } = Error
+    for (const token of [v2User(), v2User({}, { key: impostorOf(signer) }), 'x']) {
+      await engine.verify(key, token)
+      assert.equal(Error.stackTraceLimit, stackTraceLimit)
+    }
+    assert.ok(stackTraceLimit > 0)
+  })
   it('looks at no time, which is for the claims stage to judge', async () => {
     assert.equal(await engine.verify(key, v2User({ exp: 1 })), true)
     assert.equal(await engine.verify(key, v2User({ nbf: startSeconds * 2 })), true)
