@@ -52,7 +52,7 @@ export interface Manifest {
     readonly annotations?: Readonly<Record<string, string>>
   }
   readonly data?: Readonly<Record<string, string>>
-  // biome-ignore lint/suspicious/noExplicitAny: each kind has another one.
+  // biome-ignore lint/suspicious/noExplicitAny: a type for each kind would repeat the Kubernetes schemas that the objects are checked against.
   readonly spec?: any
 }
 

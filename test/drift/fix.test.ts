@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { fixRegistration } from '../../src/drift/fix.ts'
 import { cleanConfig, registration, registrationFindings } from './fixture.ts'
 
-// biome-ignore lint/suspicious/noExplicitAny: the shape of Graph is what is tested
+// biome-ignore lint/suspicious/noExplicitAny: changes give the registration shapes that its type forbids
 type Loose = any
 
 const fix = (change: (app: Loose) => void): Loose =>

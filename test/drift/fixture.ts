@@ -33,7 +33,7 @@ export function shown({ code, place }: Finding, text: string): string {
 }
 
 /** The clean registration, changed. Its members are as loose as JSON. */
-// biome-ignore lint/suspicious/noExplicitAny: tests put wrong types in on purpose
+// biome-ignore lint/suspicious/noExplicitAny: changes give the registration shapes that its type forbids
 export function registration(change: (app: any) => void = () => {}): Registration {
   const app = JSON.parse(fixture('app.json'))
   change(app)

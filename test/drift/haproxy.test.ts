@@ -1,4 +1,4 @@
-// biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of HAProxy
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: HAProxy writes its variables as ${NAME}, and those are what is read here
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Config } from '../../src/config/config.ts'
