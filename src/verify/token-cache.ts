@@ -15,6 +15,8 @@ export interface SignedToken {
   readonly key: Key
   /** Names of the policies that have admitted it so far. */
   admittedBy: readonly string[]
+  /** How many tokens had been read when this one last was. */
+  readAt: number
 }
 
 /** A verified token with what each policy said of it. */
@@ -35,12 +37,12 @@ export interface CachedToken extends VerifiedToken {
  * Of up to 100,000 only the key that verified the signature is kept, some 250 bytes each: the request
  * brings the token again, and reading it costs a tenth of verifying it. They are keyed by a hash of
  * the whole token, so no two that differ in a single bit share an entry. Of those that came a second
- * time a short while ago everything is kept, found by the header that brings them; a row of ever new
- * tokens pushes none of them out. Failures are apart, so that a flood of forged tokens does not
- * either.
+ * time within some thousand others everything is kept, found by the header that brings them; neither a
+ * row of ever new tokens nor one of many that come seldom pushes them out. Failures are apart, so that
+ * a flood of forged tokens does not either.
  */
 export interface TokenCache {
-  /** The token of an `Authorization` header that came at least twice, last a short while ago. */
+  /** The token of an `Authorization` header that came at least twice in a short while. */
   getRecent(authorization: string): CachedToken | undefined
   keyOf(token: string): string
   getSigned(cacheKey: string): SignedToken | undefined
@@ -58,6 +60,11 @@ export interface TokenCache {
 }
 
 const maxTokens = 100_000
+/**
+ * A token that comes again after more than so many others would leave the recent ones before its next
+ * turn. To keep it all the same is work for nothing, and fills the heap with what has just been let go.
+ */
+const soon = 4_000
 const maxFailures = 5_000
 const failureTtlMs = 10_000
 
@@ -68,7 +75,7 @@ export const noTokenCache: TokenCache = {
   getSigned: () => undefined,
   getFailure: () => undefined,
   set: (cacheKey, _authorization, token) =>
-    createCachedToken(cacheKey, token, createSignedToken(token)),
+    createCachedToken(cacheKey, token, createSignedToken(token, 0)),
   setFailure() {},
   delete() {},
   size: 0,
@@ -90,6 +97,7 @@ export function createTokenCache(): TokenCache {
   const recent = createRecentTokens()
   let hits = 0
   let misses = 0
+  let read = 0
   return {
     keyOf: (token) => hash('sha256', token, 'base64'),
     getRecent(authorization) {
@@ -105,13 +113,15 @@ export function createTokenCache(): TokenCache {
     },
     getFailure: (cacheKey) => failures.get(cacheKey),
     set(cacheKey, authorization, token) {
+      read++
       const known = signed.get(cacheKey)
       if (known?.key === token.key) {
         const cached = createCachedToken(cacheKey, token, known)
-        recent.set(authorization, cached)
+        if (read - known.readAt <= soon) recent.set(authorization, cached)
+        known.readAt = read
         return cached
       }
-      const fresh = createSignedToken(token)
+      const fresh = createSignedToken(token, read)
       signed.set(cacheKey, fresh)
       return createCachedToken(cacheKey, token, fresh)
     },
@@ -138,8 +148,8 @@ export function createTokenCache(): TokenCache {
 const noPolicies: readonly string[] = []
 const noRevocations: readonly RevokedToken[] = []
 
-function createSignedToken({ key }: VerifiedToken): SignedToken {
-  return { key, admittedBy: noPolicies }
+function createSignedToken({ key }: VerifiedToken, readAt: number): SignedToken {
+  return { key, admittedBy: noPolicies, readAt }
 }
 
 function createCachedToken(

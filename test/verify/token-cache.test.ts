@@ -63,6 +63,17 @@ describe('the token cache', () => {
     assert.equal(cache.getRecent(header(0)), used)
   })
 
+  it('keeps a token in full once it comes twice within 4,000 others', () => {
+    const cache = createTokenCache()
+    cache.set('seldom', header(0), token)
+    for (let index = 1; index <= 4_000; index++) cache.set(String(index), header(index), token)
+    cache.set('seldom', header(0), token)
+    assert.equal(cache.getRecent(header(0)), undefined)
+    for (let index = 1; index < 4_000; index++) cache.set(`new ${index}`, header(index), token)
+    const cached = cache.set('seldom', header(0), token)
+    assert.equal(cache.getRecent(header(0)), cached)
+  })
+
   it('keeps fewer large tokens in full', () => {
     const cache = createTokenCache()
     const large = (index: number) => `${header(index)}${'A'.repeat(1024 * 1024)}${index}`
