@@ -17,6 +17,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { buildService } from './local-stack/built-service.ts'
 import { freePorts } from './local-stack/free-port.ts'
 import { shippedConfig, startHaproxy } from './local-stack/haproxy.ts'
 import { givePatience, patientTimeoutMs } from './local-stack/patience.ts'
@@ -28,16 +29,6 @@ const ordersId = '33333333-3333-4333-8333-333333333333'
 const sampleMs = 2_000
 const progressMs = 30_000
 const mebibyte = 1024 * 1024
-
-/**
- * A full collection every few seconds: by itself Node lets garbage wait for minutes where a machine
- * has memory to spare, and what grows then is the heap's size, not what is in use.
- */
-const collectOften = [
-  '--expose-gc',
-  '--import',
-  'data:text/javascript,setInterval(globalThis.gc,5000).unref()',
-]
 
 const { values } = parseArgs({
   options: {
@@ -163,8 +154,8 @@ policies:
   orders: { audiences: [${ordersId}], allow: [{ actor: user, scopes: [Orders.Read] }] }
 `,
   )
-  const main = resolve(import.meta.dirname, '../src/main.ts')
-  const child = spawn(process.execPath, [...collectOften, main, 'serve', '--config', file], {
+  const { command, args } = buildService()
+  const child = spawn(command, [...args, 'serve', '--config', file], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: {},
   })

@@ -1,7 +1,8 @@
 /** The real verifier, as an operator starts it. */
-import { type ChildProcess, execFileSync } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
+import { buildService } from '../../scripts/local-stack/built-service.ts'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { startProgram, untilAnswers } from './programs.ts'
 import { benchAudience, benchTenant } from './tokens.ts'
@@ -37,15 +38,9 @@ export async function startVerifier(
   const file = join(folder, 'verifier.yaml')
   // Each JSON document is a YAML document.
   writeFileSync(file, JSON.stringify(config))
-  const child = startProgram([
-    process.execPath,
-    // As the first line of the program has it.
-    '--max-semi-space-size=4',
-    buildProgram(),
-    'serve',
-    '--config',
-    file,
-  ])
+  // Run from TypeScript it would hold a compiler in memory.
+  const { command, args } = buildService()
+  const child = startProgram([command, ...args, 'serve', '--config', file])
   await untilAnswers(`http://${host}:${port}/readyz`, child)
   return {
     child,
@@ -57,12 +52,4 @@ export async function startVerifier(
       return Number(found.slice(line.length + 1))
     },
   }
-}
-
-/** Compiles the service: run from TypeScript it would hold a compiler in memory. */
-function buildProgram(): string {
-  const root = resolve(import.meta.dirname, '../..')
-  const compiler = join(root, 'node_modules/typescript/bin/tsc')
-  execFileSync(process.execPath, [compiler, '-p', join(root, 'tsconfig.build.json')])
-  return join(root, 'dist/main.js')
 }
