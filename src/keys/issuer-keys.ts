@@ -234,6 +234,14 @@ export function createIssuerKeys(
     if (!stopped) cancelTimer = runtime.schedule(() => void refreshAndSchedule(), nextDelayMs())
   }
 
+  /** An attempt under way may have begun before the authority was back: its failure says nothing. */
+  async function tryAfresh(): Promise<void> {
+    await refreshing
+    if (stopped || keyring.size > 0) return
+    status = 'untried'
+    await refreshAndSchedule()
+  }
+
   async function lookUpOnce(id: string, { metadata, source }: Origin): Promise<void> {
     lastLookUpMs = runtime.clock()
     try {
@@ -294,9 +302,8 @@ export function createIssuerKeys(
     retry() {
       if (stopped || status !== 'failing' || keyring.size > 0) return
       status = 'untried'
-      if (refreshing) return
       cancelTimer()
-      void refreshAndSchedule()
+      void tryAfresh()
     },
     stop,
     retire() {

@@ -252,20 +252,39 @@ describe('a retry', () => {
     await setImmediate()
     assert.deepEqual(time.delays(), [refreshIntervalMs])
   })
-  it('does not come twice where one is under way', async (t) => {
+  it('comes once an attempt that was under way has failed', async (t) => {
     const { keys, authority, endpoint, time } = await createBench(t)
     endpoint.metadataFault = 'error'
     await keys.start()
-    const before = authority.requests.length
     const release = hold(endpoint)
     const refreshing = keys.refresh()
     keys.retry()
+    assert.deepEqual(time.delays(), [])
+    release()
+    await refreshing
+    endpoint.metadataFault = undefined
+    await setImmediate()
     assert.equal(keys.state().state, 'untried')
+    await keys.refresh()
+    await setImmediate()
+    assert.equal(keys.state().state, 'ready')
+    // Two attempts that failed, and one for the metadata and the keys.
+    assert.equal(authority.requests.length, 4)
+    assert.deepEqual(time.delays(), [refreshIntervalMs])
+  })
+  it('does not come once an attempt that was under way has succeeded', async (t) => {
+    const { keys, authority, endpoint } = await createBench(t)
+    endpoint.metadataFault = 'error'
+    await keys.start()
+    endpoint.metadataFault = undefined
+    const release = hold(endpoint)
+    const refreshing = keys.refresh()
+    keys.retry()
     release()
     await refreshing
     await setImmediate()
-    assert.equal(authority.requests.length, before + 1)
-    assert.deepEqual(time.delays(), [500])
+    assert.equal(keys.state().state, 'ready')
+    assert.equal(authority.requests.length, 3)
   })
   for (const [what, prepare] of [
     ['nothing was tried yet', async () => {}],
