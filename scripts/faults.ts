@@ -59,7 +59,7 @@ events.on('test:fail', (test) => {
   const cause = error.cause ?? error
   const text = cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause)
   failures.push(`${relative(root, test.file ?? '')}: ${test.name}\n${text}`)
-  process.stdout.write(`FAILED  ${test.name}\n`)
+  process.stdout.write(`FAILED  ${test.name}: ${text.replace(/\s+/g, ' ').slice(0, 300)}\n`)
 })
 events.on('test:diagnostic', ({ message }) => {
   if (message.startsWith('fault ')) rows.push(JSON.parse(message.slice('fault '.length)))

@@ -91,7 +91,7 @@ export async function startHaproxy(options: HaproxyOptions): Promise<Haproxy> {
     if (problem === undefined) return haproxy
     await haproxy.stop()
     const taken = /cannot bind|already in use/i.test(problem)
-    if (!taken || attempt === 3 || options.port !== undefined) throw new Error(problem)
+    if (!taken || attempt === 3) throw new Error(problem)
   }
 }
 

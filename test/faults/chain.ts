@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import {
   type Haproxy,
   type HaproxyOptions,
@@ -19,7 +20,6 @@ import {
 } from '../serve/process.ts'
 import { type Clock, makeClock } from './clock.ts'
 import { makeGate } from './gate.ts'
-import { reservePort } from './port.ts'
 import { startWitness, type Witness } from './witness.ts'
 
 /** Object id of the persona carol, who is revoked from the start. */
@@ -94,7 +94,8 @@ export async function startChain(test: Life, options: ChainOptions = {}): Promis
       },
     })
   const config = writeConfig(t, verifiers, options)
-  let haproxy = await start(await reservePort())
+  const [haproxyPort = 0] = await freePorts(1)
+  let haproxy = await start(haproxyPort)
   t.after(() => haproxy.stop())
   return {
     after: t.after,
@@ -126,8 +127,7 @@ function endBackwards(test: Life): Life {
 
 async function startVerifier(t: Life, authority: string, clock: Clock): Promise<Verifier> {
   const folder = makeFolder(t)
-  const port = await reservePort()
-  const adminPort = await reservePort()
+  const [port = 0, adminPort = 0] = await freePorts(2)
   const file = join(folder, 'config.yaml')
   const revocationFile = join(folder, 'revocations.json')
   const nowSeconds = Math.floor(Date.now() / 1000)

@@ -1,7 +1,7 @@
 /** A way to a server that can be shut: connections are then refused, and the open ones end. */
 import { connect, createServer, type Socket } from 'node:net'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import type { Life } from '../serve/process.ts'
-import { reservePort } from './port.ts'
 
 export interface Gate {
   /** `http://127.0.0.1:PORT`, the same for as long as the gate exists. */
@@ -44,7 +44,7 @@ export async function makeGate(t: Life): Promise<Gate> {
     for (const socket of sockets) socket.destroy()
     await closed
   }
-  const port = await reservePort()
+  const [port = 0] = await freePorts(1)
   t.after(shut)
   return {
     origin: `http://127.0.0.1:${port}`,

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { test } from 'node:test'
 import { haproxyCommand, haproxyVersions } from '../../scripts/haproxy-versions.ts'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { eventually } from '../support/eventually.ts'
 import { startChain } from './chain.ts'
 import { short } from './form.ts'
-import { reservePort } from './port.ts'
 import {
   between,
   countInvalid,
@@ -20,7 +20,7 @@ const reloads = short ? 2 : 6
 
 for (const version of haproxyVersions) {
   test(`HAProxy ${version} is reloaded under load, by signal and over its master socket: no request is lost`, async (t) => {
-    const master = await reservePort()
+    const [master = 0] = await freePorts(1)
     const args = ['-W', '-S', `127.0.0.1:${master}`]
     const binary = await haproxyCommand(version)
     const chain = await startChain(t, { haproxy: { binary, args } })
