@@ -22,7 +22,7 @@ import { freePorts } from './local-stack/free-port.ts'
 import { shippedConfig, startHaproxy } from './local-stack/haproxy.ts'
 import { givePatience, patientTimeoutMs } from './local-stack/patience.ts'
 import type { LoadReport } from './soak/load.ts'
-import { judgeMemory, type Sample } from './soak/memory.ts'
+import { allocatorBytes, collectorBytes, judgeMemory, type Sample } from './soak/memory.ts'
 
 const contoso = '11111111-1111-4111-8111-111111111111'
 const ordersId = '33333333-3333-4333-8333-333333333333'
@@ -225,8 +225,8 @@ function conclude(
       wrong === 0 && arrived === requests.known + requests.new,
       `${arrived} requests reached the application, ${wrong} under a wrong identity`,
     ],
-    checkMemory('verifier', ofVerifier),
-    checkMemory('HAProxy', ofHaproxy),
+    checkMemory('verifier', ofVerifier, collectorBytes),
+    checkMemory('HAProxy', ofHaproxy, allocatorBytes),
   ]
   for (const [ok, text] of checks) process.stdout.write(`${ok ? 'passed' : 'FAILED'}  ${text}\n`)
   const passed = checks.filter(([ok]) => ok).length
@@ -234,8 +234,12 @@ function conclude(
   return passed === checks.length
 }
 
-function checkMemory(name: string, samples: readonly Sample[]): [boolean, string] {
-  const { isFlat, thirdBytes, lastBytes, allowedBytes } = judgeMemory(samples)
+function checkMemory(
+  name: string,
+  samples: readonly Sample[],
+  toleranceBytes: number,
+): [boolean, string] {
+  const { isFlat, thirdBytes, lastBytes, allowedBytes } = judgeMemory(samples, toleranceBytes)
   const mib = (bytes: number) => (bytes / mebibyte).toFixed(1)
   return [
     isFlat,

@@ -18,18 +18,22 @@ export interface Judgement {
   readonly allowedBytes: number
 }
 
-/** What garbage collection and the allocator move by themselves. */
-const toleranceBytes = 16 * 1024 * 1024
+/** What an allocator moves by itself. */
+export const allocatorBytes = 16 * 1024 * 1024
+
+/** And what Node lets its heap grow by between two full collections, at several minutes' distance. */
+export const collectorBytes = 64 * 1024 * 1024
 
 /** A token with its verdict, in the verifier and in HAProxy, and room for the tables that hold them. */
 const entryBytes = 3 * 1024
 
 /**
- * Compares the floor of the last quarter with that of the third. The first half is for warming up;
- * a leak of a hundred bytes a request shows after some 200,000 requests of a quarter. Fewer than
- * eight samples are no proof of anything.
+ * Compares the floor of the last quarter with that of the third, which may be `toleranceBytes` lower.
+ * The first half is for warming up; 64 MiB are a leak of a hundred bytes a request after 670,000
+ * requests of a quarter, as five minutes have, and of 17 bytes after 3.8 million. Fewer than eight
+ * samples are no proof of anything.
  */
-export function judgeMemory(samples: readonly Sample[]): Judgement {
+export function judgeMemory(samples: readonly Sample[], toleranceBytes: number): Judgement {
   const quarter = Math.floor(samples.length / 4)
   const third = samples.slice(2 * quarter, 3 * quarter)
   const last = samples.slice(3 * quarter)
