@@ -4,12 +4,12 @@
  * then the same tokens by popularity. What is asked besides time: do both stay inside their memory?
  */
 import type { ChildProcess } from 'node:child_process'
+import type { Tokens } from '../tokens.ts'
 import { shippedFront } from './configs.ts'
 import { type LoadResult, loadPaced, loadTokens, pacedPerSecond } from './load.ts'
 import { median, round } from './numbers.ts'
 import { cpuTime, memory } from './programs.ts'
 import { type Bench, readActionNumbers, type Stack, withStack } from './stack.ts'
-import type { Tokens } from './tokens.ts'
 import { cpuUs } from './variants.ts'
 import { startVerifier, type Verifier } from './verifier.ts'
 

@@ -6,12 +6,12 @@
 import { type ChildProcess, spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { benchAudience, benchIssuer, type Tokens } from '../tokens.ts'
 import { frontConfig, type Variant } from './configs.ts'
 import { pacedPerSecond } from './load.ts'
 import { median, round } from './numbers.ts'
 import { memory, startProgram, untilAnswers } from './programs.ts'
 import { type Bench, type StackOptions, withStack } from './stack.ts'
-import { benchAudience, benchIssuer, type Tokens } from './tokens.ts'
 import { cpuUs, measure, ratioOf, type Sample, summarize } from './variants.ts'
 
 /** Where the peers are; one that is not named is left out. */

@@ -5,13 +5,13 @@ import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { haproxyCommand } from '../../scripts/haproxy-versions.ts'
 import { type BenchOptions, parseOptions } from '../options.ts'
+import { ensureTokens, liveTokens, startAuthority } from '../tokens.ts'
 import { requireTools } from '../tools.ts'
 import { countInstructions } from './instructions.ts'
 import { connections } from './load.ts'
 import { measureMixedLoad } from './mixed-load.ts'
 import { comparePeers } from './peers.ts'
 import type { Bench } from './stack.ts'
-import { ensureTokens, startAuthority } from './tokens.ts'
 import { compareVariants } from './variants.ts'
 
 /** Names of the files with results. */
@@ -23,8 +23,6 @@ const names = {
 } as const
 /** A benchmark of this side. */
 type EdgePart = keyof typeof names
-/** So many live tokens the mixed load has. */
-const liveTokens = 100_000
 /** Nothing is paired there, and each round sends every token. */
 const mixedRounds = 2
 

@@ -4,8 +4,8 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildService } from '../../scripts/local-stack/built-service.ts'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
+import { benchAudience, benchTenant } from '../tokens.ts'
 import { startProgram, untilAnswers } from './programs.ts'
-import { benchAudience, benchTenant } from './tokens.ts'
 
 /** A running verifier. */
 export interface Verifier {

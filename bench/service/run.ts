@@ -7,15 +7,15 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
+import { ensureTokens, liveTokens } from '../tokens.ts'
 import { requireTools } from '../tools.ts'
-import { ensureTokens } from './fixture.ts'
 
 const connections = 32
 const warmUpRequests = 12_000
 const rounds = Number(process.env.BENCH_ROUNDS ?? 5)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
 /** A miss needs a new token each time, so its time is bounded by the tokens that there are. */
-const tokenCount = Number(process.env.BENCH_TOKENS ?? 60_000)
+const tokenCount = Number(process.env.BENCH_TOKENS ?? liveTokens)
 
 /**
  * All get the same requests; those that verify get a new token with each. `bare route` is Fastify
@@ -43,8 +43,7 @@ interface Sample {
 }
 
 requireTools(['wrk'])
-console.error(`signing ${tokenCount} tokens, unless they are there from the last run …`)
-const tokenFile = ensureTokens(tokenCount)
+const { file: tokenFile } = await ensureTokens(tokenCount)
 const samples = new Map<string, Sample[]>(variants.map(({ name }) => [name, []]))
 let port = 18_400
 for (let round = 1; round <= rounds; round++) {

@@ -3,22 +3,22 @@
  * PORT`. All of them are Fastify with the settings of the service.
  */
 import { createPublicKey, verify } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import fastify from 'fastify'
 import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
 import type { Config } from '../../src/config/config.ts'
 import { createHttp } from '../../src/keys/http.ts'
 import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
-import { benchTenant, keyFile, startAuthority } from './fixture.ts'
+import { benchAudience, benchTenant, ensureTokens, startAuthority } from '../tokens.ts'
 
 const [name, port] = process.argv.slice(2)
 const listen = { host: '127.0.0.1', port: Number(port) }
+// Made by the program that starts this one.
+const tokens = await ensureTokens(1)
 
 if (name === 'bare' || name === 'crypto-verify') {
   const app = fastify()
-  const jwk = JSON.parse(readFileSync(keyFile, 'utf8')).publicJwk
-  const key = createPublicKey({ key: jwk, format: 'jwk' })
+  const key = createPublicKey(tokens.publicKeyPem)
   app.get('/verify/:policy', (request, reply) => {
     if (name === 'crypto-verify') {
       const token = (request.headers.authorization ?? '').slice(7)
@@ -31,7 +31,7 @@ if (name === 'bare' || name === 'crypto-verify') {
   })
   await app.listen(listen)
 } else {
-  const authority = await startAuthority()
+  const authority = await startAuthority(tokens)
   const app = buildApp(benchConfig(authority), {
     clock: Date.now,
     random: Math.random,
@@ -59,7 +59,7 @@ function benchConfig(authority: string): Config {
       {
         name: 'orders',
         tenants: [benchTenant],
-        audiences: ['api://orders'],
+        audiences: [benchAudience],
         cacheSeconds: 30,
         maxTokenLifetimeMinutes: 1500,
         groups: 'named',
