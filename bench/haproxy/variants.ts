@@ -30,6 +30,7 @@ export const compared: readonly (readonly [Variant, Variant])[] = [
   ['action, hot cache, variables=none, stripping', 'native headers, stripping'],
   ['shipped configuration, action', 'shipped configuration, native headers and variables'],
   ['action, hot cache', 'jwt_verify and native headers'],
+  ['action, hot cache, variables=none', 'jwt_verify and native headers'],
 ]
 
 /** Measures every variant that needs nothing but HAProxy; the rounds are the outer loop. */
