@@ -21,7 +21,7 @@ export interface Judgement {
 /** What an allocator moves by itself. */
 export const allocatorBytes = 16 * 1024 * 1024
 
-/** And what Node's heap moves by: from 160 to 250 MiB was seen, as full collections are minutes apart. */
+/** And what Node's heap moves by in its first minutes, until it has its size: from 160 to 250 MiB was seen. */
 export const collectorBytes = 96 * 1024 * 1024
 
 /** A token with its verdict, in the verifier and in HAProxy, and room for the tables that hold them. */
@@ -30,7 +30,7 @@ const entryBytes = 3 * 1024
 /**
  * Compares the floor of the last quarter with that of the third, which may be `toleranceBytes` lower.
  * The first half is for warming up; 96 MiB are a leak of 156 bytes a request after the 645,000
- * requests of a quarter of five minutes, and of 26 bytes after 3.8 million, a quarter of thirty. Fewer than eight
+ * requests of a quarter of five minutes; 16 MiB are one of 5 bytes after 3.8 million, a quarter of thirty. Fewer than eight
  * samples are no proof of anything.
  */
 export function judgeMemory(samples: readonly Sample[], toleranceBytes: number): Judgement {
