@@ -320,10 +320,25 @@ local isCacheOn = settings["cache-entries"] > 0
 
 -- Clock -----------------------------------------------------------------------------------------
 
--- HAProxy corrects this clock itself when the machine's is set back, so it never runs backwards.
+-- `tune.lua.openlibs` can leave the library out.
+local machineSeconds = os and os.time or function()
+    return 0
+end
+-- By how much the clock below is ahead of HAProxy's.
+local aheadMs = 0
+
+-- HAProxy's clock never runs backwards, but that of 2.6 stops while the machine or the process stands
+-- still, and what is remembered would outlive its time by as much. The machine's clock goes on: this
+-- one is never behind its full seconds, and stays ahead where that one is set back.
 local function nowMs()
     local now = core.now()
-    return now.sec * 1000 + now.usec // 1000
+    local ms = now.sec * 1000 + now.usec // 1000 + aheadMs
+    local machineMs = machineSeconds() * 1000
+    if machineMs > ms then
+        aheadMs = aheadMs + machineMs - ms
+        return machineMs
+    end
+    return ms
 end
 
 -- Numbers ---------------------------------------------------------------------------------------
@@ -1124,7 +1139,7 @@ local function judgeFeed(response)
     if not version then
         return records == "too_many" and refuseTooMany() or records
     end
-    local merged, count = mergeRevocations(records, nowMs() // 1000)
+    local merged, count = mergeRevocations(records, core.now().sec)
     if not merged then
         return refuseTooMany()
     end

@@ -13,8 +13,22 @@ export interface CacheStack extends Stack {
   askFor(token?: string, what?: Ask): Promise<Reply>
   /** Asks until the verdict comes out of the cache. */
   untilRemembered(token?: string): Promise<Reply>
+  /** Asks until the verdict does not come out of the cache any more. */
+  untilForgotten(token?: string): Promise<Forgotten>
   /** Waits until so many polls more have been answered by each thread. */
   morePolls(count: number): Promise<void>
+}
+
+/** What is seen while a verdict comes out of the cache, counted from the first question. */
+export interface Forgotten {
+  /** The first answer that did not come out of it. */
+  readonly reply: Reply
+  readonly hits: number
+  /** When the last question was asked that was answered out of it; a pause of the machine does not count. */
+  readonly lastHitMs: number
+  /** Polls of all threads up to that answer, and up to the first other one. */
+  readonly pollsAtLastHit: number
+  readonly polls: number
 }
 
 const show = 'http-after-response set-header x-cache %[var(txn.entra.cache)]'
@@ -45,6 +59,25 @@ export async function startCacheStack(options: StackOptions = {}): Promise<Cache
     ...stack,
     askFor,
     untilRemembered: (token) => eventually(() => askFor(token), isHit),
+    async untilForgotten(token) {
+      const startMs = performance.now()
+      const polls = stack.verifier.polls.length
+      const seen = { hits: 0, lastHitMs: 0, pollsAtLastHit: 0 }
+      const reply = await eventually(
+        async () => {
+          const askedMs = performance.now() - startMs
+          const answer = await askFor(token)
+          if (isHit(answer)) {
+            seen.hits++
+            seen.lastHitMs = askedMs
+            seen.pollsAtLastHit = stack.verifier.polls.length - polls
+          }
+          return answer
+        },
+        (answer) => !isHit(answer),
+      )
+      return { ...seen, reply, polls: stack.verifier.polls.length - polls }
+    },
     async morePolls(count) {
       // Two threads at most, one of which may just have asked twice.
       const wanted = stack.verifier.polls.length + 3 * count
