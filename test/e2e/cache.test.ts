@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { eventually } from '../support/eventually.ts'
 import { type CacheStack, isHit, pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
@@ -135,6 +138,34 @@ describe('the cache', () => {
     await new Promise((next) => setTimeout(next, 2100))
     process.kill(stack.haproxy.pid, 'SIGCONT')
     assert.equal((await stack.askFor('paused')).status, 401)
+  })
+
+  it('is not prolonged by a clock that is set', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'entra-auth-clock-'))
+    t.after(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, 'ahead')
+    const setClock = (aheadSeconds: number) => writeFileSync(file, `${aheadSeconds}`)
+    setClock(0)
+    const prelude = `do local real = os.time os.time = function() local file = io.open("${file}")
+      local ahead = file:read("n") file:close() return real() + ahead end end`
+    const own = await startCacheStack({
+      editLua: (text) => pollingFast(`${prelude.replaceAll('\n', ' ')} ${text}`),
+    })
+    t.after(() => own.stop())
+    own.verifier.script = () => allowFor(60)
+    await own.untilRemembered()
+    setClock(3600)
+    assert.equal(isHit(await own.askFor()), false)
+    await own.untilRemembered()
+    for (const aheadSeconds of [0, -3600]) {
+      setClock(aheadSeconds)
+      own.verifier.script = () => allowFor(60)
+      await own.untilRemembered()
+      own.verifier.script = () => allowFor(2)
+      await own.untilRemembered('expiring')
+      const { lastHitMs } = await own.untilForgotten('expiring')
+      assert.ok(lastHitMs < 3000, `${aheadSeconds} s: the last hit asked for at ${lastHitMs} ms`)
+    }
   })
 
   const withCacheControl = (value: string | undefined) => {
