@@ -3,6 +3,7 @@ import { after, before, describe, it } from 'node:test'
 import { readMetrics } from '../e2e/cache-stack.ts'
 import { contoso } from '../serve/authority.ts'
 import { eventually } from '../support/eventually.ts'
+import { startRunningClock } from '../support/running-clock.ts'
 import { createLane } from './lane.ts'
 import { guid, percentile, type RealChain, startRealChain } from './real-chain.ts'
 
@@ -44,6 +45,8 @@ describe('revocations under load', () => {
     )
     const [revoked, others] = [all.slice(0, users), all.slice(users)]
 
+    const clock = startRunningClock()
+    t.after(() => clock.stop())
     let isOver = false
     let next = 0
     let requests = 0
@@ -54,10 +57,10 @@ describe('revocations under load', () => {
       while (!isOver) {
         const user = all[next++ % all.length]
         if (!user) break
-        const { status, receivedAt } = await lane.ask(user.token)
+        const { status } = await lane.ask(user.token)
         requests++
         if (status === 200) {
-          user.lastAdmittedAt = receivedAt
+          user.lastAdmittedAt = clock.nowMs()
           user.refusalsInARow = 0
         } else if (status === 401 && user.revokedAt > 0) user.refusalsInARow++
         else odd.push(`${status} for ${user.oid}`)
@@ -78,14 +81,14 @@ describe('revocations under load', () => {
     const early = await metrics()
 
     for (const user of revoked) {
-      user.revokedAt = performance.now()
+      user.revokedAt = clock.nowMs()
       const reply = await fetch(`${chain.admin}/revocations`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ kind: 'user', id: `${contoso}/${user.oid}` }),
       })
       assert.equal(reply.status, 201, await reply.text())
-      const rest = user.revokedAt + everyMs - performance.now()
+      const rest = user.revokedAt + everyMs - clock.nowMs()
       await new Promise((go) => setTimeout(go, Math.max(0, rest)))
     }
     await eventually(
