@@ -369,7 +369,7 @@ describe('the bounds of the cache', () => {
         return (await readMetrics(stack)).get('cache_entries')
       }
       // The one in front of them in the list has its own time.
-      await eventually(entries, (count) => count === 1, 4000)
+      await eventually(entries, (count) => count === 1)
     } finally {
       await stack.stop()
     }

@@ -1,12 +1,14 @@
 /** Clients for tests: one over node:http for answers, one over a bare socket for odd requests. */
 import { type Agent, request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
+import { startRunningClock } from '../support/running-clock.ts'
 
 export interface Reply {
   readonly status: number
   /** Names in lower case, one entry a line: `[name, value]`. */
   readonly headers: readonly (readonly [string, string])[]
   readonly body: string
+  /** Without the time for which the machine stood still. */
   readonly ms: number
 }
 
@@ -26,8 +28,8 @@ export function ask(port: number, what: Ask = {}): Promise<Reply> {
   const { method = 'GET', path = '/', headers = [bearer], body, agent } = what
   const raw = [['Host', 'app.example'] as const, ...headers].flat()
   if (body !== undefined) raw.push('Content-Length', String(Buffer.byteLength(body)))
-  const start = performance.now()
-  return new Promise((done, fail) => {
+  const clock = startRunningClock()
+  return new Promise<Reply>((done, fail) => {
     const request = httpRequest(
       {
         host: '127.0.0.1',
@@ -47,7 +49,7 @@ export function ask(port: number, what: Ask = {}): Promise<Reply> {
             status: response.statusCode ?? 0,
             headers: pairs(response.rawHeaders),
             body: Buffer.concat(chunks).toString('utf8'),
-            ms: performance.now() - start,
+            ms: clock.nowMs(),
           }),
         )
       },
@@ -55,7 +57,7 @@ export function ask(port: number, what: Ask = {}): Promise<Reply> {
     request.on('timeout', () => request.destroy(new Error('no answer in 15 s')))
     request.on('error', fail)
     request.end(body)
-  })
+  }).finally(() => clock.stop())
 }
 
 function pairs(raw: readonly string[]): [string, string][] {

@@ -154,11 +154,10 @@ describe('what the verifier says of revocations', () => {
       stack.verifier.feed = said
       tell(answer(200, [], JSON.stringify({ version: 'version-1', revocations: [aliceRevoked] })))
       stack.verifier.script = refused
-      await eventually(
-        () => stack.askFor('just-before'),
-        (reply) => reply.status === 401,
-        1500,
-      )
+      const { reply, lastHitMs } = await stack.untilForgotten('just-before')
+      assert.equal(reply.status, 401)
+      // Half the time after which nothing would be remembered without any word of revocations.
+      assert.ok(lastHitMs < 5000, `the last hit asked for at ${lastHitMs} ms`)
     }))
 
   it('adds up over replicas that answer in turn', () =>
