@@ -9,14 +9,19 @@ import { short } from './form.ts'
 import {
   between,
   countInvalid,
+  countResults,
   countValid,
   judge,
+  revokeGina,
   startTraffic,
   untilAdmitted,
   usualKinds,
 } from './traffic.ts'
 
 const reloads = short ? 2 : 6
+
+/** `feed-stale-seconds`: what was heard of revocations is relied on for so long. */
+const feedStaleMs = 10_000
 
 for (const version of haproxyVersions) {
   test(`HAProxy ${version} is reloaded under load, by signal and over its master socket: no request is lost`, async (t) => {
@@ -67,6 +72,40 @@ for (const version of haproxyVersions) {
     assert.deepEqual(Object.keys(countValid(traffic, recoveredMs)), ['200'])
     assert.deepEqual(Object.keys(countInvalid(traffic, recoveredMs)), ['401'])
     assert.ok(between(traffic, recoveredMs).length >= 250)
+  })
+}
+
+// All versions go on in the same way; what differs is how their clocks take it.
+for (const version of short ? haproxyVersions.slice(0, 1) : haproxyVersions) {
+  test(`HAProxy ${version} stands still and goes on: who was revoked meanwhile does not pass`, async (t) => {
+    const binary = await haproxyCommand(version)
+    const chain = await startChain(t, { haproxy: { binary } })
+    const { known, new: fresh, ...never } = await usualKinds(chain.authority)
+    assert.ok(known && fresh?.identity)
+    const token = await chain.authority.token('gina')
+    const gina = { token: () => token }
+    const before = startTraffic(chain, {
+      kinds: { known, gina: { ...gina, identity: fresh.identity }, ...never },
+      perSecond: 200,
+    })
+    await before.more(400)
+    await before.end()
+    process.kill(chain.haproxy.pid, 'SIGSTOP')
+    const stoppedMs = performance.now()
+    assert.equal(await revokeGina(chain), 201)
+    const after = startTraffic(chain, { kinds: { known, gina, ...never }, perSecond: 20 })
+    await eventually(
+      () => performance.now() - stoppedMs,
+      (ms) => ms > feedStaleMs + 2_000,
+    )
+    process.kill(chain.haproxy.pid, 'SIGCONT')
+    await untilAdmitted(chain)
+    await after.more(100)
+    await after.end()
+    judge(t, chain, before, after)
+    assert.deepEqual(Object.keys(countValid(before)), ['200'])
+    assert.deepEqual(Object.keys(countResults(after.sent, 'known')), ['200'])
+    assert.deepEqual(Object.keys(countInvalid(after)), ['401'])
   })
 }
 

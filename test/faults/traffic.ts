@@ -199,6 +199,17 @@ export async function untilAdmitted(chain: Chain, more: object = {}, withinMs = 
   )
 }
 
+/** Revokes the user of the kind `new`, and returns the status of that. */
+export async function revokeGina(chain: Chain): Promise<number> {
+  const reply = await fetch(`${chain.verifier.adminOrigin}/revocations`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ kind: 'user', id: gina }),
+  })
+  await reply.arrayBuffer()
+  return reply.status
+}
+
 /** Results of the valid tokens among the requests that began within these times. */
 export function countValid(traffic: Traffic, fromMs = 0, toMs = Number.POSITIVE_INFINITY): Counts {
   const { kinds } = traffic

@@ -5,13 +5,14 @@ import { connect } from 'node:net'
 import { test } from 'node:test'
 import { contoso } from '../serve/authority.ts'
 import { eventually } from '../support/eventually.ts'
-import { type Chain, startChain } from './chain.ts'
+import { startChain } from './chain.ts'
 import {
   between,
   countInvalid,
   countResults,
   countValid,
   judge,
+  revokeGina,
   sendOne,
   startTraffic,
   untilAdmitted,
@@ -238,14 +239,4 @@ test("the verifier's clock steps by an hour, ahead and back: each token counts b
 /** Changes a resource limit of a process of ours; the soft one, so that no privilege is needed. */
 function limit(pid: number, option: string): void {
   execFileSync('prlimit', ['--pid', String(pid), option])
-}
-
-async function revokeGina(chain: Chain): Promise<number> {
-  const reply = await fetch(`${chain.verifier.adminOrigin}/revocations`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ kind: 'user', id: `${contoso}/a4444444-4444-4444-8444-444444444444` }),
-  })
-  await reply.arrayBuffer()
-  return reply.status
 }
