@@ -1,6 +1,7 @@
 /** A stack whose action remembers verdicts, and tells each client whether it did. */
 import { Agent } from 'node:http'
 import { eventually } from '../support/eventually.ts'
+import { startRunningClock } from '../support/running-clock.ts'
 import { type Ask, type Reply, values } from './client.ts'
 import { revocations } from './fake-verifier.ts'
 import { type Stack, type StackOptions, startStack } from './stack.ts'
@@ -24,7 +25,7 @@ export interface Forgotten {
   /** The first answer that did not come out of it. */
   readonly reply: Reply
   readonly hits: number
-  /** When the last question was asked that was answered out of it; a pause of the machine does not count. */
+  /** When the last question was asked that was answered out of it, without pauses of the machine. */
   readonly lastHitMs: number
   /** Polls of all threads up to that answer, and up to the first other one. */
   readonly pollsAtLastHit: number
@@ -60,12 +61,12 @@ export async function startCacheStack(options: StackOptions = {}): Promise<Cache
     askFor,
     untilRemembered: (token) => eventually(() => askFor(token), isHit),
     async untilForgotten(token) {
-      const startMs = performance.now()
+      const clock = startRunningClock()
       const polls = stack.verifier.polls.length
       const seen = { hits: 0, lastHitMs: 0, pollsAtLastHit: 0 }
       const reply = await eventually(
         async () => {
-          const askedMs = performance.now() - startMs
+          const askedMs = clock.nowMs()
           const answer = await askFor(token)
           if (isHit(answer)) {
             seen.hits++
@@ -75,7 +76,7 @@ export async function startCacheStack(options: StackOptions = {}): Promise<Cache
           return answer
         },
         (answer) => !isHit(answer),
-      )
+      ).finally(() => clock.stop())
       return { ...seen, reply, polls: stack.verifier.polls.length - polls }
     },
     async morePolls(count) {
