@@ -3,7 +3,6 @@ import { describe, it } from 'node:test'
 import { judgeMemory, type Sample } from '../../scripts/soak/memory.ts'
 
 const mebibyte = 1024 * 1024
-const tolerance = 16 * mebibyte
 
 /** So many samples, with what each has. */
 function samples(count: number, mib: (index: number) => number, entries = (_: number) => 0) {
@@ -13,56 +12,35 @@ function samples(count: number, mib: (index: number) => number, entries = (_: nu
   )
 }
 
+const isFlat = (seen: readonly Sample[], mayGrow = 16 * mebibyte) =>
+  judgeMemory(seen, mayGrow).isFlat
+
 describe('the memory of a process', () => {
   it('is flat when it stays where it is', () => {
-    assert.equal(
-      judgeMemory(
-        samples(100, () => 200),
-        tolerance,
-      ).isFlat,
-      true,
-    )
+    assert.equal(isFlat(samples(100, () => 200)), true)
   })
 
   it('may grow in the first half, which is for warming up', () => {
-    assert.equal(
-      judgeMemory(
-        samples(100, (index) => Math.min(index, 50) * 10),
-        tolerance,
-      ).isFlat,
-      true,
-    )
+    assert.equal(isFlat(samples(100, (index) => Math.min(index, 50) * 10)), true)
   })
 
   it('may swing with each garbage collection', () => {
-    assert.equal(
-      judgeMemory(
-        samples(100, (index) => 200 + (index % 5) * 50),
-        tolerance,
-      ).isFlat,
-      true,
-    )
+    assert.equal(isFlat(samples(100, (index) => 200 + (index % 5) * 50)), true)
   })
 
   it('is not flat when it climbs to the end', () => {
-    assert.equal(
-      judgeMemory(
-        samples(100, (index) => 200 + index),
-        tolerance,
-      ).isFlat,
-      false,
-    )
+    assert.equal(isFlat(samples(100, (index) => 200 + index)), false)
   })
 
   it('is not flat when it climbs beneath its swings', () => {
     const climbing = samples(100, (index) => 200 + (index % 5) * 50 + index)
-    assert.equal(judgeMemory(climbing, tolerance).isFlat, false)
+    assert.equal(isFlat(climbing), false)
   })
 
   it('may climb by as much as is told', () => {
     const climbing = samples(100, (index) => 200 + index)
-    assert.equal(judgeMemory(climbing, 24 * mebibyte).isFlat, false)
-    assert.equal(judgeMemory(climbing, 25 * mebibyte).isFlat, true)
+    assert.equal(isFlat(climbing, 24 * mebibyte), false)
+    assert.equal(isFlat(climbing, 25 * mebibyte), true)
   })
 
   it('may grow by what a bounded cache gained in the meantime', () => {
@@ -71,16 +49,10 @@ describe('the memory of a process', () => {
       (index) => 200 + index,
       (index) => index * 300,
     )
-    assert.equal(judgeMemory(filling, tolerance).isFlat, true)
+    assert.equal(isFlat(filling), true)
   })
 
   it('is not judged by a handful of samples', () => {
-    assert.equal(
-      judgeMemory(
-        samples(7, () => 200),
-        tolerance,
-      ).isFlat,
-      false,
-    )
+    assert.equal(isFlat(samples(7, () => 200)), false)
   })
 })
