@@ -49,6 +49,7 @@ describe('the cache', () => {
 
   it('spares the verifier a call and changes nothing else', async () => {
     const first = await stack.askFor('spared')
+    assert.equal(first.status, 200, first.body)
     assert.equal(isHit(first), false)
     const headersOfFirst = stack.app.requests[0]?.headers
     for (let index = 0; index < 20; index++) assert.ok(isHit(await stack.askFor('spared')))

@@ -30,7 +30,7 @@ export interface Traffic {
   readonly kinds: Kinds
   /** Everything that was answered or failed, in that order. */
   readonly sent: readonly Sent[]
-  /** Resolves when so many more have been answered or failed. */
+  /** Resolves when so many that begin from now on have been answered or failed. */
   more(count: number): Promise<void>
   /** Sends nothing more, and resolves when nothing is under way. */
   end(): Promise<void>
@@ -134,10 +134,10 @@ export function startTraffic(
     kinds,
     sent,
     async more(count) {
-      const target = sent.length + count
+      const [before, nowMs] = [sent.length, performance.now()]
       await eventually(
-        () => sent.length,
-        (length) => length >= target,
+        () => sent.slice(before).filter(({ startedMs }) => startedMs >= nowMs).length,
+        (since) => since >= count,
         120_000,
       )
     },
