@@ -27,8 +27,10 @@ export interface Forgotten {
   readonly hits: number
   /** When the last question was asked that was answered out of it, without pauses of the machine. */
   readonly lastHitMs: number
-  /** Polls of all threads up to that answer, and up to the first other one. */
+  /** Polls of all threads until then. */
   readonly pollsAtLastHit: number
+  /** When the first other answer came, with all pauses, and the polls until then. */
+  readonly ms: number
   readonly polls: number
 }
 
@@ -61,6 +63,7 @@ export async function startCacheStack(options: StackOptions = {}): Promise<Cache
     askFor,
     untilRemembered: (token) => eventually(() => askFor(token), isHit),
     async untilForgotten(token) {
+      const startMs = performance.now()
       const clock = startRunningClock()
       const polls = stack.verifier.polls.length
       const seen = { hits: 0, lastHitMs: 0, pollsAtLastHit: 0 }
@@ -77,7 +80,8 @@ export async function startCacheStack(options: StackOptions = {}): Promise<Cache
         },
         (answer) => !isHit(answer),
       ).finally(() => clock.stop())
-      return { ...seen, reply, polls: stack.verifier.polls.length - polls }
+      const ms = performance.now() - startMs
+      return { ...seen, reply, ms, polls: stack.verifier.polls.length - polls }
     },
     async morePolls(count) {
       // Two threads at most, one of which may just have asked twice.

@@ -241,7 +241,7 @@ describe('an answer that is none', () => {
     assert.ok(later.ms < 500, `${later.ms} ms`)
     assert.equal(stack.app.requests.length, 0)
     await stack.verifier.restart()
-    await eventually(stack.ask, (next) => next.status === 200)
+    await eventually(stack.ask, (next) => next.status === 200, 3000)
   })
 })
 
