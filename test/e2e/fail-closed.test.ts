@@ -256,22 +256,24 @@ describe('an error in the action', () => {
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
     ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
     ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],
+    'addRefusal',
   ])
   /** Only run on some allowed requests, most of them when a verdict is kept or found again. */
   const nowAndThen = new Set([
-    ...['remember', 'entrySize', 'linkNewest', 'unlink', 'readPlainCredentials', 'isStillGood'],
-    ...['isRevoked', 'forget', 'publishNumbers'],
+    ...['remember', 'createEntry', 'entrySize', 'insert', 'link', 'unlink', 'isKept', 'evict'],
+    ...['readPlainCredentials', 'isStillGood', 'isRevoked', 'forget', 'publishNumbers'],
   ])
   /** Without these there is no word of revocations, so nothing is remembered. */
   const forTheFeed = new Set([
     ...['keepPolling', 'poll', 'pollHeaders', 'judgeFeed', 'parseFeed', 'parseRevocation'],
-    ...['parseMember', 'mergeRevocations', 'add', 'revocationId', 'acceptFeed', 'forgetAll'],
-    'forgetExpired',
+    ...['parseMember', 'mergeRevocations', 'add', 'revocationId', 'acceptFeed'],
+    ...['dropEverything', 'forgetExpired'],
   ])
   /** Neither a verdict nor the cache depends on these. */
   const beside = new Set([
     ...['logPollProblem', 'refuseTooMany', 'addUp', 'describeMetric', 'addMetric'],
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
+    ...['forgetAll', 'sweepSlice'],
   ])
   // One Lua for all threads has nothing to publish: only the page packs its numbers.
   const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'
@@ -317,7 +319,11 @@ describe('an error in the action', () => {
   const feed = revocations([revoked])
 
   async function expectSomeRefused(name: string): Promise<void> {
-    const stack = await startStack({ editLua: breaking(name, 'error("injected")'), feed })
+    const stack = await startStack({
+      editLua: breaking(name, 'error("injected")'),
+      feed,
+      env: name === 'evict' ? { ENTRA_AUTH_CACHE_ENTRIES: '1' } : {},
+    })
     // Kept for a moment only, so that an entry is also dropped.
     stack.verifier.script = () => shortAllow
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })

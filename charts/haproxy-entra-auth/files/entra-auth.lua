@@ -43,8 +43,12 @@ local PARSE_SLICE = 250
 local TAIL_BYTES = 32
 -- What an entry takes besides its strings: tables, list, keys. Measured, rounded up.
 local ENTRY_BYTES = 2048
--- Of expired entries, at most this many are removed after each poll.
-local SWEEP_LIMIT = 1000
+-- After each poll, this many entries at most are looked at for those that have expired, so many at
+-- a time without letting other work through.
+local SWEEP_LIMIT = 2000
+local SWEEP_SLICE = 50
+-- Of entries that are in use, at most this many are passed over before one is evicted all the same.
+local SECOND_CHANCES = 100
 -- Variables of the process that hold the numbers of a thread each, and the most there can be.
 local PUBLISHED = "proc.entra_auth_action_"
 local THREAD_LIMIT = 1024
@@ -332,13 +336,26 @@ local aheadMs = 0
 -- one is never behind its full seconds, and stays ahead where that one is set back.
 local function nowMs()
     local now = core.now()
-    local ms = now.sec * 1000 + now.usec // 1000 + aheadMs
+    local haproxyMs = now.sec * 1000 + now.usec // 1000
     local machineMs = machineSeconds() * 1000
-    if machineMs > ms then
-        aheadMs = aheadMs + machineMs - ms
+    if machineMs > haproxyMs + aheadMs then
+        aheadMs = machineMs - haproxyMs
         return machineMs
     end
-    return ms
+    return haproxyMs + aheadMs
+end
+
+-- Shared state ----------------------------------------------------------------------------------
+-- HAProxy interrupts Lua every tune.lua.forced-yield instructions, anywhere and under pcall too, and
+-- runs other requests in this same state before it goes on. It cannot interrupt a function that a C
+-- function called. So each change of shared state that takes more than one assignment runs inside of
+-- string.gsub.
+
+local gsub = string.gsub
+
+-- Runs `change`, which returns nothing, without interruption.
+local function atomically(change)
+    gsub("x", "x", change)
 end
 
 -- Numbers ---------------------------------------------------------------------------------------
@@ -360,9 +377,17 @@ local refusals, reasonCount = {}, 0
 -- Whether the numbers of this thread should be shown to the others with the next request.
 local publishDue = not isCacheOn
 
-local function countRefusal(reason)
-    local known = refusals[reason]
-    if not known then
+local function addOne(name)
+    numbers[name] = numbers[name] + 1
+end
+
+-- Adding one is a read and a write: interrupted in between, it would undo what others counted.
+local function count(name)
+    gsub(name, ".+", addOne)
+end
+
+local function addRefusal(reason)
+    if not refusals[reason] then
         if reasonCount >= REASON_LIMIT then
             reason = "other"
         end
@@ -371,19 +396,25 @@ local function countRefusal(reason)
     refusals[reason] = (refusals[reason] or 0) + 1
 end
 
+local function countRefusal(reason)
+    gsub(reason, ".+", addRefusal)
+end
+
 -- Log -------------------------------------------------------------------------------------------
 
 local lastLogged = {}
 
 local function logOnceInAWhile(kind, text)
-    local now = core.now().sec
-    local last = lastLogged[kind]
-    -- A clock that was set back must not silence the log until it has caught up.
-    if last and now >= last and now - last < LOG_EVERY_SECONDS then
-        return
+    local isDue = true
+    atomically(function()
+        local now, last = core.now().sec, lastLogged[kind]
+        -- A clock that was set back must not silence the log until it has caught up.
+        isDue = not last or now < last or now - last >= LOG_EVERY_SECONDS
+        lastLogged[kind] = isDue and now or last
+    end)
+    if isDue then
+        core.log(core.err, "entra-auth: " .. text)
     end
-    lastLogged[kind] = now
-    core.log(core.err, "entra-auth: " .. text)
 end
 
 -- Values ----------------------------------------------------------------------------------------
@@ -587,14 +618,16 @@ local function commonStem(names)
 end
 
 -- The names that the verifier manages. The list is the same in every answer of a configuration.
-local lastList, lastManaged
+local lastManaged
 
 local function readManaged(headers)
     local list, problem = single(headers, "x-entra-auth-headers")
     if not list then
         return nil, problem or "X-Entra-Auth-Headers is missing"
-    elseif list == lastList then
-        return lastManaged
+    end
+    local known = lastManaged
+    if known and known.list == list then
+        return known
     end
     local names, seen = {}, {}
     for item in list:gmatch("[^,]+") do
@@ -605,8 +638,9 @@ local function readManaged(headers)
         seen[name] = true
         names[#names + 1] = name
     end
-    lastList, lastManaged = list, { names = names, stem = commonStem(names) }
-    return lastManaged
+    local managed = { list = list, names = names, stem = commonStem(names) }
+    lastManaged = managed
+    return managed
 end
 
 -- The identity headers that have a value, the largest last.
@@ -797,13 +831,15 @@ end
 local feed = {
     -- Until then what the last good answer said may be relied on.
     usableUntilMs = 0,
-    -- Changes with what was said: an entry that has seen this number needs no other look.
-    generation = 0,
-    version = nil,
+    -- Another table whenever something else was said, never a changed one: an entry that was compared
+    -- with this very table needs no other look.
+    known = {
+        version = nil,
+        -- kind → id → {before, ending} in seconds.
+        revoked = { user = {}, client = {}, token = {}, tenant = {}, key = {} },
+        count = 0,
+    },
     etag = nil,
-    -- kind → id → {before, until} in seconds.
-    revoked = { user = {}, client = {}, token = {}, tenant = {}, key = {} },
-    count = 0,
     -- When the last good answer was asked for.
     goodAtMs = nil,
     loggedProblem = nil,
@@ -845,7 +881,7 @@ local function parseRevocation(text, position)
         end
         revocation[name], position = value, after
     end
-    if not feed.revoked[revocation.kind] then
+    if not feed.known.revoked[revocation.kind] then
         return nil
     end
     return revocation, position
@@ -904,7 +940,7 @@ local function mergeRevocations(records, nowSeconds)
             known.ending = math.max(known.ending, ending)
         end
     end
-    for kind, ids in pairs(feed.revoked) do
+    for kind, ids in pairs(feed.known.revoked) do
         for id, revocation in pairs(ids) do
             if revocation.ending > nowSeconds then
                 add(kind, id, revocation.before, revocation.ending)
@@ -921,8 +957,7 @@ local function mergeRevocations(records, nowSeconds)
 end
 
 -- A token or a key is revoked for good, whatever its date; the others up to a moment.
-local function isRevoked(subject)
-    local revoked = feed.revoked
+local function isRevoked(revoked, subject)
     if revoked.token[subject.token] or revoked.key[subject.key] then
         return true
     end
@@ -937,27 +972,47 @@ end
 
 -- Cache -----------------------------------------------------------------------------------------
 -- Allows only, by policy and whole token. An entry is the outcome itself, ready to be used, in a
--- list from the newest use to the oldest.
+-- list from the newest to the oldest. A hit moves nothing, it only marks the entry as used, and
+-- whatever changes list or table runs `atomically`.
 
 -- policy → end of the credentials → entry
 local buckets = {}
 local newest, oldest
+-- Where the search for an entry to evict, and that for expired ones, go on.
+local evictNext, sweepNext
 
-local function unlink(entry)
-    if entry.newer then
-        entry.newer.older = entry.older
-    else
-        newest = entry.older
-    end
-    if entry.older then
-        entry.older.newer = entry.newer
-    else
-        oldest = entry.newer
-    end
-    entry.newer, entry.older = nil, nil
+local function isKept(entry)
+    local bucket = buckets[entry.policy]
+    return bucket ~= nil and bucket[entry.tail] == entry
 end
 
-local function linkNewest(entry)
+-- Only inside of `atomically`.
+local function unlink(entry)
+    local newer, older = entry.newer, entry.older
+    if evictNext == entry then
+        evictNext = newer
+    end
+    if sweepNext == entry then
+        sweepNext = newer
+    end
+    if newer then
+        newer.older = older
+    else
+        newest = older
+    end
+    if older then
+        older.newer = newer
+    else
+        oldest = newer
+    end
+    entry.newer, entry.older = nil, nil
+    buckets[entry.policy][entry.tail] = nil
+    numbers.entries = numbers.entries - 1
+    numbers.bytes = numbers.bytes - entry.size
+end
+
+-- Only inside of `atomically`.
+local function link(entry)
     entry.older = newest
     if newest then
         newest.newer = entry
@@ -965,19 +1020,42 @@ local function linkNewest(entry)
         oldest = entry
     end
     newest = entry
+    numbers.entries = numbers.entries + 1
+    numbers.bytes = numbers.bytes + entry.size
+end
+
+-- From the oldest on, the first entry that was not used since it was last passed (this is SIEVE:
+-- nearly always better than "least recently used"). Only inside of `atomically`.
+local function evict()
+    local entry = evictNext or oldest
+    for _ = 1, SECOND_CHANCES do
+        if not entry.used then
+            break
+        end
+        entry.used = false
+        entry = entry.newer or oldest
+    end
+    evictNext = entry.newer
+    unlink(entry)
+    numbers.evictions = numbers.evictions + 1
 end
 
 local function forget(entry)
-    unlink(entry)
-    buckets[entry.policy][entry.tail] = nil
-    numbers.entries = numbers.entries - 1
-    numbers.bytes = numbers.bytes - entry.size
+    atomically(function()
+        if isKept(entry) then
+            unlink(entry)
+        end
+    end)
+end
+
+local function dropEverything()
+    buckets = {}
+    newest, oldest, evictNext, sweepNext = nil, nil, nil, nil
+    numbers.entries, numbers.bytes = 0, 0
 end
 
 local function forgetAll()
-    buckets = {}
-    newest, oldest = nil, nil
-    numbers.entries, numbers.bytes = 0, 0
+    atomically(dropEverything)
 end
 
 local function entrySize(outcome, credentials)
@@ -988,10 +1066,9 @@ local function entrySize(outcome, credentials)
     return size
 end
 
--- Keeps an allow. Its time counts from when it was asked for, and what was revoked while it was
--- under way has been heard of by now or will be with the next poll.
-local function remember(policy, credentials, outcome, askedAtMs)
-    local entry = {
+-- An allow in the form in which it is kept. Its time counts from when it was asked for.
+local function createEntry(policy, credentials, outcome, askedAtMs)
+    return {
         ok = true,
         status = 200,
         policy = policy,
@@ -1010,49 +1087,67 @@ local function remember(policy, credentials, outcome, askedAtMs)
         tail = credentials:sub(-TAIL_BYTES),
         size = entrySize(outcome, credentials),
         expiresMs = askedAtMs + outcome.maxAgeSeconds * 1000,
-        generation = feed.generation,
+        used = false,
     }
+end
+
+-- Only inside of `atomically`.
+local function insert(entry)
+    local bucket = buckets[entry.policy]
+    if not bucket then
+        bucket = {}
+        buckets[entry.policy] = bucket
+    end
+    if bucket[entry.tail] then
+        unlink(bucket[entry.tail])
+    end
+    while
+        newest
+        and (
+            numbers.entries >= settings["cache-entries"]
+            or numbers.bytes + entry.size > settings["cache-bytes"]
+        )
+    do
+        evict()
+    end
+    bucket[entry.tail] = entry
+    link(entry)
+end
+
+-- Keeps an allow, if it may be kept by all that is known at this moment. What was revoked while it
+-- was under way has been heard of by now, or will be with the next poll: so looking and keeping are
+-- one step.
+local function remember(policy, credentials, outcome, askedAtMs)
+    if not outcome.ok or not outcome.subject or outcome.maxAgeSeconds <= 0 then
+        return
+    end
+    local entry = createEntry(policy, credentials, outcome, askedAtMs)
     if entry.size > settings["cache-bytes"] then
         return
     end
-    local bucket = buckets[policy]
-    if not bucket then
-        bucket = {}
-        buckets[policy] = bucket
-    end
-    if bucket[entry.tail] then
-        forget(bucket[entry.tail])
-    end
-    bucket[entry.tail] = entry
-    linkNewest(entry)
-    numbers.entries = numbers.entries + 1
-    numbers.bytes = numbers.bytes + entry.size
-    while numbers.entries > settings["cache-entries"] or numbers.bytes > settings["cache-bytes"] do
-        numbers.evictions = numbers.evictions + 1
-        forget(oldest)
-    end
-end
-
--- Whether an allow may be kept, by all that is known at this moment.
-local function isCacheable(outcome)
-    return outcome.ok
-        and outcome.subject ~= nil
-        and outcome.maxAgeSeconds > 0
-        and outcome.version == feed.version
-        and nowMs() < feed.usableUntilMs
-        and not isRevoked(outcome.subject)
+    atomically(function()
+        local known = feed.known
+        if
+            outcome.version == known.version
+            and nowMs() < feed.usableUntilMs
+            and not isRevoked(known.revoked, entry.subject)
+        then
+            entry.seen = known
+            insert(entry)
+        end
+    end)
 end
 
 -- Whether an entry may be used now; one that may not is forgotten.
 local function isStillGood(entry)
-    local now = nowMs()
+    local now, known = nowMs(), feed.known
     if now >= feed.usableUntilMs then
         return false
     elseif now < entry.expiresMs then
-        if entry.generation == feed.generation then
+        if entry.seen == known then
             return true
-        elseif not isRevoked(entry.subject) then
-            entry.generation = feed.generation
+        elseif not isRevoked(known.revoked, entry.subject) then
+            entry.seen = known
             return true
         end
     end
@@ -1068,22 +1163,29 @@ local function recall(txn, policy, headerNames)
     if not entry or entry.credentials ~= credentials or not isStillGood(entry) then
         return nil
     end
-    if entry ~= newest then
-        unlink(entry)
-        linkNewest(entry)
-    end
-    numbers.hits = numbers.hits + 1
+    entry.used = true
+    count("hits")
     return entry
 end
 
--- Tokens whose time is over need not stay in memory until others push them out.
+-- Tokens whose time is over need not stay in memory until others push them out. Each sweep goes on
+-- where the last one ended.
 local function forgetExpired()
-    local now = nowMs()
-    for _ = 1, SWEEP_LIMIT do
-        if not oldest or now < oldest.expiresMs then
-            return
+    local function sweepSlice()
+        local now = nowMs()
+        for _ = 1, SWEEP_SLICE do
+            local entry = sweepNext or oldest
+            if not entry then
+                return
+            end
+            sweepNext = entry.newer
+            if now >= entry.expiresMs then
+                unlink(entry)
+            end
         end
-        forget(oldest)
+    end
+    for _ = 1, math.min(SWEEP_LIMIT, numbers.entries), SWEEP_SLICE do
+        atomically(sweepSlice)
     end
 end
 
@@ -1101,14 +1203,13 @@ local function pollHeaders()
 end
 
 local function acceptFeed(version, merged, count, etag)
-    if version ~= feed.version then
-        forgetAll()
-    end
-    feed.version = version
-    feed.revoked = merged
-    feed.count = count
+    atomically(function()
+        if version ~= feed.known.version then
+            dropEverything()
+        end
+        feed.known = { version = version, revoked = merged, count = count }
+    end)
     feed.etag = etag
-    feed.generation = feed.generation + 1
 end
 
 -- Nothing is used that this leaves out: neither now nor after the same is said again.
@@ -1176,10 +1277,14 @@ end
 local function keepPolling()
     while true do
         local finished, problem = pcall(poll)
+        if not finished then
+            -- Whatever broke may have left the list of the cache half changed.
+            pcall(forgetAll)
+        end
         if finished and not problem then
-            numbers.goodPolls = numbers.goodPolls + 1
+            count("goodPolls")
         else
-            numbers.badPolls = numbers.badPolls + 1
+            count("badPolls")
             problem = tostring(problem):sub(1, 200)
         end
         pcall(logPollProblem, problem)
@@ -1201,9 +1306,11 @@ local function ask(txn, policy, credentials, requestId)
     local outcome = judge(response or {}, policy)
     outcome.ms = math.max(0, nowMs() - askedAtMs)
     outcome.cache = "miss"
-    numbers.calls = numbers.calls + 1
-    numbers.callMs = numbers.callMs + outcome.ms
-    if credentials and isCacheable(outcome) then
+    atomically(function()
+        numbers.calls = numbers.calls + 1
+        numbers.callMs = numbers.callMs + outcome.ms
+    end)
+    if credentials and isCacheOn then
         remember(policy, credentials, outcome, askedAtMs)
     end
     return outcome
@@ -1233,7 +1340,7 @@ local function decide(txn, policy, requestId)
         if problem then
             outcome = refuse(problem)
         else
-            numbers.misses = numbers.misses + 1
+            count("misses")
             outcome = ask(txn, policy, credentials, requestId)
         end
     end
@@ -1357,17 +1464,20 @@ end
 local function publishNumbers(txn)
     publishDue = not isCacheOn
     if core.thread > 0 then
-        txn:set_var(PUBLISHED .. core.thread, packNumbers())
+        atomically(function()
+            txn:set_var(PUBLISHED .. core.thread, packNumbers())
+        end)
     end
 end
 
 -- What all threads counted, this one up to now.
 local function addUp(applet)
-    local sums = {}
+    local sums, own = {}, ""
+    atomically(function()
+        own = packNumbers()
+    end)
     for thread = 0, THREAD_LIMIT do
-        local packed = thread == core.thread and packNumbers()
-            or applet:get_var(PUBLISHED .. thread)
-            or ""
+        local packed = thread == core.thread and own or applet:get_var(PUBLISHED .. thread) or ""
         for name, value in packed:gmatch("(%S+) (%d+)\n") do
             sums[name] = (sums[name] or 0) + math.tointeger(tonumber(value))
         end
@@ -1405,7 +1515,7 @@ local function describeFeed(lines)
     local usable = now < feed.usableUntilMs and 1 or 0
     addMetric(lines, "poll_age_seconds", "gauge", "Age of what is known of revocations.", age)
     addMetric(lines, "cache_usable", "gauge", "1 while the cache is in use.", usable)
-    addMetric(lines, "revocations", "gauge", "Revocations in force.", feed.count)
+    addMetric(lines, "revocations", "gauge", "Revocations in force.", feed.known.count)
 end
 
 local function describeNumbers(applet)
@@ -1445,7 +1555,7 @@ end
 
 -- Returns the reply for the client, or nil where the request goes on.
 local function verify(txn, given, enforce)
-    numbers.requests = numbers.requests + 1
+    count("requests")
     local policy = given or txn.sf:be_name()
     local headerNames = txn.sf:req_hdr_names()
     local requestId
