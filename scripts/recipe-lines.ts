@@ -18,6 +18,8 @@ interface Target {
   readonly frontend: string
   /** Directives of its own in `global`, above the one that loads the action. */
   readonly more: readonly string[]
+  /** Named `defaults` that the section of the verifier takes its timeouts from. */
+  readonly defaults?: string
 }
 
 /** Values of charts whose controllers write the rest of HAProxy's configuration. */
@@ -28,6 +30,7 @@ export const targets: readonly Target[] = [
     verifier: 'auxiliaryConfig',
     frontend: 'frontend-config-snippet',
     more: [],
+    defaults: 'haproxytech',
   },
   {
     file: 'haproxy-ingress/values.yaml',
@@ -48,7 +51,11 @@ export async function renewLines(target: Target): Promise<string> {
   const section = (name: string) => printed.get(name) ?? []
   const global = withoutOwn(section('global'))
   const load = global.findIndex((line) => line.startsWith('lua-load'))
-  const verifier = ['listen entra-verifier', ...indent(section('listen entra-verifier'))]
+  const from = target.defaults === undefined ? '' : ` from ${target.defaults}`
+  const verifier = [
+    `listen entra-verifier${from}`,
+    ...indent(section('listen entra-verifier').map(withDefaultAddress)),
+  ]
   let text = readFileSync(resolve(recipes, target.file), 'utf8')
   text = replaceBlock(text, target.global, global.toSpliced(load, 0, ...target.more))
   text = replaceBlock(text, target.verifier, verifier)
@@ -58,6 +65,11 @@ export async function renewLines(target: Target): Promise<string> {
   ])
 }
 
+/** HAProxy may read the section before the controller has written the variable into `global`. */
+function withDefaultAddress(line: string): string {
+  return line.replace('ENTRA_AUTH_VERIFIER}', 'ENTRA_AUTH_VERIFIER-127.0.0.1:14480}')
+}
+
 /** What is printed for the verifier in HAProxy's pod. */
 async function print(): Promise<string> {
   const manifest = parse(readFileSync(resolve(recipes, 'kubernetes/verifier-config.yaml'), 'utf8'))
@@ -65,7 +77,11 @@ async function print(): Promise<string> {
   const loaded = await loadConfig({ file: 'config.yaml', env: {}, readFile: () => text })
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems))
   const { config } = loaded
-  return printHaproxyConfig({ config, verifier: '127.0.0.1:8080', metadataPaths: [] })
+  return printHaproxyConfig({
+    config,
+    verifier: `${config.listen.host}:${config.listen.port}`,
+    metadataPaths: [],
+  })
 }
 
 /** Section → its lines with comments, without the indentation of the section. */

@@ -151,6 +151,8 @@ async function fromFile(
       variables.set(formatPath(path), variable)
       continue
     }
+    // The image sets it for those without a file, so beside a file it is no contradiction.
+    if (variable === 'ENTRA_AUTH_HOST') continue
     problems.push({
       path: variable,
       message: `is set although the file has ${formatPath(path)}`,

@@ -160,3 +160,20 @@ test('a listener of the wrong type stays a problem of the file', async () => {
   const result = await loadText(yaml({ head: 'listen: 8080' }), {}, { ENTRA_AUTH_PORT: '81' })
   assert.deepEqual(!result.ok && result.problems.map(({ path }) => path), ['listen'])
 })
+
+test('listen.host of a file wins over ENTRA_AUTH_HOST, which the image sets for everybody', async () => {
+  const file = yaml({ head: 'listen: { host: 127.0.0.1, port: 14481 }' })
+  const result = await loadText(file, {}, { ENTRA_AUTH_HOST: '0.0.0.0' })
+  assert.ok(result.ok, JSON.stringify(result))
+  assert.deepEqual(result.config.listen, { host: '127.0.0.1', port: 14481 })
+})
+
+test('ENTRA_AUTH_HOST counts beside a file that names only a port', async () => {
+  const result = await loadText(
+    yaml({ head: 'listen: { port: 14481 }' }),
+    {},
+    { ENTRA_AUTH_HOST: '0.0.0.0' },
+  )
+  assert.ok(result.ok, JSON.stringify(result))
+  assert.deepEqual(result.config.listen, { host: '0.0.0.0', port: 14481 })
+})

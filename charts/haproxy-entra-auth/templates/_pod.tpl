@@ -1,7 +1,7 @@
 {{/* Environment and volumes of the pod. */}}
 
 {{- define "haproxy-entra-auth.env" -}}
-# The image sets it for those without a file; here it would contradict listen.host in the file.
+# The image sets it for those without a file; here the file alone decides.
 - { name: ENTRA_AUTH_HOST, value: "" }
 {{- with .Values.proxy }}
 {{- if .existingSecret }}
