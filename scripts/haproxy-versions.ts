@@ -15,14 +15,25 @@ export interface Command {
   readonly args: readonly string[]
 }
 
-/** Debian suite that carries each version; all are long-term versions of HAProxy. */
-const suites = { '2.6': 'bookworm', '3.0': 'trixie', '3.2': 'sid' } as const
+/** Where Debian carries a version: one suite, or one for HAProxy and another for its libraries. */
+interface Source {
+  readonly haproxy: string
+  readonly libraries: string
+}
+
+/** All are long-term versions of HAProxy. Experimental holds single packages, so needs a base. */
+const sources = {
+  '2.6': { haproxy: 'bookworm', libraries: 'bookworm' },
+  '3.0': { haproxy: 'trixie', libraries: 'trixie' },
+  '3.2': { haproxy: 'sid', libraries: 'sid' },
+  '3.4': { haproxy: 'experimental', libraries: 'sid' },
+} as const satisfies Record<string, Source>
 
 /** A version of HAProxy that the tests know how to get. */
-export type HaproxyVersion = keyof typeof suites
+export type HaproxyVersion = keyof typeof sources
 
 /** Every version that the tests run against, oldest first. */
-export const haproxyVersions = Object.keys(suites) as HaproxyVersion[]
+export const haproxyVersions = Object.keys(sources) as HaproxyVersion[]
 
 const cacheDirectory = resolve(import.meta.dirname, '../.cache/haproxy')
 
@@ -41,7 +52,7 @@ export async function haproxyCommand(version: string): Promise<Command> {
 }
 
 function isKnown(version: string): version is HaproxyVersion {
-  return Object.hasOwn(suites, version)
+  return Object.hasOwn(sources, version)
 }
 
 async function readCommand(home: string): Promise<Command | undefined> {
@@ -55,12 +66,12 @@ async function answersAs(candidate: Command, version: string): Promise<boolean> 
 }
 
 async function install(version: HaproxyVersion, home: string): Promise<Command> {
-  const suite = suites[version]
+  const source: Source = sources[version]
   await rm(home, { recursive: true, force: true })
   await mkdir(home, { recursive: true })
 
-  progress(version, `reading the package lists of ${suite}`)
-  const apt = await prepareApt(suite, join(home, 'apt'))
+  progress(version, `reading the package lists of ${source.haproxy}`)
+  const apt = await prepareApt(source, join(home, 'apt'))
   await run('apt-get', [...apt, 'update'])
 
   const packages = await withLibraries(apt)
@@ -70,7 +81,7 @@ async function install(version: HaproxyVersion, home: string): Promise<Command> 
 
   const command = await makeRunnable(apt, home, root)
   if (!(await answersAs(command, version))) {
-    throw new Error(`Debian ${suite} has no HAProxy ${version} that runs here`)
+    throw new Error(`Debian ${source.haproxy} has no HAProxy ${version} that runs here`)
   }
   for (const rest of ['apt', 'packages']) await rm(join(home, rest), { recursive: true })
   // Written last: an interrupted download leaves no command behind and starts anew.
@@ -79,20 +90,28 @@ async function install(version: HaproxyVersion, home: string): Promise<Command> 
   return command
 }
 
-/** Options that make apt use folders of its own and this one suite; works without root. */
-async function prepareApt(suite: string, home: string): Promise<string[]> {
+/** Options that make apt use folders of its own and these suites only; works without root. */
+async function prepareApt({ haproxy, libraries }: Source, home: string): Promise<string[]> {
   const parts = join(home, 'sources.list.d')
   for (const folder of [parts, join(home, 'lists/partial'), join(home, 'cache/archives/partial')]) {
     await mkdir(folder, { recursive: true })
   }
-  const { text, extension } = await sourcesOf(suite)
-  await writeFile(join(parts, `suite.${extension}`), text)
+  for (const suite of new Set([haproxy, libraries])) {
+    const { text, extension } = await sourcesOf(suite)
+    await writeFile(join(parts, `${suite}.${extension}`), text)
+  }
+  // apt takes nothing from experimental unless it is told to: HAProxy alone.
+  const preferences = join(home, 'preferences')
+  const pin = `Package: haproxy\nPin: release a=${haproxy}\nPin-Priority: 990\n`
+  await writeFile(preferences, haproxy === libraries ? '' : pin)
   // What is installed on this machine must not count: apt would look for that very version.
   await writeFile(join(home, 'status'), '')
   const options = {
     'Dir::State::status': join(home, 'status'),
     'Dir::Etc::sourcelist': '/dev/null',
     'Dir::Etc::sourceparts': parts,
+    'Dir::Etc::preferences': preferences,
+    'Dir::Etc::preferencesparts': '/dev/null',
     'Dir::State::lists': join(home, 'lists'),
     'Dir::Cache': join(home, 'cache'),
     'APT::Sandbox::User': 'root',

@@ -1,34 +1,44 @@
 /**
- * The end-to-end tests on each version of HAProxy, with each way of loading the action and with one
- * and two threads: `npm run test:matrix`. With `--load`, the tests under load, as HAProxy is shipped,
- * on the oldest and the newest version: `npm run test:load`. Versions given as arguments limit it to
- * those. The last line is `N passed, N failed`.
+ * The end-to-end tests on each version of HAProxy: `npm run test:matrix`. Every version runs twice, so
+ * that each meets both ways of loading the action and both numbers of threads; the oldest and the
+ * newest run all four combinations. With `--load`, the tests under load, as HAProxy is shipped, on the
+ * oldest and the newest version: `npm run test:load`. Versions given as arguments limit it to those,
+ * with all combinations. The last line is `N passed, N failed`.
  */
 import { haproxyCommand, haproxyVersions } from './haproxy-versions.ts'
 import { createTestRuns } from './test-runs.ts'
 
 const isLoad = process.argv.includes('--load')
 const named = process.argv.slice(2).filter((argument) => argument !== '--load')
-const loads = isLoad ? ['lua-load-per-thread'] : ['lua-load-per-thread', 'lua-load']
-const threads = isLoad ? ['2'] : ['1', '2']
-const isAtAnEnd = (_: string, index: number) => [0, haproxyVersions.length - 1].includes(index)
+/** A way of loading the action, and a number of threads. */
+type Cell = readonly [load: 'lua-load-per-thread' | 'lua-load', threads: 1 | 2]
+
+const asShipped: Cell = ['lua-load-per-thread', 2]
+const two: readonly Cell[] = [asShipped, ['lua-load', 1]]
+const four: readonly Cell[] = [...two, ['lua-load-per-thread', 1], ['lua-load', 2]]
+
+const isAtAnEnd = (version: string) =>
+  [haproxyVersions[0], haproxyVersions.at(-1)].some((end) => end === version)
 const usual = isLoad ? haproxyVersions.filter(isAtAnEnd) : haproxyVersions
-const versions = named.length > 0 ? named : usual
+const versions: readonly string[] = named.length > 0 ? named : usual
+
+function cellsOf(version: string): readonly Cell[] {
+  if (isLoad) return [asShipped]
+  return named.length > 0 || isAtAnEnd(version) ? four : two
+}
 
 const runs = createTestRuns()
 for (const version of versions) {
   const { command, args } = await haproxyCommand(version)
-  for (const load of loads) {
-    for (const count of threads) {
-      const title = `HAProxy ${version}, ${load}, ${count} thread${count === '1' ? '' : 's'}`
-      await runs.run(title, ['--only', isLoad ? 'load' : 'e2e'], {
-        HAPROXY: [command, ...args].join(' '),
-        HAPROXY_LUA_LOAD: load,
-        HAPROXY_THREADS: count,
-        // End-to-end tests mostly wait for time to pass in HAProxy.
-        E2E_CONCURRENCY: '2',
-      })
-    }
+  for (const [load, threads] of cellsOf(version)) {
+    const title = `HAProxy ${version}, ${load}, ${threads} thread${threads === 1 ? '' : 's'}`
+    await runs.run(title, ['--only', isLoad ? 'load' : 'e2e'], {
+      HAPROXY: [command, ...args].join(' '),
+      HAPROXY_LUA_LOAD: load,
+      HAPROXY_THREADS: String(threads),
+      // End-to-end tests mostly wait for time to pass in HAProxy.
+      E2E_CONCURRENCY: '2',
+    })
   }
 }
 runs.conclude()
