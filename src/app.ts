@@ -12,11 +12,13 @@ import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
+import type { SealingKeys } from './session/sealing.ts'
 import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
 import { createSpanExporter } from './tracing/exporter.ts'
 import { addTracing } from './tracing/hooks.ts'
 import { type AuditSink, createAuditLog } from './verify/audit-log.ts'
+import { createJudge } from './verify/judge.ts'
 import { watchOverload } from './verify/overload.ts'
 import { createRefusalLog } from './verify/refusal-log.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
@@ -31,6 +33,8 @@ export interface Runtime extends Omit<KeysRuntime, 'log'> {
   readonly http: Http
   readonly revocations: RevocationStore
   readonly log: FastifyBaseLogger
+  /** Absent where nobody signs in with a browser. */
+  readonly sealingKeys?: SealingKeys | undefined
   /** Where allows of first sights are written; absent where nobody keeps an audit. */
   readonly audit?: AuditSink | undefined
 }
@@ -94,13 +98,19 @@ export function buildApp(config: Config, runtime: Runtime): App {
     () => rules.resources,
     (tenantId) => authorities.get(tenantId)?.issuerKeys('2.0').issuer,
   )
+  const verifier = createVerifier({
+    clock,
+    engine: measured.timeSignatures(engine),
+    cache,
+    revocations: () => revocations.list,
+  })
+  const { sealingKeys } = runtime
+  const judge = createJudge(
+    verifier,
+    sealingKeys && { clock, revocations: () => revocations.list, sealingKeys },
+  )
   addVerifyRoutes(verify, {
-    verifier: createVerifier({
-      clock,
-      engine: measured.timeSignatures(engine),
-      cache,
-      revocations: () => revocations.list,
-    }),
+    judge,
     rules: () => rules,
     clock,
     isStopping,

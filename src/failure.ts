@@ -273,12 +273,32 @@ const table = {
   step_up_required: {
     status: 403,
     error: 'insufficient_scope',
-    text: 'The token is good, but a stronger sign-in is required, which this client cannot ask for.',
+    text: 'A stronger sign-in is required: a browser can sign in again, but the client of this token cannot ask for it.',
   },
   step_up_possible: {
     status: 401,
     error: 'insufficient_claims',
     text: 'The token is good, but a stronger sign-in is required; request a token with the claims of this challenge.',
+  },
+  no_session: {
+    status: 401,
+    text: 'Nobody is signed in here, or not at this host; sign in with the browser.',
+  },
+  session_ended: {
+    status: 401,
+    text: 'The session has ended; sign in again with the browser.',
+  },
+  session_revoked: {
+    status: 401,
+    text: 'The session was ended by a sign-out or by an administrator; sign in again with the browser.',
+  },
+  session_recheck: {
+    status: 401,
+    text: 'The session does not know the groups that are asked for now; sign in again with the browser, which usually takes no click.',
+  },
+  cross_site_request: {
+    status: 403,
+    text: 'The request comes from a page of another site and was not passed on; send it from a page of this site.',
   },
   identity_too_large: {
     status: 403,

@@ -14,6 +14,7 @@ import { createRevocationStore, type RevocationStore } from '../revocation/revoc
 import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { type CommandIo, exitCodes } from './io.ts'
+import { openSealingKeys } from './sealing-keys.ts'
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
 const drainMs = 1_500
@@ -53,6 +54,7 @@ async function serve(
   const revocations = createRevocationStore(config.revocationFile, io.now)
   await readRevocations(revocations, io)
   const audit = openAudit(config, log, io)
+  const sealing = await openSealingKeys(config, log, io)
   const app = buildApp(config, {
     clock: io.now,
     random: Math.random,
@@ -61,6 +63,7 @@ async function serve(
     ...(config.keyStore && { keyStore: createKeyStore(config.keyStore) }),
     log,
     audit,
+    sealingKeys: sealing?.sealingKeys,
     schedule,
   })
   // Keys are asked for before the port is open, and a slow authority does not hold it closed.
@@ -74,6 +77,7 @@ async function serve(
     log.info({ signal }, 'stopping')
     stopReloads()
     stopWatching()
+    sealing?.stop()
     app.drain()
     // Requests still come until each HAProxy has seen that readiness is red.
     if (!err) await wait(drainMs)

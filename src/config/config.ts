@@ -16,6 +16,8 @@ export interface Config {
   readonly log: LogConfig
   /** Absent where no collector of traces is named. */
   readonly tracing?: TracingConfig
+  /** Absent where nobody signs in with a browser. */
+  readonly signIn?: SignInConfig
   readonly clockSkewSeconds: number
   readonly identityHeaders: IdentityHeaderSet
   readonly tenants: readonly TenantConfig[]
@@ -56,6 +58,47 @@ export interface TracingConfig {
   readonly delayMs: number
 }
 
+/** Sign-in with a browser. */
+export interface SignInConfig {
+  /** Client id of the web application's registration. */
+  readonly clientId: string
+  /** The tenant (id, not name) whose people sign in. */
+  readonly tenantId: string
+  readonly credential: CredentialConfig
+  /** Exact host names in lower case, each maybe with a port. */
+  readonly hosts: readonly string[]
+  readonly listen: ListenAddress
+  /** Folder of the sealing keys. */
+  readonly sealingKeys: string
+  readonly recheckMinutes: number
+  readonly sessionHours: number
+  /** What the pages say of whoever runs this. */
+  readonly page: {
+    /** One line of text, such as whom to call. */
+    readonly text?: string
+    /** Path of an image file. */
+    readonly logoFile?: string
+  }
+}
+
+/** How the service proves itself to Entra. Paths are read when the credential is used. */
+export type CredentialConfig =
+  | { readonly kind: 'federatedTokenFile'; readonly tokenFile: string }
+  | {
+      readonly kind: 'managedIdentity'
+      /** `system`, or the client id of a user-assigned identity. */
+      readonly identity: string
+    }
+  | { readonly kind: 'certificateFile'; readonly certificateFile: string; readonly keyFile: string }
+  | {
+      readonly kind: 'keyVaultKey'
+      /** URL of the key, `https://VAULT.vault.azure.net/keys/NAME` and maybe a version. */
+      readonly key: string
+      /** The certificate of the key where the vault has none of the same name. */
+      readonly certificateFile?: string
+    }
+  | { readonly kind: 'clientSecretFile'; readonly secretFile: string }
+
 export type CloudName = 'public' | 'usgov' | 'china'
 
 /** A named header set, or header name → claim name. */
@@ -93,6 +136,8 @@ export interface PolicyConfig {
   readonly requireIdtyp: boolean
   /** Until this instant (ms since the epoch) a refusal is only reported. */
   readonly reportOnlyUntilMs?: number
+  /** `false` lets requests with a session through that a page of another site makes. */
+  readonly crossSiteGuard?: boolean
   readonly allow: readonly GrantConfig[]
   readonly deny: readonly DenyConfig[]
 }
@@ -101,6 +146,8 @@ export type Actor = 'user' | 'app' | 'agent'
 
 /** Conditions of one grant: everything that is present must hold; a list means any of. */
 export interface GrantConditions {
+  /** Takes sessions instead of tokens. */
+  readonly session?: boolean
   readonly scopes?: readonly string[] | 'any'
   readonly roles?: readonly string[] | 'any'
   readonly groups?: readonly string[]

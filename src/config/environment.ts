@@ -11,6 +11,8 @@ const LISTENER_SETTINGS = [
   { path: ['listen', 'tls', 'keyFile'], variable: 'ENTRA_AUTH_TLS_KEY_FILE' },
   { path: ['metrics', 'port'], variable: 'ENTRA_AUTH_METRICS_PORT' },
   { path: ['admin', 'port'], variable: 'ENTRA_AUTH_ADMIN_PORT' },
+  { path: ['signIn', 'listen', 'host'], variable: 'ENTRA_AUTH_SIGN_IN_HOST' },
+  { path: ['signIn', 'listen', 'port'], variable: 'ENTRA_AUTH_SIGN_IN_PORT' },
 ] as const
 
 const VARIABLE_OF_PATH: readonly (readonly [Path, string])[] = [
@@ -18,6 +20,8 @@ const VARIABLE_OF_PATH: readonly (readonly [Path, string])[] = [
   [['tenants', 'default', 'authority'], 'ENTRA_AUTH_AUTHORITY'],
   [['tenants'], 'ENTRA_AUTH_TENANT_ID'],
   [['cloud'], 'ENTRA_AUTH_CLOUD'],
+  [['signIn', 'clientId'], 'ENTRA_AUTH_CLIENT_ID'],
+  [['signIn', 'hosts'], 'ENTRA_AUTH_HOSTS'],
   ...LISTENER_SETTINGS.map(({ path, variable }) => [path, variable] as const),
 ]
 
@@ -27,6 +31,8 @@ export const TENANT_VARIABLES = [
   'ENTRA_AUTH_AUDIENCE',
   'ENTRA_AUTH_CLOUD',
   'ENTRA_AUTH_AUTHORITY',
+  'ENTRA_AUTH_CLIENT_ID',
+  'ENTRA_AUTH_HOSTS',
 ] as const
 
 /** The value of a variable; an empty one counts as absent. */
@@ -53,7 +59,7 @@ export interface ListenerSetting {
 /** Addresses and certificates of listeners, as far as the environment gives them. */
 export function listenerSettingsFrom(env: Environment): readonly ListenerSetting[] {
   return LISTENER_SETTINGS.flatMap(({ path, variable }) => {
-    const isPort = path[1] === 'port'
+    const isPort = path.at(-1) === 'port'
     const text = variableOf(env, variable)
     // Kubernetes sets ENTRA_AUTH_PORT=tcp://… by itself in every pod beside a Service "entra-auth".
     if (text === undefined || (isPort && /^(tcp|udp|sctp):\/\//.test(text))) return []
@@ -84,23 +90,44 @@ export function treeFrom(env: Environment): unknown {
   const id = variableOf(env, 'ENTRA_AUTH_TENANT_ID')
   const authority = variableOf(env, 'ENTRA_AUTH_AUTHORITY')
   const cloud = variableOf(env, 'ENTRA_AUTH_CLOUD')
-  const audiences = variableOf(env, 'ENTRA_AUTH_AUDIENCE')
-    ?.split(',')
-    .map((audience) => audience.trim())
+  const audiences = listFrom(env, 'ENTRA_AUTH_AUDIENCE')
+  const clientId = variableOf(env, 'ENTRA_AUTH_CLIENT_ID')
+  const hosts = listFrom(env, 'ENTRA_AUTH_HOSTS')
+  const signsIn = clientId !== undefined || hosts !== undefined
   const tree = {
     ...(cloud === undefined ? {} : { cloud }),
     ...(id === undefined
       ? {}
       : { tenants: { default: authority === undefined ? id : { id, authority } } }),
+    ...(signsIn
+      ? {
+          signIn: {
+            ...(clientId === undefined ? {} : { clientId }),
+            ...(hosts === undefined ? {} : { hosts }),
+          },
+        }
+      : {}),
     policies: {
       default: {
         ...(audiences === undefined ? {} : { audiences }),
         allow: [
-          { actor: 'user', scopes: 'any' },
-          { actor: 'app', roles: 'any' },
+          ...(signsIn ? [{ actor: 'user', session: true }] : []),
+          ...(signsIn && audiences === undefined
+            ? []
+            : [
+                { actor: 'user', scopes: 'any' },
+                { actor: 'app', roles: 'any' },
+              ]),
         ],
       },
     },
   }
   return withListenerSettings(tree, listenerSettingsFrom(env))
+}
+
+/** The items of a variable that are separated by commas; undefined where there is no such variable. */
+function listFrom(env: Environment, name: string): string[] | undefined {
+  return variableOf(env, name)
+    ?.split(',')
+    .map((item) => item.trim())
 }

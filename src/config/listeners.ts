@@ -11,9 +11,9 @@ export type Listeners = Readonly<Record<keyof typeof DEFAULT_PORTS, ListenAddres
 /** Checks host and port of each listener, and that no two want the same address. */
 export function checkListeners(tree: unknown, report: Report): Listeners {
   const listeners: Listeners = {
-    listen: addressOf(tree, 'listen'),
-    metrics: addressOf(tree, 'metrics'),
-    admin: addressOf(tree, 'admin'),
+    listen: addressOf(tree, 'listen', DEFAULT_PORTS.listen),
+    metrics: addressOf(tree, 'metrics', DEFAULT_PORTS.metrics),
+    admin: addressOf(tree, 'admin', DEFAULT_PORTS.admin),
   }
   const names = ['listen', 'metrics', 'admin'] as const
   for (const [index, name] of names.entries()) {
@@ -36,16 +36,18 @@ export function checkListeners(tree: unknown, report: Report): Listeners {
   return listeners
 }
 
-function addressOf(tree: unknown, name: keyof typeof DEFAULT_PORTS): ListenAddress {
+/** Host and port of a section, on loopback unless it says otherwise. */
+export function addressOf(tree: unknown, name: string, defaultPort: number): ListenAddress {
   const section = memberOf(tree, name)
   const port = memberOf(section, 'port')
   return {
     host: textOf(memberOf(section, 'host')) ?? '127.0.0.1',
-    port: typeof port === 'number' ? port : DEFAULT_PORTS[name],
+    port: typeof port === 'number' ? port : defaultPort,
   }
 }
 
-function clash(a: ListenAddress, b: ListenAddress): boolean {
+/** Whether two listeners cannot both have their address. */
+export function clash(a: ListenAddress, b: ListenAddress): boolean {
   if (a.port !== b.port || a.port === 0) return false
   const [hostA, hostB] = [plainHost(a.host), plainHost(b.host)]
   return hostA === hostB || isWildcard(hostA) || isWildcard(hostB)

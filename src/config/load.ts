@@ -14,6 +14,7 @@ import { checkListeners } from './listeners.ts'
 import { checkPolicies } from './policies.ts'
 import { formatPath, type Path, type Problem, quote, type Report } from './problems.ts'
 import { checkShape } from './shape.ts'
+import { checkSignIn } from './sign-in.ts'
 import { checkTenants } from './tenants.ts'
 import { checkTls } from './tls.ts'
 import { readTracing } from './tracing.ts'
@@ -103,7 +104,7 @@ async function fromEnvironment(env: Environment, read: Read): Promise<Outcome> {
     })
   }
   const locate = (path: Path) => ({ path: variableAt(path) ?? formatPath(path) })
-  const checked = await checkTree(treeFrom(env), locate, read)
+  const checked = await checkTree(treeFrom(env), env, locate, read)
   for (const problem of checked.problems) {
     // The schema's hint speaks of the file.
     const hint = problem.message === 'is missing' ? MISSING_VARIABLE[problem.path] : undefined
@@ -114,6 +115,8 @@ async function fromEnvironment(env: Environment, read: Read): Promise<Outcome> {
 
 const MISSING_VARIABLE: Readonly<Record<string, string>> = {
   ENTRA_AUTH_TENANT_ID: 'Set it to the id of your tenant (a GUID).',
+  ENTRA_AUTH_CLIENT_ID: 'Set it to the client id of the web application that people sign in to.',
+  ENTRA_AUTH_HOSTS: 'Set it to the host names that people sign in at, separated by commas.',
   ENTRA_AUTH_AUDIENCE:
     'Set it to the client id or identifier URIs of your API, separated by commas.',
 }
@@ -165,12 +168,13 @@ async function fromFile(
     const line = document.lineOf(path)
     return { path: formatPath(path), ...(line === undefined ? {} : { line }) }
   }
-  const checked = await checkTree(withListenerSettings(document.tree, settings), locate, read)
+  const checked = await checkTree(withListenerSettings(document.tree, settings), env, locate, read)
   return { config: checked.config, problems: [...problems, ...checked.problems] }
 }
 
 async function checkTree(
   tree: unknown,
+  env: Environment,
   locate: (path: Path) => Pick<Problem, 'path' | 'line'>,
   read: Read,
 ): Promise<Required<Outcome>> {
@@ -183,7 +187,9 @@ async function checkTree(
   const { listen, metrics, admin } = checkListeners(tree, report)
   const tls = await readTls(memberOf(memberOf(tree, 'listen'), 'tls'), read, report)
   const tenants = checkTenants(memberOf(tree, 'tenants'), memberOf(tree, 'cloud'), report)
-  const policies = checkPolicies(memberOf(tree, 'policies'), tenants, report)
+  const surroundings = { env, tenants, listeners: { listen, metrics, admin } }
+  const signIn = checkSignIn(memberOf(tree, 'signIn'), surroundings, report)
+  const policies = checkPolicies(memberOf(tree, 'policies'), tenants, signIn !== undefined, report)
   const identityHeaders = checkIdentityHeaders(memberOf(tree, 'identityHeaders'), report)
   const callerKey = await readKey(['callerKeyFile'], memberOf(tree, 'callerKeyFile'), read, report)
   const adminKeyFile = memberOf(memberOf(tree, 'admin'), 'adminKeyFile')
@@ -207,6 +213,7 @@ async function checkTree(
       refusalsPerSecond: numberOr(memberOf(log, 'refusalsPerSecond'), 10),
       ...(audit === undefined ? {} : { audit }),
     },
+    ...(signIn === undefined ? {} : { signIn }),
     clockSkewSeconds: numberOr(clockSkewSeconds, 300),
     identityHeaders,
     tenants,

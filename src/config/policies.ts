@@ -10,6 +10,7 @@ import type {
 import { checkGuids, isGuid } from './guid.ts'
 import { nearest } from './nearest.ts'
 import { type Path, quote, type Report } from './problems.ts'
+import { AUDIENCES_DESCRIPTION } from './schema.ts'
 import { entriesOf, itemsOf, mappingOf, memberOf, textOf } from './values.ts'
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -44,9 +45,13 @@ const USER_HINT = 'Write the object id of the user, not a name or an address.'
 export function checkPolicies(
   section: unknown,
   tenants: readonly TenantConfig[],
+  hasSignIn: boolean,
   report: Report,
 ): PolicyConfig[] {
-  return entriesOf(section).map(([name, raw]) => checkPolicy(name, raw, tenants, report))
+  return entriesOf(section).map(([name, raw]) => {
+    if (!hasSignIn) reportSessionGrants(name, raw, report)
+    return checkPolicy(name, raw, tenants, report)
+  })
 }
 
 function checkPolicy(
@@ -57,6 +62,7 @@ function checkPolicy(
 ): PolicyConfig {
   const path: Path = ['policies', name]
   const resource = textOf(memberOf(raw, 'resource'))
+  requireAudiences(raw, path, report)
   if (resource) checkResource(resource, [...path, 'resource'], report)
   const until = textOf(memberOf(raw, 'reportOnlyUntil'))
   return {
@@ -71,6 +77,7 @@ function checkPolicy(
     ...(until === undefined
       ? {}
       : { reportOnlyUntilMs: checkDate(until, [...path, 'reportOnlyUntil'], report) }),
+    ...(memberOf(raw, 'crossSiteGuard') === false ? { crossSiteGuard: false } : {}),
     allow: itemsOf(memberOf(raw, 'allow')).map((grant, index) =>
       checkGrant(grant, [...path, 'allow', index], report),
     ),
@@ -78,6 +85,25 @@ function checkPolicy(
       checkDenyRule(rule, [...path, 'deny', index], report),
     ),
   }
+}
+
+function reportSessionGrants(name: string, raw: unknown, report: Report): void {
+  for (const [index, grant] of itemsOf(memberOf(raw, 'allow')).entries()) {
+    if (memberOf(grant, 'session') !== true) continue
+    report(
+      ['policies', name, 'allow', index, 'session'],
+      'admits sessions although nobody can sign in: there is no section signIn',
+      'Add the section signIn, or remove the grant.',
+    )
+  }
+}
+
+/** Audiences are those of tokens; a policy that takes sessions alone needs none. */
+function requireAudiences(raw: unknown, path: Path, report: Report): void {
+  if (mappingOf(raw) === undefined || memberOf(raw, 'audiences') !== undefined) return
+  const grants = itemsOf(memberOf(raw, 'allow'))
+  if (grants.length > 0 && grants.every((grant) => memberOf(grant, 'session') === true)) return
+  report([...path, 'audiences'], 'is missing', AUDIENCES_DESCRIPTION)
 }
 
 function checkTenantNames(
@@ -191,17 +217,38 @@ function checkGrant(raw: unknown, path: Path, report: Report): GrantConfig {
       'Add scopes: [NAME], roles: [NAME] or clients: [GUID].',
     )
   }
+  if (has('session')) checkSessionGrant(raw, actor, path, report)
   const grant: Writable<GrantConditions> = conditionsOf(raw, path, report)
   for (const key of ['scopes', 'roles'] as const) {
     if (memberOf(raw, key) === 'any') grant[key] = 'any'
   }
-  for (const key of ['guests', 'confidential'] as const) {
+  for (const key of ['guests', 'confidential', 'session'] as const) {
     const value = memberOf(raw, key)
     if (typeof value === 'boolean') grant[key] = value
   }
   const authContext = textOf(memberOf(raw, 'authContext'))
   if (authContext !== undefined) grant.authContext = authContext
   return { actor, ...grant }
+}
+
+/** A session has no scopes and no client that asked for it: with one of these it could never hold. */
+function checkSessionGrant(raw: unknown, actor: Actor, path: Path, report: Report): void {
+  if (memberOf(raw, 'session') !== true) return
+  if (actor !== 'user') {
+    report(
+      [...path, 'session'],
+      `cannot hold for ${actor === 'app' ? 'an app' : 'an agent'}: only people sign in with a browser`,
+      'Write actor: user, or remove session.',
+    )
+  }
+  for (const key of ['scopes', 'clients', 'confidential']) {
+    if (memberOf(raw, key) === undefined) continue
+    report(
+      [...path, key],
+      'cannot stand beside session: it is a condition on tokens',
+      'Write two grants, one for sessions and one for tokens; for sessions use roles or groups.',
+    )
+  }
 }
 
 function checkDenyRule(raw: unknown, path: Path, report: Report): DenyConfig {

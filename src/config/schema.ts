@@ -26,6 +26,10 @@ export const HEADER_CLAIMS = [
   'sub',
 ] as const
 
+/** What `audiences` are; needed where a grant takes tokens. */
+export const AUDIENCES_DESCRIPTION =
+  'List what the aud claim of your tokens holds: the client id and identifier URIs of your API.'
+
 const strict = { additionalProperties: false }
 
 const guid = (description: string) => Type.String({ pattern: GUID_PATTERN, description })
@@ -122,6 +126,11 @@ const tenant = Type.Union(
 const grant = Type.Object(
   {
     actor,
+    session: Type.Optional(
+      Type.Literal(true, {
+        description: 'Write true to take sessions (signed in with a browser) in place of tokens.',
+      }),
+    ),
     scopes: Type.Optional(wordsOrAny('scope', 'Orders.Read')),
     roles: Type.Optional(wordsOrAny('role', 'Orders.Process')),
     groups: Type.Optional(guids('group object id')),
@@ -170,17 +179,15 @@ const policy = Type.Object(
         description: 'List names from tenants, or remove the key to admit all of them.',
       }),
     ),
-    audiences: Type.Array(
-      Type.String({
-        pattern: '^[!#-[\\]-~]{1,512}$',
-        description:
-          'Write the client id or an identifier URI of your API, such as api://orders, without spaces.',
-      }),
-      {
-        minItems: 1,
-        description:
-          'List what the aud claim of your tokens holds: the client id and identifier URIs of your API.',
-      },
+    audiences: Type.Optional(
+      Type.Array(
+        Type.String({
+          pattern: '^[!#-[\\]-~]{1,512}$',
+          description:
+            'Write the client id or an identifier URI of your API, such as api://orders, without spaces.',
+        }),
+        { minItems: 1, description: AUDIENCES_DESCRIPTION },
+      ),
     ),
     resource: Type.Optional(
       Type.String({
@@ -224,6 +231,13 @@ const policy = Type.Object(
           'Write a date such as 2026-12-31 (its first instant in UTC), or a time such as 2026-12-31T18:00:00Z.',
       }),
     ),
+    crossSiteGuard: Type.Optional(
+      Type.Boolean({
+        default: true,
+        description:
+          'Write false to let pages of other sites send requests with a session; then the application must refuse forged ones.',
+      }),
+    ),
     allow: Type.Array(grant, {
       minItems: 1,
       description:
@@ -237,6 +251,105 @@ const policy = Type.Object(
     ),
   },
   { ...strict, description: 'Write a mapping with at least audiences and allow.' },
+)
+
+const path = (what: string) =>
+  Type.Optional(Type.String({ minLength: 1, description: `Write the path of ${what}.` }))
+
+const credential = Type.Object(
+  {
+    federatedTokenFile: path('a file with a token of workload identity federation'),
+    managedIdentity: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'Write system, or the client id (a GUID) of a user-assigned managed identity.',
+      }),
+    ),
+    certificateFile: path('a PEM file with the certificate of the registration'),
+    keyFile: path('a PEM file with the private key of the certificate'),
+    keyVaultKey: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          'Write the key identifier, such as https://contoso.vault.azure.net/keys/sign-in.',
+      }),
+    ),
+    clientSecretFile: path('a file with the client secret; any other credential is better'),
+  },
+  {
+    ...strict,
+    description:
+      'Write one of federatedTokenFile, managedIdentity, certificateFile with keyFile, keyVaultKey, clientSecretFile.',
+  },
+)
+
+const signIn = Type.Object(
+  {
+    clientId: guid('Write the client id (a GUID) of the web application that people sign in to.'),
+    tenant: Type.Optional(
+      Type.String({ description: 'Write the name from tenants whose people sign in.' }),
+    ),
+    credential: Type.Optional(credential),
+    hosts: Type.Array(
+      Type.String({
+        minLength: 1,
+        maxLength: 253,
+        description: 'Write a host name as people type it, such as portal.contoso.com.',
+      }),
+      {
+        minItems: 1,
+        maxItems: 1000,
+        description:
+          'List the host names that people sign in at; the redirect URI of each is https://HOST/oauth2/callback.',
+      },
+    ),
+    listen: Type.Optional(
+      Type.Object(
+        { host: host('127.0.0.1'), port: port(8081) },
+        { ...strict, description: 'Write host and port of the sign-in listener.' },
+      ),
+    ),
+    sealingKeys: Type.Optional(
+      Type.String({
+        minLength: 1,
+        default: '/var/lib/haproxy-entra-auth/sealing',
+        description:
+          'Write the path of a folder with the keys that seal sessions, the same for all replicas.',
+      }),
+    ),
+    recheckMinutes: Type.Optional(
+      Type.Number({
+        minimum: 0.01,
+        maximum: 10080,
+        default: 60,
+        description: 'Write after how many minutes the next navigation asks Entra again.',
+      }),
+    ),
+    sessionHours: Type.Optional(
+      Type.Number({
+        minimum: 0.001,
+        maximum: 168,
+        default: 8,
+        description: 'Write after how many hours people have to sign in again, up to 168.',
+      }),
+    ),
+    page: Type.Optional(
+      Type.Object(
+        {
+          text: Type.Optional(
+            Type.String({
+              minLength: 1,
+              maxLength: 500,
+              description: 'Write one line for the pages, such as whom to call.',
+            }),
+          ),
+          logoFile: path('an image (SVG or PNG, at most 32 KiB) for the pages'),
+        },
+        { ...strict, description: 'Write text and logoFile, or remove the key.' },
+      ),
+    ),
+  },
+  { ...strict, description: 'Write at least clientId, hosts and a credential.' },
 )
 
 /** JSON Schema of the configuration file; what a schema cannot say is checked after it. */
@@ -331,6 +444,7 @@ export const configFileSchema = Type.Object(
       minProperties: 1,
       description: 'Write a name and the tenant id (a GUID) of each tenant that you trust.',
     }),
+    signIn: Type.Optional(signIn),
     clockSkewSeconds: Type.Optional(
       Type.Integer({
         minimum: 0,

@@ -119,6 +119,8 @@ function kindName(type: string): string {
       return 'a mapping'
     case 'boolean':
       return 'true or false'
+    case 'number':
+      return 'a number'
     case 'integer':
       return 'a whole number'
     default:

@@ -14,11 +14,19 @@ export interface Policy {
   /** Group ids that reach the application; undefined for all. */
   readonly namedGroups: ReadonlySet<string> | undefined
   readonly resource: string | undefined
+  /** Groups that a rule asks for. */
+  readonly groupsNamed: ReadonlySet<string>
+  /** Some grant takes sessions, so a browser without one is sent to sign in. */
+  readonly admitsSessions: boolean
+  /** Requests that a page of another site makes with a session are let through. */
+  readonly allowsCrossSite: boolean
 }
 
 /** One entry of `allow`: everything that is present must hold, any member of a set will do. */
 export interface Grant {
   readonly actor: Actor
+  /** Takes sessions and no token; every other grant takes tokens and no session. */
+  readonly session: boolean
   readonly scopes: ReadonlySet<string> | 'any' | undefined
   readonly roles: ReadonlySet<string> | 'any' | undefined
   readonly groups: ReadonlySet<string> | undefined
@@ -64,12 +72,16 @@ export function compilePolicy(config: PolicyConfig): Policy {
     deny: config.deny.map(compileDenyRule),
     namedGroups: config.groups === 'all' ? undefined : namedGroups(config),
     resource: config.resource,
+    groupsNamed: namedGroups(config),
+    admitsSessions: config.allow.some((grant) => grant.session === true),
+    allowsCrossSite: config.crossSiteGuard === false,
   }
 }
 
 function compileGrant(grant: GrantConfig, prefix: string): Grant {
   return {
     actor: grant.actor,
+    session: grant.session === true,
     scopes: setOrAny(grant.scopes),
     roles: setOrAny(grant.roles),
     groups: setOf(grant.groups),
@@ -109,7 +121,8 @@ export function scopePrefix(audiences: readonly string[], resource?: string): st
   return (uri ?? audiences[0] ?? '').replace(/\/$/, '')
 }
 
-function namedGroups(config: PolicyConfig): ReadonlySet<string> {
+/** The groups that the rules of a policy ask for. */
+export function namedGroups(config: Pick<PolicyConfig, 'allow' | 'deny'>): ReadonlySet<string> {
   return new Set([...config.allow, ...config.deny].flatMap((rule) => rule.groups ?? []))
 }
 

@@ -12,6 +12,8 @@ export type PolicyVerdict =
       readonly scope?: string | undefined
       /** For the `claims` of the challenge, where a stronger sign-in would help. */
       readonly claims?: string | undefined
+      /** The authentication context that a session lacks, where another sign-in would help. */
+      readonly authContext?: string | undefined
     }
 
 /** The steps of `evaluatePolicy`, in order. */
@@ -45,7 +47,7 @@ export function evaluatePolicy(
   if (denied) return { allow: false, failure: denied }
   const choice = chooseGrant(policy, token)
   observe?.('allow', choice.failure)
-  return choice.failure ? refuse(choice) : { allow: true, grant: choice.grant }
+  return choice.failure ? refuse(choice, token) : { allow: true, grant: choice.grant }
 }
 
 /** What a token must be for this policy at all, whoever holds it. */
@@ -60,13 +62,14 @@ const bindings: readonly {
   },
   {
     step: 'audience',
+    // The audience of a session is the web application that people sign in to, which is this service.
     check: (policy, token) =>
-      policy.audiences.has(token.audience) ? undefined : 'audience_mismatch',
+      token.session || policy.audiences.has(token.audience) ? undefined : 'audience_mismatch',
   },
   {
     step: 'lifetime',
     check: (policy, token) =>
-      token.expiresAt - token.issuedAt > policy.maxTokenLifetimeSeconds
+      !token.session && token.expiresAt - token.issuedAt > policy.maxTokenLifetimeSeconds
         ? 'token_lifetime_too_long'
         : undefined,
   },
@@ -204,6 +207,7 @@ export function chooseGrant(policy: Policy, token: AccessToken): GrantChoice {
   let nearest: GrantChoice = { grant: undefined, failure: 'actor_not_allowed' }
   let furthest = -1
   for (const grant of policy.allow) {
+    if (!takes(grant, token)) continue
     const stop = findStop(grant, token)
     if (!stop) return { grant, failure: undefined }
     if (stop.index > furthest) nearest = { grant, failure: stop.failure }
@@ -212,9 +216,14 @@ export function chooseGrant(policy: Policy, token: AccessToken): GrantChoice {
   return nearest
 }
 
+/** Whether a grant takes this kind of credential at all: a session or a token. */
+function takes(grant: Grant, token: AccessToken): boolean {
+  return grant.session === (token.session !== undefined)
+}
+
 /** Why a grant does not hold; undefined where it does. */
 export function findFailure(grant: Grant, token: AccessToken): FailureCode | undefined {
-  return findStop(grant, token)?.failure
+  return takes(grant, token) ? findStop(grant, token)?.failure : 'actor_not_allowed'
 }
 
 /** The first condition that does not hold. */
@@ -226,10 +235,15 @@ function findStop(grant: Grant, token: AccessToken) {
   return undefined
 }
 
-function refuse({ failure, grant }: GrantChoice & { failure: FailureCode }): PolicyVerdict {
+function refuse(
+  { failure, grant }: GrantChoice & { failure: FailureCode },
+  token: AccessToken,
+): PolicyVerdict {
   if (failure === 'scope_missing') return { allow: false, failure, scope: grant?.scopeHint }
   if (failure === 'step_up_possible')
     return { allow: false, failure, claims: grant?.claimsChallenge }
+  if (failure === 'step_up_required' && token.session)
+    return { allow: false, failure, authContext: grant?.authContext }
   return { allow: false, failure }
 }
 

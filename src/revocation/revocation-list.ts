@@ -36,7 +36,7 @@ export function findRevocations(
   const look = (kind: RevocationKind, id: string | undefined, failure: FailureCode) => {
     const entry = id === undefined ? undefined : list.get(kind, id)
     if (!entry) return
-    const isDated = kind !== 'token' && kind !== 'key'
+    const isDated = kind !== 'token' && kind !== 'session' && kind !== 'key'
     if (isDated && token.issuedAt >= entry.before) return
     if (kind === 'user' && token.canAnswerClaimsChallenge && !token.appOnly) {
       found.push({ failure: 'sign_in_again', until: entry.until, signInAfter: entry.before })
@@ -48,6 +48,8 @@ export function findRevocations(
   look('tenant', token.tenantId, 'tenant_revoked')
   look('client', `${token.tenantId}/${token.clientId}`, 'client_revoked')
   look('token', token.tokenId, 'token_revoked')
+  look('session', token.session?.id, 'session_revoked')
+  look('session', token.session?.entraSessionId, 'session_revoked')
   look('user', `${token.tenantId}/${token.userId}`, 'user_revoked')
   return found
 }

@@ -3,6 +3,7 @@ export const revocationKinds = {
   user: '<tenant id>/<object id>',
   client: '<tenant id>/<application id>',
   token: '<token id, claim uti>',
+  session: '<session id, or the claim sid of Entra>',
   tenant: '<tenant id>',
   key: '<key id, kid>',
 } as const
@@ -34,6 +35,7 @@ const forms: Readonly<Record<RevocationKind, RegExp>> = {
   client: pair,
   tenant: single,
   token: opaque,
+  session: opaque,
   key: opaque,
 }
 
@@ -50,7 +52,7 @@ export function parseRevocation(value: unknown): Revocation | string {
   if (unknown !== undefined) return `unknown member ${JSON.stringify(unknown)}`
   if (!isKind(kind)) return `kind must be one of ${Object.keys(revocationKinds).join(', ')}`
   if (typeof id !== 'string') return 'id must be a string'
-  const normal = kind === 'token' || kind === 'key' ? id : id.toLowerCase()
+  const normal = kind === 'token' || kind === 'session' || kind === 'key' ? id : id.toLowerCase()
   if (!forms[kind].test(normal)) return `id of a ${kind} must be ${revocationKinds[kind]}`
   if (!isSeconds(before)) return 'before must be a time in whole seconds since 1970'
   if (!isSeconds(until)) return 'until must be a time in whole seconds since 1970'

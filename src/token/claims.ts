@@ -11,8 +11,13 @@ export interface TokenOrigin {
 
 export type TokenVersion = '1.0' | '2.0'
 
-/** The claims of an Entra access token, checked for type and form. All times in seconds. */
+/**
+ * The claims of an Entra access token, checked for type and form, or those of a session: the one shape
+ * that policies judge. All times in seconds.
+ */
 export interface AccessToken extends TokenOrigin {
+  /** Present where a session and no token says so: its own id, and Entra's (`sid`). */
+  readonly session?: { readonly id: string; readonly entraSessionId: string | undefined }
   readonly audience: string
   readonly issuedAt: number
   readonly notBefore: number
@@ -136,7 +141,7 @@ class Refusal extends Error {
   }
 }
 
-function reading<T>(read: () => T): Result<T> {
+export function reading<T>(read: () => T): Result<T> {
   try {
     return pass(read())
   } catch (error) {
@@ -222,7 +227,7 @@ function readClientAuthentication(payload: JsonObject, version: TokenVersion) {
  * Whether the groups are missing because there are too many. The address in `_claim_sources` is
  * never looked at: it is the token's word on where to send a credential.
  */
-function readOverage(payload: JsonObject, hasGroups: boolean): boolean {
+export function readOverage(payload: JsonObject, hasGroups: boolean): boolean {
   const names = payload._claim_names
   if (names !== undefined && !isObject(names)) {
     throw new Refusal('claim_malformed', '_claim_names')
@@ -236,14 +241,14 @@ function readOverage(payload: JsonObject, hasGroups: boolean): boolean {
   return overage
 }
 
-function readGuest(payload: JsonObject): boolean | undefined {
+export function readGuest(payload: JsonObject): boolean | undefined {
   if (payload.acct === undefined) return undefined
   if (payload.acct === 0) return false
   if (payload.acct === 1) return true
   throw new Refusal('claim_malformed', 'acct')
 }
 
-function readDisplay(payload: JsonObject) {
+export function readDisplay(payload: JsonObject) {
   const preferred = readString(payload, 'preferred_username', { orEmpty: true })
   const upn = readString(payload, 'upn', { orEmpty: true })
   const uniqueName = readString(payload, 'unique_name', { orEmpty: true })
@@ -258,14 +263,14 @@ function readDisplay(payload: JsonObject) {
   }
 }
 
-function requireString(payload: JsonObject, claim: string): string {
+export function requireString(payload: JsonObject, claim: string): string {
   const value = readString(payload, claim)
   if (value === undefined) throw new Refusal('claim_missing', claim)
   return value
 }
 
 /** A string claim; undefined where absent, refused where it has another type or is empty. */
-function readString(
+export function readString(
   payload: JsonObject,
   claim: string,
   { orEmpty = false } = {},
@@ -280,13 +285,13 @@ function readString(
 }
 
 /** Ids are compared byte by byte, so only the form that Entra writes is one. */
-function requireGuid(payload: JsonObject, claim: string): string {
+export function requireGuid(payload: JsonObject, claim: string): string {
   const value = requireString(payload, claim)
   if (!guid.test(value)) throw new Refusal('claim_malformed', claim)
   return value
 }
 
-function requireSeconds(payload: JsonObject, claim: string): number {
+export function requireSeconds(payload: JsonObject, claim: string): number {
   const value = payload[claim]
   if (value === undefined) throw new Refusal('claim_missing', claim)
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
@@ -295,7 +300,7 @@ function requireSeconds(payload: JsonObject, claim: string): number {
   return value
 }
 
-function readStrings(payload: JsonObject, claim: string): readonly string[] | undefined {
+export function readStrings(payload: JsonObject, claim: string): readonly string[] | undefined {
   const value = payload[claim]
   if (value === undefined) return undefined
   if (!Array.isArray(value)) throw new Refusal('claim_malformed', claim)

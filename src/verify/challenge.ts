@@ -9,8 +9,10 @@ export function createChallenge(
   refusal: Refusal,
   resourceMetadata: string | undefined,
 ): string | undefined {
-  const { error, text, status } = failures[refusal.failure]
-  if (!error && status !== 401) return undefined
+  const { text, status, ...row } = failures[refusal.failure]
+  // Whoever can sign in with a browser needs no other token.
+  const error = refusal.signIn ? undefined : row.error
+  if (!error && status !== 401 && !refusal.signIn) return undefined
   const parameters = ['realm="entra-id"']
   if (resourceMetadata) parameters.push(`resource_metadata="${resourceMetadata}"`)
   if (error) parameters.push(`error="${error}"`, `error_description="${text}"`)

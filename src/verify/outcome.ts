@@ -6,10 +6,10 @@ import {
   identityBytes,
   maxIdentityBytes,
 } from '../identity/headers.ts'
+import type { Key } from '../keys/key.ts'
 import type { Policy } from '../policy/compile.ts'
 import { evaluatePolicy, type PolicyStep, policySteps } from '../policy/evaluate.ts'
 import type { AccessToken } from '../token/claims.ts'
-import type { VerifiedToken } from '../token/verify-token.ts'
 
 /** What a policy says of a verified token as long as its times and its key hold. */
 export type PolicyOutcome = Allowance | Refusal
@@ -29,6 +29,9 @@ export interface Refusal {
   readonly failure: FailureCode
   readonly scope?: string | undefined
   readonly claims?: string | undefined
+  readonly authContext?: string | undefined
+  /** Where a browser can sign in so that the answer becomes another one: path and query. */
+  readonly signIn?: string | undefined
 }
 
 /** The steps of `createOutcome`, in order. */
@@ -39,7 +42,7 @@ export type OutcomeStep = PolicyStep | 'identity'
 /** Works out the outcome once, so that a repeated request only copies it. */
 export function createOutcome(
   policy: Policy,
-  { claims, key }: VerifiedToken,
+  { claims, key }: { readonly claims: AccessToken; readonly key: Pick<Key, 'id'> },
   headerSet: HeaderSet,
   observe?: Observe<OutcomeStep>,
 ): PolicyOutcome {

@@ -76,6 +76,8 @@ export function createRefusalLog(log: FastifyBaseLogger, limit: () => number): R
 }
 
 /** What a line in a log says of a verified token: ids, nothing that speaks of a person by name. */
-export function idsOf({ tenantId, userId, clientId, actor, tokenId }: AccessToken): object {
-  return { tenant: tenantId, user: userId, client: clientId, actor, tokenId }
+export function idsOf(token: AccessToken): object {
+  const { tenantId, userId, clientId, actor, tokenId, session } = token
+  const ids = { tenant: tenantId, user: userId, client: clientId, actor, tokenId }
+  return session ? { ...ids, session: session.id } : ids
 }

@@ -40,7 +40,8 @@ export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedO
 
 function createFeed(rules: Rules, list: RevocationList, nowSeconds: number): string {
   const revocations = [...list.entries, ...retiredKeys(rules.authorities, nowSeconds)].filter(
-    ({ until }) => until > nowSeconds,
+    // An action that knows no sessions would not understand a list with one.
+    ({ kind, until }) => kind !== 'session' && until > nowSeconds,
   )
   return JSON.stringify({
     version: rules.version,

@@ -7,18 +7,19 @@ import type { OnFirstSight } from './audit-log.ts'
 import { isRightKey } from './caller.ts'
 import { createChallenge, createRefusalBody } from './challenge.ts'
 import { type Correlation, readCorrelation } from './correlation.ts'
+import type { Judge } from './judge.ts'
 import type { Allowance, Refusal } from './outcome.ts'
 import type { RefusalLog } from './refusal-log.ts'
 import { readRequest } from './request.ts'
 import type { Rules } from './rules.ts'
-import type { Verdict, Verifier } from './verifier.ts'
+import type { Verdict } from './verifier.ts'
 
 /** Version of the contract between this service and the action in HAProxy. */
 export const contractVersion = '1'
 
-/** What the route needs besides the verifier. */
+/** What the route needs. */
 export interface VerifyRouteOptions {
-  readonly verifier: Verifier
+  readonly judge: Judge
   /** The rules in force; another object after a reload. */
   readonly rules: () => Rules
   readonly clock: () => number
@@ -49,7 +50,7 @@ type RefusalOfToken = Refusal & { readonly token?: AccessToken }
 
 /** Adds `GET /verify` and `GET /verify/{policy}`. */
 export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOptions): void {
-  const { verifier, clock } = options
+  const { judge, clock } = options
   const { keepAliveTimeout: keepAliveTimeoutMs = 0 } = app.initialConfig
   const allowReply = createAllowReply({ clock, keepAliveTimeoutMs })
 
@@ -64,7 +65,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     }
     const policy = rules.policies.get(policyName)
     if (!policy) return refuse(exchange, { allow: false, failure: 'unknown_policy' })
-    const verdict = verifier.verify(rules, policy, verifyRequest)
+    const verdict = judge(rules, policy, verifyRequest, request.raw.rawHeaders)
     if (!(verdict instanceof Promise)) return send(exchange, policy, verdict)
     return verdict.then((late) => send(exchange, policy, late))
   }
@@ -76,18 +77,23 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
         const correlation = readCorrelation(exchange.request.headers)
         options.onFirstSight(policy.name, verdict.firstSight, correlation)
       }
-      return allow(exchange, verdict.allowance, verdict.maxAgeSeconds)
+      return allow(exchange, policy, verdict.allowance, verdict.maxAgeSeconds)
     }
     if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
     return refuse(exchange, verdict, policy)
   }
 
-  function allow({ rules, reply }: Exchange, allowance: Allowance, maxAgeSeconds: number): void {
-    allowance.lines ??= formatLines(allowHeaders(rules, allowance.headers))
+  function allow(
+    { rules, reply }: Exchange,
+    policy: Policy,
+    allowance: Allowance,
+    maxAgeSeconds: number,
+  ): void {
+    allowance.lines ??= formatLines(allowHeaders(rules, policy, allowance.headers))
     if (!options.isStopping() && allowReply.write(reply.raw, allowance.lines, maxAgeSeconds)) {
       reply.hijack()
     } else {
-      writeAllow(reply, allowHeaders(rules, allowance.headers), maxAgeSeconds)
+      writeAllow(reply, allowHeaders(rules, policy, allowance.headers), maxAgeSeconds)
     }
   }
 
@@ -110,7 +116,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     options.onVerdict(policy.name, 'report', refusal.failure)
     logRefusal(readCorrelation(request.headers), refusal, policy, 'refusal only reported')
     const empty = rules.headerSet.names.flatMap((name) => [name, ''])
-    const headers = allowHeaders(rules, ['X-Entra-Auth-Report', refusal.failure, ...empty])
+    const headers = allowHeaders(rules, policy, ['X-Entra-Auth-Report', refusal.failure, ...empty])
     writeAllow(exchange.reply, headers, 0)
   }
 
@@ -137,8 +143,15 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   )
 }
 
+/** All that the verdict of a policy with sessions depends on. */
+const varyWithSessions = 'Authorization, Cookie, X-Entra-Auth-Session, X-Forwarded-Host'
+
 /** Headers of an allow, but for its age. */
-function allowHeaders(rules: Rules, identity: readonly string[]): readonly string[] {
+function allowHeaders(
+  rules: Rules,
+  policy: Policy,
+  identity: readonly string[],
+): readonly string[] {
   return [
     'X-Entra-Auth-Verdict',
     'allow',
@@ -149,7 +162,7 @@ function allowHeaders(rules: Rules, identity: readonly string[]): readonly strin
     'X-Entra-Auth-Headers',
     rules.headerSet.list,
     'Vary',
-    'Authorization',
+    policy.admitsSessions ? varyWithSessions : 'Authorization',
     'Content-Length',
     '0',
     ...identity,
@@ -164,9 +177,11 @@ export function sendRefusal(
   policy?: string,
   resourceMetadata?: string,
 ): FastifyReply {
-  const { status } = failures[refusal.failure]
+  // A stronger sign-in is possible for a session, and for a token it is not: 403 of the table.
+  const status = refusal.signIn ? 401 : failures[refusal.failure].status
   const challenge = createChallenge(refusal, resourceMetadata)
   if (challenge) reply.header('WWW-Authenticate', challenge)
+  if (refusal.signIn) reply.header('X-Entra-Auth-Sign-In', refusal.signIn)
   if (status === 503) reply.header('Retry-After', '2')
   if (status === 405) reply.header('Allow', 'GET, HEAD')
   // A body that nobody reads would be taken for the next request on this connection.

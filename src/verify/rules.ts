@@ -3,6 +3,7 @@ import { configVersion } from '../config/version.ts'
 import { createHeaderSet, type HeaderSet } from '../identity/headers.ts'
 import type { Authorities } from '../keys/authority.ts'
 import { compilePolicies, type Policy } from '../policy/compile.ts'
+import { compileSessionRules, type SessionRules } from '../session/rules.ts'
 import { describeResources, type ResourceMetadata } from './resource-metadata.ts'
 
 /** Everything that the configuration says about verdicts; a reload replaces it as a whole. */
@@ -12,6 +13,8 @@ export interface Rules {
   readonly resources: ReadonlyMap<string, ResourceMetadata>
   readonly headerSet: HeaderSet
   readonly clockSkewSeconds: number
+  /** Absent where nobody signs in with a browser. */
+  readonly sessions: SessionRules | undefined
   readonly callerKey: string | undefined
   /** Hash of all that can change a verdict or a header. */
   readonly version: string
@@ -25,6 +28,7 @@ export function compileRules(config: Config, authorities: Authorities): Rules {
     resources: describeResources(config),
     headerSet: createHeaderSet(config.identityHeaders),
     clockSkewSeconds: config.clockSkewSeconds,
+    sessions: compileSessionRules(config),
     callerKey: config.callerKey,
     version: configVersion(config),
   }

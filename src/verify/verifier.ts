@@ -27,6 +27,8 @@ export type Verdict =
       readonly maxAgeSeconds: number
       /** Claims for the audit, where this policy admits the token for the first time. */
       readonly firstSight?: AccessToken
+      /** Present where a session and no token was admitted. */
+      readonly session?: AccessToken
     }
   | (Refusal & {
       /** Claims for the log; only of a token whose signature was verified. */

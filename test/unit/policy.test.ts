@@ -287,6 +287,49 @@ describe('a grant', () => {
   })
 })
 
+describe('a grant for sessions', () => {
+  const session = { id: 'a session', entraSessionId: undefined }
+  const sessionOf = (claims: Partial<AccessToken> = {}): AccessToken => ({
+    ...tokenOf({ scp: 'None' }),
+    scopes: [],
+    session,
+    ...claims,
+  })
+  const policy = (grant: Omit<GrantConfig, 'actor'> = {}) =>
+    compilePolicy({
+      ...policyOf([
+        { actor: 'user', scopes: ['A'] },
+        { actor: 'user', session: true, ...grant },
+      ]),
+      audiences: [],
+    })
+
+  it('takes a session of any audience and length, and no token', () => {
+    const week = { audience: 'x', issuedAt: 1_000, expiresAt: 1_000_000 }
+    assert.equal(evaluatePolicy(policy(), sessionOf(week)).allow, true)
+    const [tokens, sessions] = policy().allow
+    if (!tokens || !sessions) throw new Error('two grants')
+    assert.equal(findFailure(sessions, tokenOf()), 'actor_not_allowed')
+    assert.equal(findFailure(sessions, sessionOf()), undefined)
+    assert.equal(findFailure(tokens, sessionOf({ scopes: ['A'] })), 'actor_not_allowed')
+    assert.equal(chooseGrant(policy(), tokenOf({ scp: 'B' })).failure, 'scope_missing')
+  })
+  it('says which authentication context another sign-in would have to bring', () => {
+    assert.deepEqual(evaluatePolicy(policy({ authContext: 'c2' }), sessionOf()), {
+      allow: false,
+      failure: 'step_up_required',
+      authContext: 'c2',
+    })
+  })
+  it('makes its policy one that sends browsers to sign in', () => {
+    assert.equal(policy().admitsSessions, true)
+    assert.equal(compilePolicy(policyOf([{ actor: 'user' }])).admitsSessions, false)
+    assert.equal(policy().allowsCrossSite, false)
+    assert.equal(compilePolicy({ ...policyOf([]), crossSiteGuard: false }).allowsCrossSite, true)
+    assert.deepEqual([...policy({ groups: [ids.group] }).groupsNamed], [ids.group])
+  })
+})
+
 describe('a compiled policy', () => {
   it('has the times in the units of its names, and no end of its trial run', () => {
     const policy = compilePolicy({ ...policyOf([]), resource: 'https://api.contoso.example' })

@@ -1,0 +1,220 @@
+import { isLoopback } from '../loopback.ts'
+import type { CredentialConfig, ListenAddress, SignInConfig, TenantConfig } from './config.ts'
+import { type Environment, variableOf } from './environment.ts'
+import { checkGuid, isGuid } from './guid.ts'
+import { addressOf, clash, type Listeners } from './listeners.ts'
+import { nearest } from './nearest.ts'
+import { type Path, quote, type Report } from './problems.ts'
+import { entriesOf, itemsOf, mappingOf, memberOf, numberOr, textOf } from './values.ts'
+
+/** Where sealing keys are kept unless the configuration says otherwise. */
+export const defaultSealingKeys = '/var/lib/haproxy-entra-auth/sealing'
+
+/** What the section is checked against. */
+export interface SignInSurroundings {
+  readonly env: Environment
+  readonly tenants: readonly TenantConfig[]
+  readonly listeners: Listeners
+}
+
+/** Checks the section `signIn`; undefined where there is none. */
+export function checkSignIn(
+  section: unknown,
+  { env, tenants, listeners }: SignInSurroundings,
+  report: Report,
+): SignInConfig | undefined {
+  if (mappingOf(section) === undefined) return undefined
+  const clientId = memberOf(section, 'clientId')
+  const page = memberOf(section, 'page')
+  const [text, logoFile] = [textOf(memberOf(page, 'text')), textOf(memberOf(page, 'logoFile'))]
+  return {
+    clientId:
+      clientId === undefined
+        ? ''
+        : checkGuid(
+            clientId,
+            ['signIn', 'clientId'],
+            'Write the application (client) id of the web application.',
+            report,
+          ),
+    tenantId: checkTenantName(memberOf(section, 'tenant'), tenants, report),
+    credential: checkCredential(memberOf(section, 'credential'), env, report),
+    hosts: itemsOf(memberOf(section, 'hosts')).map((host, index) =>
+      checkHost(textOf(host) ?? '', ['signIn', 'hosts', index], report),
+    ),
+    listen: checkListen(section, listeners, report),
+    sealingKeys: textOf(memberOf(section, 'sealingKeys')) ?? defaultSealingKeys,
+    recheckMinutes: numberOr(memberOf(section, 'recheckMinutes'), 60),
+    sessionHours: numberOr(memberOf(section, 'sessionHours'), 8),
+    page: {
+      ...(text === undefined ? {} : { text }),
+      ...(logoFile === undefined ? {} : { logoFile }),
+    },
+  }
+}
+
+function checkTenantName(value: unknown, tenants: readonly TenantConfig[], report: Report): string {
+  const [first, second] = tenants
+  if (value === undefined) {
+    if (first !== undefined && second !== undefined) {
+      report(
+        ['signIn', 'tenant'],
+        'is missing although there are several tenants',
+        `Write one of ${tenants.map(({ name }) => name).join(', ')}: whose people sign in.`,
+      )
+    }
+    return first?.id ?? ''
+  }
+  const name = textOf(value)
+  const tenant = tenants.find((candidate) => candidate.name === name)
+  if (tenant === undefined && name !== undefined && tenants.length > 0) {
+    const names = tenants.map((candidate) => candidate.name)
+    const near = nearest(name, names)
+    report(
+      ['signIn', 'tenant'],
+      `is not a configured tenant: ${quote(name)}`,
+      near === undefined ? `Configured: ${names.join(', ')}.` : `Did you mean ${quote(near)}?`,
+    )
+  }
+  return tenant?.id ?? ''
+}
+
+/** Host names as browsers send them: lower case, and a port where it is not the usual one. */
+function checkHost(host: string, path: Path, report: Report): string {
+  const [, name = '', port] = /^([A-Za-z0-9._-]+)(:\d{1,5})?$/.exec(host) ?? []
+  if (name === '' || host.startsWith('.') || Number(port?.slice(1) ?? 1) > 65_535) {
+    report(
+      path,
+      `is not a host name: ${quote(host)}`,
+      'Write the exact name that people type, such as portal.contoso.com, without https:// and without a path.',
+    )
+  }
+  const lower = host.toLowerCase()
+  return isLoopback(name) ? lower : lower.replace(/:443$/, '')
+}
+
+function checkListen(section: unknown, listeners: Listeners, report: Report): ListenAddress {
+  const listen = addressOf(section, 'listen', 8081)
+  const taken = entriesOf(listeners).find(([, other]) => clash(other as ListenAddress, listen))
+  if (taken !== undefined) {
+    report(
+      ['signIn', 'listen'],
+      `wants the same address as ${taken[0]}: port ${listen.port}`,
+      'Give each listener its own port.',
+    )
+  }
+  return listen
+}
+
+const kinds = [
+  'federatedTokenFile',
+  'managedIdentity',
+  'certificateFile',
+  'keyVaultKey',
+  'clientSecretFile',
+] as const
+
+/** Checks a section `credential`; without one the variables count that Azure's SDKs use. */
+export function checkCredential(
+  section: unknown,
+  env: Environment,
+  report: Report,
+  path: Path = ['signIn', 'credential'],
+): CredentialConfig {
+  const none: CredentialConfig = { kind: 'federatedTokenFile', tokenFile: '' }
+  if (section === undefined) return credentialFrom(env, path, report) ?? none
+  const text = (key: string) => textOf(memberOf(section, key))
+  const certificateFile = text('certificateFile')
+  const key = text('keyVaultKey')
+  const named = kinds.filter(
+    // Beside a key in a vault it is that key's certificate.
+    (kind) => text(kind) !== undefined && !(kind === 'certificateFile' && key !== undefined),
+  )
+  const [kind, other] = named
+  if (kind === undefined || other !== undefined) {
+    if (mappingOf(section) !== undefined) {
+      report(
+        path,
+        kind === undefined ? 'names no credential' : `names two: ${kind} and ${other}`,
+        `Write exactly one of ${kinds.join(', ')}.`,
+      )
+    }
+    return none
+  }
+  switch (kind) {
+    case 'federatedTokenFile':
+      return { kind, tokenFile: text(kind) ?? '' }
+    case 'managedIdentity':
+      return { kind, identity: checkIdentity(text(kind) ?? '', [...path, kind], report) }
+    case 'clientSecretFile':
+      return { kind, secretFile: text(kind) ?? '' }
+    case 'certificateFile': {
+      const keyFile = text('keyFile')
+      if (keyFile === undefined) {
+        report([...path, 'keyFile'], 'is missing', 'Write the path of the private key (PEM).')
+      }
+      return { kind, certificateFile: certificateFile ?? '', keyFile: keyFile ?? '' }
+    }
+    case 'keyVaultKey':
+      return {
+        kind,
+        key: checkVaultKey(key ?? '', [...path, kind], report),
+        ...(certificateFile === undefined ? {} : { certificateFile }),
+      }
+  }
+}
+
+function credentialFrom(
+  env: Environment,
+  path: Path,
+  report: Report,
+): CredentialConfig | undefined {
+  const tokenFile = variableOf(env, 'AZURE_FEDERATED_TOKEN_FILE')
+  if (tokenFile !== undefined) return { kind: 'federatedTokenFile', tokenFile }
+  const certificate = variableOf(env, 'AZURE_CLIENT_CERTIFICATE_PATH')
+  // One file for both, as Azure's SDKs read it.
+  if (certificate !== undefined) {
+    return { kind: 'certificateFile', certificateFile: certificate, keyFile: certificate }
+  }
+  if (variableOf(env, 'AZURE_CLIENT_SECRET') !== undefined) {
+    report(
+      path,
+      'is missing, and AZURE_CLIENT_SECRET is a literal secret, which is not read',
+      'Write the secret into a file and name that in clientSecretFile, or better use a credential without a secret.',
+    )
+    return undefined
+  }
+  report(
+    path,
+    'is missing',
+    `Write one of ${kinds.join(', ')}, or set AZURE_FEDERATED_TOKEN_FILE or AZURE_CLIENT_CERTIFICATE_PATH.`,
+  )
+  return undefined
+}
+
+function checkIdentity(text: string, path: Path, report: Report): string {
+  if (text !== 'system' && !isGuid(text)) {
+    report(
+      path,
+      `is no managed identity: ${quote(text)}`,
+      'Write system, or the client id (a GUID) of a user-assigned identity.',
+    )
+  }
+  return text.toLowerCase()
+}
+
+function checkVaultKey(text: string, path: Path, report: Report): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isSafe =
+    url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))
+  const isKey =
+    url !== undefined && /^\/keys\/[A-Za-z0-9-]{1,127}(\/[A-Za-z0-9]{1,64})?$/.test(url.pathname)
+  if (!isSafe || !isKey || /[?#@\\]/.test(text)) {
+    report(
+      path,
+      'is no key of a vault',
+      'Write the key identifier, such as https://contoso.vault.azure.net/keys/sign-in.',
+    )
+  }
+  return text
+}

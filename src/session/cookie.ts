@@ -1,0 +1,20 @@
+/** The cookie of a session, and of a sign-in under way. `__Host-` keeps other hosts from setting them (RFC 6265bis section 4.1.3). */
+export const sessionCookie = '__Host-entra-session'
+export const loginCookie = '__Host-entra-login'
+
+/**
+ * The values of all cookies of exactly this name (RFC 6265 section 5.4), from each `Cookie` line of
+ * Node's list of names and values as they came. Not decoded and not unquoted: ours need neither, and
+ * another spelling of a value is another value.
+ */
+export function readCookies(rawHeaders: readonly string[], name: string): readonly string[] {
+  const values: string[] = []
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]?.toLowerCase() !== 'cookie') continue
+    for (const pair of (rawHeaders[i + 1] ?? '').split(';')) {
+      const at = pair.indexOf('=')
+      if (at > 0 && pair.slice(0, at).trim() === name) values.push(pair.slice(at + 1).trim())
+    }
+  }
+  return values
+}

@@ -1,0 +1,168 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { createSealingKey, type SealingKey, type SealingKeys } from './sealing.ts'
+
+/** Why the sealing keys cannot be used; the message says what to do. */
+export class SealingKeysError extends Error {}
+
+/** What the folder needs from outside. */
+export interface KeyFolderRuntime {
+  /** Now, in ms since the epoch. */
+  readonly clock: () => number
+  readonly log: {
+    info(fields: object, message: string): void
+    warn(fields: object, message: string): void
+  }
+}
+
+/** The sealing keys of a folder, as they were last read. */
+export interface KeyFolder extends SealingKeys {
+  /** Reads the folder; makes a key where there is none and the folder can be written. Rejects with SealingKeysError. */
+  read(): Promise<void>
+  readonly size: number
+}
+
+/**
+ * How long a key is known here before it seals. A Secret that Kubernetes mounts reaches the last pod
+ * within two minutes, and a replica that does not know the key would send people to sign in again.
+ */
+export const knownToAllMs = 5 * 60_000
+
+/** A key of the service's own is replaced after this time. */
+export const rotationMs = 30 * 24 * 3_600_000
+
+const maxFiles = 100
+const minBytes = 32
+const maxBytes = 1_024
+
+/** Files that the service made itself: the day, so that replicas which start together make one key. */
+const ownName = /^sealing-(\d{4}-\d{2}-\d{2})\.key$/
+
+interface KnownKey {
+  readonly name: string
+  readonly key: SealingKey
+  /** When this process first saw it, in ms. */
+  readonly sinceMs: number
+}
+
+/**
+ * Creates the folder; nothing is read before `read`. Keys are ordered by the names of their files, the
+ * newest last. The newest that has been known for five minutes seals. Where none has, as after a start,
+ * the oldest does: that one every replica has.
+ */
+export function createKeyFolder(folder: string, { clock, log }: KeyFolderRuntime): KeyFolder {
+  let known: readonly KnownKey[] = []
+  let byId: ReadonlyMap<string, SealingKey> = new Map()
+
+  async function readOnce(): Promise<void> {
+    const nowMs = clock()
+    const former = new Map(known.map((entry) => [entry.key.id, entry]))
+    const next: KnownKey[] = []
+    for (const name of await listKeyFiles(folder)) {
+      const key = createSealingKey(await readKeyFile(join(folder, name), name))
+      if (next.some((entry) => entry.key.id === key.id)) continue
+      next.push({ name, key, sinceMs: former.get(key.id)?.sinceMs ?? nowMs })
+    }
+    const changed = next.length !== known.length || next.some(({ key }) => !former.has(key.id))
+    known = next
+    byId = new Map(next.map(({ key }) => [key.id, key]))
+    if (changed) log.info({ keys: next.map(({ name }) => name) }, 'sealing keys read')
+  }
+
+  /** Whether the newest key is one of the service's own and due to be replaced. */
+  function isRotationDue(): boolean {
+    const [, day] = ownName.exec(known.at(-1)?.name ?? '') ?? []
+    return day !== undefined && clock() - Date.parse(day) >= rotationMs
+  }
+
+  async function makeKey(): Promise<void> {
+    const name = `sealing-${new Date(clock()).toISOString().slice(0, 10)}.key`
+    await writeNew(folder, name, `${randomBytes(32).toString('base64url')}\n`)
+    // All but the last two have sealed nothing for a rotation, and no session lives for as long.
+    const superseded = known.filter((entry) => ownName.test(entry.name)).slice(0, -1)
+    for (const { name: old } of superseded) await rm(join(folder, old), { force: true })
+    await readOnce()
+  }
+
+  return {
+    get size() {
+      return known.length
+    },
+    get sealing() {
+      const nowMs = clock()
+      const ripe = known.findLast(({ sinceMs }) => nowMs - sinceMs >= knownToAllMs)
+      return (ripe ?? known[0])?.key
+    },
+    get: (id) => byId.get(id),
+    async read() {
+      await readOnce()
+      if (known.length > 0 && !isRotationDue()) return
+      try {
+        await makeKey()
+      } catch (error) {
+        const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message
+        if (known.length === 0) {
+          throw new SealingKeysError(
+            `${folder} has no key and none can be made there (${reason}); write one with "openssl rand -base64 32"`,
+          )
+        }
+        log.warn({ reason }, 'no new sealing key could be made, the last one goes on')
+      }
+    },
+  }
+}
+
+/** Names of key files, the oldest first. Those that begin with a dot belong to Kubernetes or to an editor. */
+async function listKeyFiles(folder: string): Promise<readonly string[]> {
+  try {
+    const names = (await readdir(folder)).filter((name) => !name.startsWith('.')).sort()
+    if (names.length > maxFiles) {
+      throw new SealingKeysError(
+        `${folder} has more than ${maxFiles} files; it is for sealing keys only`,
+      )
+    }
+    return names
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    if (error instanceof SealingKeysError) throw error
+    throw new SealingKeysError(
+      `${folder} cannot be read (${(error as NodeJS.ErrnoException).code})`,
+    )
+  }
+}
+
+async function readKeyFile(path: string, name: string): Promise<Buffer> {
+  let content: Buffer
+  try {
+    content = await readFile(path)
+  } catch (error) {
+    throw new SealingKeysError(`${name} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+  }
+  // A text ends with a line break or not, depending on who wrote it; bytes stay as they are.
+  const text = content.toString('latin1')
+  const material = /^[!-~]+\s*$/.test(text) ? Buffer.from(text.trimEnd(), 'latin1') : content
+  if (material.length < minBytes || material.length > maxBytes) {
+    throw new SealingKeysError(
+      `${name} is no sealing key: ${minBytes} to ${maxBytes} bytes; write one with "openssl rand -base64 32"`,
+    )
+  }
+  return material
+}
+
+/** Written beside and linked: whole or not at all, and the first of two replicas wins. */
+async function writeNew(folder: string, name: string, text: string): Promise<void> {
+  // Not recursive: Node never comes back where a folder such as /proc refuses a new entry.
+  for (const path of [dirname(folder), folder]) {
+    await mkdir(path, { mode: 0o700 }).catch(() => {})
+  }
+  const beside = join(folder, `.${randomUUID()}.new`)
+  try {
+    await writeFile(beside, text, { flag: 'wx', mode: 0o600 })
+    await link(beside, join(folder, name))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  } finally {
+    await rm(beside, { force: true })
+  }
+}

@@ -1,0 +1,31 @@
+import { fail, pass, type Result } from '../failure.ts'
+import type { SessionRequest } from './request.ts'
+import type { SessionRules } from './rules.ts'
+import type { SealingKeys } from './sealing.ts'
+import { openSession, type Session } from './session.ts'
+
+/**
+ * Reads the session of a request. Whatever is not exactly one session of ours, for this host and this
+ * registration, is no session: nobody is told what is wrong with a forged one.
+ */
+export function readSession(
+  rules: SessionRules,
+  keys: SealingKeys,
+  { cookie, host }: SessionRequest,
+  nowMs: number,
+): Result<Session> {
+  const own = rules.hosts.match(host)
+  if (cookie === undefined || own === undefined) return fail('no_session')
+  const session = openSession(keys, cookie)
+  if (
+    session?.host !== own ||
+    session.clientId !== rules.clientId ||
+    session.tenantId !== rules.tenantId
+  ) {
+    return fail('no_session')
+  }
+  // Shorter hours count at once for sessions that were made under longer ones.
+  const hardEnd = Math.min(session.hardEnd, session.signedInAt + rules.sessionSeconds)
+  if (nowMs / 1000 >= hardEnd) return fail('session_ended')
+  return pass(hardEnd === session.hardEnd ? session : { ...session, hardEnd })
+}

@@ -1,0 +1,29 @@
+import type { Policy } from '../policy/compile.ts'
+import { readSessionRequest } from '../session/request.ts'
+import type { VerifyRequest } from './request.ts'
+import type { Rules } from './rules.ts'
+import { type SessionVerifierContext, verifySession } from './session-verifier.ts'
+import type { Verdict, Verifier } from './verifier.ts'
+
+/** Answers whether a policy admits a request, by its token or by its session. */
+export type Judge = (
+  rules: Rules,
+  policy: Policy,
+  request: VerifyRequest,
+  rawHeaders: readonly string[],
+) => Verdict | Promise<Verdict>
+
+/**
+ * Creates the judge. Where `Authorization` is present the token alone counts, whatever else comes
+ * along; a session is looked for only where the policy takes sessions. Without `sessions` nobody signs
+ * in with a browser, and no cookie is read.
+ */
+export function createJudge(verifier: Verifier, sessions?: SessionVerifierContext): Judge {
+  return (rules, policy, request, rawHeaders) => {
+    const isForSession =
+      policy.admitsSessions && request.authorization === undefined && !request.hasBody
+    return isForSession && sessions
+      ? verifySession(sessions, rules, policy, readSessionRequest(rawHeaders))
+      : verifier.verify(rules, policy, request)
+  }
+}

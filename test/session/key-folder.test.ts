@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, beforeEach, describe, it } from 'node:test'
+import { createKeyFolder, knownToAllMs, rotationMs } from '../../src/session/key-folder.ts'
+import { open, seal } from '../../src/session/sealing.ts'
+import { startMs } from '../support/ids.ts'
+
+const root = mkdtempSync(join(tmpdir(), 'sealing-'))
+after(() => rmSync(root, { recursive: true }))
+
+let nowMs = startMs
+let folder = ''
+let count = 0
+beforeEach(() => {
+  nowMs = startMs
+  folder = join(root, String(count++))
+})
+const log = { info() {}, warn() {} }
+const createFolder = (path = folder) => createKeyFolder(path, { clock: () => nowMs, log })
+const write = (name: string, text: string | Buffer) => {
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, name), text)
+}
+
+describe('the folder of sealing keys', () => {
+  it('gets its first key by itself, which nobody else can read', async () => {
+    const keys = createFolder()
+    await keys.read()
+    const [name = ''] = readdirSync(folder)
+    assert.equal(name, 'sealing-2026-01-15.key')
+    assert.ok(keys.sealing)
+    const again = createFolder()
+    await again.read()
+    assert.equal(again.sealing?.id, keys.sealing?.id)
+  })
+
+  it('gets one key from replicas that start together', async () => {
+    const replicas = Array.from({ length: 5 }, () => createFolder())
+    await Promise.all(replicas.map((replica) => replica.read()))
+    assert.equal(new Set(replicas.map(({ sealing }) => sealing?.id)).size, 1)
+    assert.equal(readdirSync(folder).length, 1)
+  })
+
+  it('seals with a new key once every replica can know it, and opens with it at once', async () => {
+    write('1', 'a'.repeat(32))
+    const early = createFolder()
+    await early.read()
+    nowMs += knownToAllMs
+    write('2', 'b'.repeat(32))
+    await early.read()
+    const old = early.sealing?.id
+    const late = createFolder()
+    await late.read()
+    assert.equal(late.sealing?.id, old)
+    nowMs += knownToAllMs - 1
+    assert.equal(early.sealing?.id, old)
+    nowMs += 1
+    assert.notEqual(early.sealing?.id, old)
+    const sealed = seal(early, 'session', 'text') ?? ''
+    assert.equal(open(late, 'session', sealed), 'text')
+    assert.equal(open(early, 'session', sealed), 'text')
+  })
+
+  it('forgets a key whose file is gone', async () => {
+    write('1', 'a'.repeat(32))
+    write('2', 'b'.repeat(32))
+    const keys = createFolder()
+    await keys.read()
+    const sealed = seal(keys, 'session', 'text') ?? ''
+    rmSync(join(folder, '1'))
+    await keys.read()
+    assert.equal(open(keys, 'session', sealed), undefined)
+    assert.equal(keys.size, 1)
+  })
+
+  it('reads text with and without a line break as one key, bytes as they are, and links', async () => {
+    write('1', 'a'.repeat(32))
+    write('2', `${'a'.repeat(32)}\n`)
+    write('3', Buffer.concat([Buffer.alloc(31, 7), Buffer.from('\n')]))
+    writeFileSync(join(root, 'target'), 'c'.repeat(44))
+    symlinkSync(join(root, 'target'), join(folder, '4'))
+    mkdirSync(join(folder, '..2026_11'))
+    const keys = createFolder()
+    await keys.read()
+    assert.equal(keys.size, 3)
+  })
+
+  it('renews its own key after 30 days and keeps the one before', async () => {
+    const keys = createFolder()
+    await keys.read()
+    const first = keys.sealing?.id ?? ''
+    nowMs += rotationMs
+    await keys.read()
+    assert.equal(keys.size, 2)
+    assert.equal(keys.sealing?.id, first)
+    nowMs += rotationMs
+    await keys.read()
+    assert.equal(keys.size, 2)
+    assert.equal(keys.get(first), undefined)
+  })
+
+  it('leaves keys of others alone, however old', async () => {
+    write('mine.key', 'a'.repeat(32))
+    const keys = createFolder()
+    await keys.read()
+    nowMs += 10 * rotationMs
+    await keys.read()
+    assert.deepEqual(readdirSync(folder), ['mine.key'])
+  })
+
+  it('says what is wrong with it', async () => {
+    write('short', 'a'.repeat(31))
+    await assert.rejects(createFolder().read(), /short is no sealing key: 32 to 1024 bytes/)
+    write('short', 'a'.repeat(1_025))
+    await assert.rejects(createFolder().read(), /short is no sealing key/)
+    rmSync(join(folder, 'short'))
+    mkdirSync(join(folder, 'folder'))
+    await assert.rejects(createFolder().read(), /folder cannot be read \(EISDIR\)/)
+    for (let i = 0; i < 101; i++) write(`key-${i}`, 'a'.repeat(32))
+    await assert.rejects(createFolder().read(), /more than 100 files/)
+    writeFileSync(join(root, 'file'), '')
+    await assert.rejects(createFolder(join(root, 'file')).read(), /cannot be read \(ENOTDIR\)/)
+    await assert.rejects(createFolder('/proc/nowhere').read(), /no key and none can be made/)
+  })
+
+  it('keeps the keys that it has when one cannot be read', async () => {
+    write('1', 'a'.repeat(32))
+    const keys = createFolder()
+    await keys.read()
+    write('2', 'short')
+    await assert.rejects(keys.read())
+    assert.ok(keys.sealing)
+  })
+})
