@@ -37,6 +37,8 @@ export interface Runtime extends Omit<KeysRuntime, 'log'> {
   readonly sealingKeys?: SealingKeys | undefined
   /** Where allows of first sights are written; absent where nobody keeps an audit. */
   readonly audit?: AuditSink | undefined
+  /** Lines of the log that nobody took. */
+  readonly droppedLogLines?: () => number
 }
 
 /** The service, composed and not yet listening. */
@@ -75,6 +77,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     revocations: () => revocations.list,
     clock,
     suppressedLogLines: () => refusals.suppressed,
+    droppedLogLines: runtime.droppedLogLines ?? (() => 0),
     certificateEndMs: () => tls?.notAfterMs,
   })
   const keysRuntime = { ...runtime, onRefresh: measured.countRefresh }

@@ -15,6 +15,8 @@ export interface MetricsSources {
   readonly clock: () => number
   /** Lines of refusals that the log left out. */
   readonly suppressedLogLines: () => number
+  /** Lines that the reader of the log did not take. */
+  readonly droppedLogLines: () => number
   /** When the certificate of the verify listener ends, in ms; undefined without TLS. */
   readonly certificateEndMs: () => number | undefined
 }
@@ -89,6 +91,15 @@ export function createMetrics(sources: MetricsSources): Metrics {
     collect() {
       this.reset()
       this.inc(sources.suppressedLogLines())
+    },
+  })
+  new Counter({
+    name: 'entra_auth_log_lines_dropped_total',
+    help: 'Lines of the log that were lost: standard output is full, closed or not read',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(sources.droppedLogLines())
     },
   })
   new Gauge({

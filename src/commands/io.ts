@@ -1,8 +1,10 @@
 import type { CloseWithGraceCallback } from 'close-with-grace'
 import type { DevEntraIo } from '../dev-entra/commands.ts'
+import type { LogStream } from './log-output.ts'
 
 /** What commands take from the process, so that tests can give them something else. */
 export interface CommandIo extends DevEntraIo {
+  readonly stdout: LogStream
   /** Standard input; a terminal where `isTTY`. */
   readonly stdin: AsyncIterable<Uint8Array> & { readonly isTTY?: boolean }
   /** Returns the text of a file, or throws. */
@@ -11,7 +13,7 @@ export interface CommandIo extends DevEntraIo {
   readonly setExitCode: (code: number) => void
   /** Ends the process with an exit code. */
   readonly exit: (code: number) => never
-  /** Runs `reload` when the process is asked to read its configuration again. */
+  /** Runs `reload` on each SIGHUP, and at once if one came before this call. */
   readonly onReload: (reload: () => void) => void
   /** Runs `close` when the process is asked to stop. */
   readonly onStop: (close: CloseWithGraceCallback) => void

@@ -14,10 +14,14 @@ import { createRevocationStore, type RevocationStore } from '../revocation/revoc
 import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { type CommandIo, exitCodes } from './io.ts'
+import { createLogOutput, type LogOutput } from './log-output.ts'
 import { openSealingKeys } from './sealing-keys.ts'
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
 const drainMs = 1_500
+
+/** Longest time that the end waits for a reader of the log. */
+const flushMs = 1_000
 
 /** Time between two looks at the configuration files. */
 const watchIntervalMs = 2_000
@@ -50,7 +54,7 @@ async function serve(
   io: CommandIo,
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
-  const log = createLog()
+  const { log, output } = createLog(io)
   const revocations = createRevocationStore(config.revocationFile, io.now)
   await readRevocations(revocations, io)
   const audit = openAudit(config, log, io)
@@ -64,6 +68,7 @@ async function serve(
     log,
     audit,
     sealingKeys: sealing?.sealingKeys,
+    droppedLogLines: () => output.dropped,
     schedule,
   })
   // Keys are asked for before the port is open, and a slow authority does not hold it closed.
@@ -82,7 +87,7 @@ async function serve(
     // Requests still come until each HAProxy has seen that readiness is red.
     if (!err) await wait(drainMs)
     await app.close()
-    log.flush()
+    await output.flush(flushMs)
   })
   await started
   log.info(
@@ -91,13 +96,11 @@ async function serve(
   )
 }
 
-/**
- * The log on standard output. Whoever reads it may stall: lines wait in memory then, a bounded number,
- * and requests go on. What waits at the end of the process is written by then.
- */
-function createLog(): Logger {
-  const stdout = pino.destination({ dest: 1, sync: false, maxLength: 1024 * 1024 })
-  return pino({ redact: ['req.headers.authorization', 'headers.authorization'] }, stdout)
+/** The log on standard output. Whoever reads it may stall, or its disk be full: requests go on. */
+function createLog({ stdout }: CommandIo): { log: Logger; output: LogOutput } {
+  const output = createLogOutput(stdout, (lines) => log.warn({ lines }, 'log lines were lost'))
+  const log = pino({ redact: ['req.headers.authorization', 'headers.authorization'] }, output)
+  return { log, output }
 }
 
 /** Reads the revocations before the first request, or exits: without them nobody is revoked. */

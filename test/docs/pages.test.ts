@@ -55,12 +55,12 @@ function callIn(line: string): string[] | undefined {
   return call?.[1]?.trim().split(/\s+/)
 }
 
-/** The commands that main.ts puts together. */
+/** The commands that program.ts puts together. */
 async function readProgram(): Promise<Command> {
   const program = new Command('haproxy-entra-auth').version('0')
-  const imports = read('src/main.ts').matchAll(/^import \{ (add\w+) \} from '\.\/(.+)'$/gm)
+  const imports = read('src/commands/program.ts').matchAll(/^import \{ (add\w+) \} from '(.+)'$/gm)
   for (const [, name = '', path = ''] of imports) {
-    const module = await import(join(root, 'src', path))
+    const module = await import(join(root, 'src/commands', path))
     module[name](program, { env: {} })
   }
   return program

@@ -1,7 +1,17 @@
 /** What `serve` writes, read from its standard output and from the file of the audit. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, resolve } from 'node:path'
 import { describe, test } from 'node:test'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
@@ -98,6 +108,25 @@ describe('the audit in a file', () => {
     assert.equal(linesOf(`${audit}.1`).length, 1)
   })
 
+  test('that cannot be reopened goes on as it is, with an error in the log', async (t) => {
+    const folder = join(makeFolder(t), 'logs')
+    mkdirSync(folder)
+    const audit = join(folder, 'audit.log')
+    const { service, authority } = await start(t, `{ audit: { destination: ${audit} } }`)
+    await untilReady(service)
+    renameSync(folder, `${folder}.gone`)
+    service.kill('SIGHUP')
+    const line = await service.waitForLog(({ msg }) => /^audit file not reopened/.test(msg))
+    assert.equal(line.problem, 'ENOENT')
+    assert.equal((await ask(service.origin, await authority.token('alice'))).status, 200)
+    assert.equal(linesOf(join(`${folder}.gone`, 'audit.log')).length, 1)
+    mkdirSync(folder)
+    service.kill('SIGHUP')
+    await eventually(() => existsSync(audit), Boolean)
+    assert.equal((await ask(service.origin, await authority.token('alice'))).status, 200)
+    assert.equal(linesOf(audit).length, 1)
+  })
+
   test('that cannot be opened stops the start', async (t) => {
     const { service } = await start(t, '{ audit: { destination: /no/such/folder/audit.log } }')
     assert.equal((await service.exited).code, 78)
@@ -112,30 +141,64 @@ describe('the audit in a file', () => {
     }
     await service.waitForLog(({ msg }) => msg === 'audit not written')
     assert.equal(service.log.filter(({ msg }) => msg === 'audit not written').length, 1)
+    service.kill('SIGTERM')
+    assert.deepEqual(await service.exited, { code: 0, signal: null })
   })
 })
 
-test('a reader of the log that stalls does not hold up requests', async (t) => {
-  const { service, file } = await start(t, '{ refusalsPerSecond: 10000 }')
-  await untilReady(service)
-  const [port = 0] = await freePorts(1)
-  // Standard output is a pipe that nobody reads: full after some hundred lines.
+/** The service with a standard output that nobody reads, or that takes nothing. */
+async function startUnread(t: Life, config: string, stdout: 'pipe' | number) {
+  const [port = 0, metricsPort = 0] = await freePorts(2)
   const child = spawn(process.execPath, [main, 'serve'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', stdout, 'inherit'],
     env: {
-      ENTRA_AUTH_CONFIG: file('config.yaml'),
+      ENTRA_AUTH_CONFIG: config,
       ENTRA_AUTH_PORT: String(port),
-      ENTRA_AUTH_METRICS_PORT: '0',
+      ENTRA_AUTH_METRICS_PORT: String(metricsPort),
       ENTRA_AUTH_ADMIN_PORT: '0',
     },
   })
+  const exited = once(child, 'exit')
   t.after(() => child.kill('SIGKILL'))
   const origin = `http://127.0.0.1:${port}`
-  await untilReady({ ...service, origin })
-  for (let sent = 0; sent < 1_000; sent++) {
-    const signal = AbortSignal.timeout(10_000)
-    assert.equal((await fetch(`${origin}/verify`, { headers: callerKey, signal })).status, 401)
+  const signal = () => AbortSignal.timeout(10_000)
+  const status = async (path: string) => {
+    const reply = await fetch(`${origin}${path}`, { headers: callerKey, signal: signal() })
+    return reply.status
   }
+  await eventually(
+    () => status('/readyz').catch(() => undefined),
+    (ready) => ready === 200,
+  )
+  return {
+    status,
+    async droppedLines() {
+      const reply = await fetch(`http://127.0.0.1:${metricsPort}/metrics`, { signal: signal() })
+      return Number(/^entra_auth_log_lines_dropped_total (\d+)$/m.exec(await reply.text())?.[1])
+    },
+    async stop() {
+      child.kill('SIGTERM')
+      return (await exited)[0]
+    },
+  }
+}
+
+test('a reader of the log that stalls holds up neither requests nor the end', async (t) => {
+  const { file } = await start(t, '{ refusalsPerSecond: 10000 }')
+  const service = await startUnread(t, file('config.yaml'), 'pipe')
+  for (let sent = 0; sent < 1_000; sent++) assert.equal(await service.status('/verify'), 401)
+  assert.equal(await service.stop(), 0)
+})
+
+test('standard output on a full disk costs lines, which are counted, and nothing else', async (t) => {
+  const { file } = await start(t, '{ refusalsPerSecond: 10000 }')
+  const full = openSync('/dev/full', 'w')
+  t.after(() => closeSync(full))
+  const service = await startUnread(t, file('config.yaml'), full)
+  for (let sent = 0; sent < 20; sent++) assert.equal(await service.status('/verify'), 401)
+  assert.equal(await service.status('/livez'), 200)
+  assert.ok((await service.droppedLines()) > 20)
+  assert.equal(await service.stop(), 0)
 })
 
 test('the audit on standard output stands between the other lines', async (t) => {

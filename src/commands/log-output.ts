@@ -1,0 +1,77 @@
+/** Standard output, as far as the log needs it. */
+export interface LogStream {
+  /** Calls `done` when the text was written, with an error when it was not. */
+  write(text: string, done?: (error?: Error | null) => void): unknown
+  /** Bytes that wait for the reader. */
+  readonly writableLength?: number
+  on?(event: 'error', listener: (error: Error) => void): unknown
+}
+
+/** Where the log goes. */
+export interface LogOutput {
+  /** Never waits and never throws: what cannot be written is dropped and counted. */
+  write(line: string): void
+  /** Lines that were dropped so far. */
+  readonly dropped: number
+  /** Resolves when everything is written, or when nobody has taken it for `timeoutMs`. */
+  flush(timeoutMs: number): Promise<void>
+}
+
+/** What waits in memory for a reader that stalls; lines beyond it are dropped. */
+const maxWaitingBytes = 1024 * 1024
+
+/**
+ * Creates the output. `onRecovery` is told how many lines were dropped once one can be written again.
+ * The stream must not block: Node's standard output does so only for files, whose writes end.
+ */
+export function createLogOutput(
+  stream: LogStream,
+  onRecovery: (droppedLines: number) => void,
+): LogOutput {
+  let dropped = 0
+  let reported = 0
+
+  function drop(): void {
+    dropped++
+  }
+
+  function afterWrite(error?: Error | null): void {
+    if (error) drop()
+    if (error || reported === dropped || waiting() > maxWaitingBytes / 2) return
+    const lines = dropped - reported
+    reported = dropped
+    onRecovery(lines)
+  }
+
+  const waiting = () => stream.writableLength ?? 0
+  // Without a listener an error, such as a full disk, would end the process. `afterWrite` counts it.
+  stream.on?.('error', () => {})
+
+  return {
+    write(line) {
+      try {
+        if (waiting() + line.length > maxWaitingBytes) drop()
+        else stream.write(line, afterWrite)
+      } catch {
+        drop()
+      }
+    },
+    get dropped() {
+      return dropped
+    },
+    flush(timeoutMs) {
+      return new Promise((done) => {
+        const timer = setTimeout(done, timeoutMs)
+        const finish = () => {
+          clearTimeout(timer)
+          done()
+        }
+        try {
+          stream.write('', finish)
+        } catch {
+          finish()
+        }
+      })
+    },
+  }
+}

@@ -1,0 +1,38 @@
+import { Command } from 'commander'
+import { addDevEntraCommands } from '../dev-entra/commands.ts'
+import { addCheckCommand } from './check.ts'
+import { addDriftCommand } from './drift.ts'
+import { addExplainCommand } from './explain.ts'
+import { addHaproxyConfigCommand } from './haproxy-config.ts'
+import type { CommandIo } from './io.ts'
+import { addRevocationCommands } from './revocations.ts'
+import { addSchemaCommand } from './schema.ts'
+import { addServeCommand } from './serve.ts'
+
+/** Runs the command that the arguments of the process name. */
+export async function runProgram(version: string, io: CommandIo): Promise<void> {
+  const program = new Command('haproxy-entra-auth')
+    .description('Microsoft Entra ID authentication for HAProxy')
+    .version(version)
+    // Else --version of a command, such as dev-entra token, would be taken for this one.
+    .enablePositionalOptions()
+    .showHelpAfterError('(--help says what there is)')
+    .addHelpText(
+      'after',
+      `
+Common case, without a file:
+  ENTRA_AUTH_TENANT_ID=<tenant id> ENTRA_AUTH_AUDIENCE=<app id>,api://<app id> haproxy-entra-auth serve
+
+Exit codes: 0 done, 1 failed or refused, 64 no input, 69 cannot listen or reach an authority,
+78 configuration wrong`,
+    )
+  addServeCommand(program, io)
+  addCheckCommand(program, io)
+  addExplainCommand(program, io)
+  addRevocationCommands(program, io)
+  addDriftCommand(program, io)
+  addHaproxyConfigCommand(program, io)
+  addSchemaCommand(program, io)
+  addDevEntraCommands(program, io)
+  await program.parseAsync()
+}
