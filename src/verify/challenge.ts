@@ -1,5 +1,6 @@
 import { type FailureCode, failures } from '../failure.ts'
 import type { Refusal } from './outcome.ts'
+import type { Rules } from './rules.ts'
 
 /**
  * The `WWW-Authenticate` header of a refusal (RFC 6750 section 3, RFC 9728 section 5.1); undefined
@@ -19,6 +20,22 @@ export function createChallenge(
   if (refusal.scope) parameters.push(`scope="${refusal.scope}"`)
   if (refusal.claims) parameters.push(`claims="${refusal.claims}"`)
   return `Bearer ${parameters.join(', ')}`
+}
+
+/**
+ * Policy → `WWW-Authenticate` for a request without credentials, so that the action refuses such a
+ * request without a call. A policy on probation refuses nobody, and one that takes sessions looks
+ * for one first, so these have none.
+ */
+export function openChallenges(rules: Rules, nowMs: number): Record<string, string> {
+  const challenges: Record<string, string> = {}
+  for (const { name, reportOnlyUntilMs, admitsSessions } of rules.policies.values()) {
+    if (admitsSessions || nowMs < reportOnlyUntilMs) continue
+    const url = rules.resources.get(name)?.url
+    const challenge = createChallenge({ allow: false, failure: 'no_credentials' }, url)
+    if (challenge) challenges[name] = challenge
+  }
+  return challenges
 }
 
 /** The JSON body of a refusal. */

@@ -21,6 +21,8 @@ export interface Allowance {
   readonly headers: readonly string[]
   /** The reply as text, made by the route when first needed. */
   lines: string | undefined
+  /** The same with the prepared value in place of its headers. */
+  preparedLines?: string | undefined
 }
 
 /** A refusal with what its challenge needs. */

@@ -7,6 +7,8 @@ export interface VerifyRequest {
   /** Value of `X-Entra-Auth-Key`; undefined where there is none or more than one. */
   readonly callerKey: string | undefined
   readonly hasBody: boolean
+  /** Whether an allow is wanted as one prepared value; see `formatPrepared`. */
+  readonly wantsPrepared?: boolean | undefined
 }
 
 /**
@@ -20,6 +22,7 @@ export function readRequest(rawHeaders: readonly string[]): VerifyRequest {
   let callerKey: string | undefined
   let callerKeys = 0
   let hasBody = false
+  let wantsPrepared = false
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string
     const value = rawHeaders[i + 1] as string
@@ -43,7 +46,11 @@ export function readRequest(rawHeaders: readonly string[]): VerifyRequest {
       case 17:
         if (name.toLowerCase() === 'transfer-encoding') hasBody = true
         break
+      case 21:
+        if (name.toLowerCase() === 'x-entra-auth-prepared') wantsPrepared = value === '1'
+        break
     }
   }
-  return { authorization, ambiguous, callerKey: callerKeys === 1 ? callerKey : undefined, hasBody }
+  if (callerKeys !== 1) callerKey = undefined
+  return { authorization, ambiguous, callerKey, hasBody, wantsPrepared }
 }

@@ -4,6 +4,7 @@ import type { Authorities } from '../keys/authority.ts'
 import type { Revocation } from '../revocation/revocation.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
 import { isRightKey } from './caller.ts'
+import { openChallenges } from './challenge.ts'
 import { readCorrelation } from './correlation.ts'
 import { readRequest } from './request.ts'
 import { sendRefusal } from './route.ts'
@@ -30,7 +31,8 @@ export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedO
       const { requestId } = readCorrelation(request.headers)
       return sendRefusal(reply, { allow: false, failure: 'caller_not_allowed' }, requestId)
     }
-    const body = createFeed(rules, options.revocations(), options.clock() / 1000)
+    const form = request.headers['x-entra-auth-feed'] === '2' ? 2 : 1
+    const body = createFeed(rules, options.revocations(), options.clock() / 1000, form)
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
     reply.header('ETag', etag).header('Cache-Control', 'no-store')
     if (request.headers['if-none-match'] === etag) return reply.code(304).send()
@@ -38,7 +40,8 @@ export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedO
   })
 }
 
-function createFeed(rules: Rules, list: RevocationList, nowSeconds: number): string {
+/** Form 1 is what actions read that ask for no form; form 2 tells them the challenges too. */
+function createFeed(rules: Rules, list: RevocationList, nowSeconds: number, form: 1 | 2): string {
   const revocations = [...list.entries, ...retiredKeys(rules.authorities, nowSeconds)].filter(
     // An action that knows no sessions would not understand a list with one.
     ({ kind, until }) => kind !== 'session' && until > nowSeconds,
@@ -46,6 +49,7 @@ function createFeed(rules: Rules, list: RevocationList, nowSeconds: number): str
   return JSON.stringify({
     version: rules.version,
     revocations: revocations.map(({ kind, id, before, until }) => ({ kind, id, before, until })),
+    ...(form === 2 && { challenges: openChallenges(rules, nowSeconds * 1000) }),
   })
 }
 

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type FailureCode, failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { AccessToken } from '../token/claims.ts'
-import { cacheControl, createAllowReply, formatLines } from './allow-reply.ts'
+import { cacheControl, createAllowReply, formatLines, formatPrepared } from './allow-reply.ts'
 import type { OnFirstSight } from './audit-log.ts'
 import { isRightKey } from './caller.ts'
 import { createChallenge, createRefusalBody } from './challenge.ts'
@@ -43,6 +43,7 @@ interface Exchange {
   readonly rules: Rules
   readonly request: FastifyRequest
   readonly reply: FastifyReply
+  readonly wantsPrepared: boolean | undefined
 }
 
 /** A refusal with what the log may say of the token. */
@@ -56,10 +57,10 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
 
   function answer(policyName: string, request: FastifyRequest, reply: FastifyReply) {
     const rules = options.rules()
-    const exchange = { rules, request, reply }
+    const verifyRequest = readRequest(request.raw.rawHeaders)
+    const exchange = { rules, request, reply, wantsPrepared: verifyRequest.wantsPrepared }
     // Before any work: an answer at once is what keeps the others in time.
     if (options.isOverloaded()) return refuse(exchange, { allow: false, failure: 'overloaded' })
-    const verifyRequest = readRequest(request.raw.rawHeaders)
     if (!isRightKey(verifyRequest.callerKey, rules.callerKey)) {
       return refuse(exchange, { allow: false, failure: 'caller_not_allowed' })
     }
@@ -84,17 +85,25 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   }
 
   function allow(
-    { rules, reply }: Exchange,
+    exchange: Exchange,
     policy: Policy,
     allowance: Allowance,
     maxAgeSeconds: number,
   ): void {
-    allowance.lines ??= formatLines(allowHeaders(rules, policy, allowance.headers))
-    if (!options.isStopping() && allowReply.write(reply.raw, allowance.lines, maxAgeSeconds)) {
+    const { reply } = exchange
+    const lines = linesOf(exchange, policy, allowance)
+    if (!options.isStopping() && allowReply.write(reply.raw, lines, maxAgeSeconds)) {
       reply.hijack()
     } else {
-      writeAllow(reply, allowHeaders(rules, policy, allowance.headers), maxAgeSeconds)
+      writeAllow(reply, allowHeadersFor(exchange, policy, allowance), maxAgeSeconds)
     }
+  }
+
+  /** The reply as text; made once, since most tokens come again. */
+  function linesOf(exchange: Exchange, policy: Policy, allowance: Allowance): string {
+    const kind = exchange.wantsPrepared ? 'preparedLines' : 'lines'
+    allowance[kind] ??= formatLines(allowHeadersFor(exchange, policy, allowance))
+    return allowance[kind]
   }
 
   /** Written past Fastify's reply, whose header handling costs more than the verdict itself. */
@@ -145,6 +154,30 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
 
 /** All that the verdict of a policy with sessions depends on. */
 const varyWithSessions = 'Authorization, Cookie, X-Entra-Auth-Session, X-Forwarded-Host'
+
+/** Headers of an allow in the form that is asked for, but for its age. */
+function allowHeadersFor(
+  { rules, wantsPrepared }: Exchange,
+  policy: Policy,
+  allowance: Allowance,
+): readonly string[] {
+  const prepared = wantsPrepared
+    ? formatPrepared(rules.version, rules.headerSet, allowance.headers)
+    : undefined
+  if (prepared === undefined) return allowHeaders(rules, policy, allowance.headers)
+  return [
+    'X-Entra-Auth-Verdict',
+    'allow',
+    'X-Entra-Auth-Contract',
+    contractVersion,
+    'X-Entra-Auth-Prepared',
+    prepared,
+    'Vary',
+    'Authorization, X-Entra-Auth-Prepared',
+    'Content-Length',
+    '0',
+  ]
+}
 
 /** Headers of an allow, but for its age. */
 function allowHeaders(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { describe, it, type TestContext } from 'node:test'
-import { createAllowReply, formatLines } from '../../src/verify/allow-reply.ts'
+import { createAllowReply, formatLines, formatPrepared } from '../../src/verify/allow-reply.ts'
 import { exchange } from '../support/raw.ts'
 import { startService } from '../support/service.ts'
 import { v2User } from '../support/tokens.ts'
@@ -12,8 +12,12 @@ async function start(t: TestContext) {
   return service
 }
 
-function requestLines(token: string, { method = 'GET', close = false, version = '1.1' } = {}) {
+function requestLines(
+  token: string,
+  { method = 'GET', close = false, version = '1.1', prepared = '' } = {},
+) {
   const lines = [`${method} /verify HTTP/${version}`, 'Host: verifier']
+  if (prepared !== '') lines.push(`X-Entra-Auth-Prepared: ${prepared}`)
   if (token !== '') lines.push(`Authorization: Bearer ${token}`)
   if (close) lines.push('Connection: close')
   return `${lines.join('\r\n')}\r\n\r\n`
@@ -96,5 +100,50 @@ describe('the reply of an allow', () => {
   it('takes no value that would end its line, and no name that is none', () => {
     assert.throws(() => formatLines(['X-Test', 'a\r\nX-Forged: 1']), { code: 'ERR_INVALID_CHAR' })
     assert.throws(() => formatLines(['X-Test: a', 'b']), { code: 'ERR_INVALID_HTTP_TOKEN' })
+  })
+})
+
+describe('the prepared value of an allow', () => {
+  const field = (reply: string | undefined, name: string) =>
+    new RegExp(`^${name}: (.*)\\r$`, 'mi').exec(reply ?? '')?.[1]
+
+  it('says the same as the headers, in one line, to whoever asks for it', async (t) => {
+    const service = await start(t)
+    const token = v2User({ name: 'Alice Example' })
+    const [plain, prepared, other, closed] = await repliesTo(
+      service,
+      requestLines(token),
+      requestLines(token, { prepared: '1' }),
+      requestLines(token, { prepared: '2' }),
+      requestLines(token, { prepared: '1', close: true }),
+    )
+    assert.equal(field(plain, 'X-Entra-Auth-Prepared'), undefined)
+    assert.equal(other, plain)
+    const list = field(plain, 'X-Entra-Auth-Headers') ?? ''
+    const ofToken = ['User', 'Tenant', 'Client', 'Actor', 'Token-Id', 'Issued-At', 'Key-Id']
+    const names = [...ofToken.map((name) => `X-Entra-Auth-${name}`), ...list.split(',')]
+    const said = names.map((name) => field(plain, name) ?? '')
+    const [ours, identity] = [said.slice(0, ofToken.length), said.slice(ofToken.length)]
+    assert.ok(identity.includes('Alice Example') && identity.includes(''))
+    const version = field(plain, 'X-Entra-Auth-Version') ?? ''
+    const value = ['1', version, ...ours, list, ...identity, '.'].join('\t')
+    for (const reply of [prepared, closed]) {
+      assert.equal(field(reply, 'X-Entra-Auth-Prepared'), value)
+      assert.equal(field(reply, 'X-Entra-Auth-Verdict'), 'allow')
+      assert.equal(field(reply, 'Cache-Control'), field(plain, 'Cache-Control'))
+      for (const name of names) assert.equal(field(reply, name), undefined, name)
+    }
+  })
+
+  it('is none where a value could be read as two, or says more than it has room for', () => {
+    const managed = { names: ['X-A'], list: 'X-A' }
+    const names = ['User', 'Tenant', 'Client', 'Actor', 'Token-Id', 'Issued-At', 'Key-Id']
+    const headers = (value: string) => [
+      ...names.flatMap((name) => [`X-Entra-Auth-${name}`, 'x']),
+      ...['X-A', value],
+    ]
+    assert.equal(formatPrepared('v', managed, headers('a')), `1\tv${'\tx'.repeat(7)}\tX-A\ta\t.`)
+    assert.equal(formatPrepared('v', managed, headers('a\tb')), undefined)
+    assert.equal(formatPrepared('v', managed, [...headers('a'), 'X-More', 'b']), undefined)
   })
 })
