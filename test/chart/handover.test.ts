@@ -38,7 +38,7 @@ describe('what HAProxy gets from the chart', () => {
   it('finds each pod by the lines of the README, where the Service is headless', async () => {
     const readme = readFileSync(join(chartFolder, 'README.md'), 'utf8')
     const [, lines = ''] = /```haproxy\n(.*?)```/s.exec(readme) ?? []
-    assert.match(lines, /server-template .+ verifier-haproxy-entra-auth\.entra\.svc/)
+    assert.match(lines, /server-template .+ verifier-haproxy-entra-auth-headless\.entra\.svc/)
     const whole = lines.replace('    ...', '    bind 127.0.0.1:14480\n    mode http')
     const { problem } = await checkWithHaproxy(`${haproxyDefaults}${whole}`)
     assert.equal(problem, '')
@@ -191,8 +191,7 @@ function toHaproxyConfig(notes: string): string {
     .replaceAll(/^ {3}/gm, '')
     .replace('/etc/haproxy/entra-auth.lua', shippedLua)
     .replace('/etc/haproxy/verifier-ca.pem', '"$ENTRA_AUTH_CA_FILE"')
-    .replaceAll(/server v1 \S+:/g, 'server v1 127.0.0.1:')
-    .replaceAll(/^(listen .*)$/gm, `${haproxyDefaults}$1`)}
+    .replaceAll(/server v1 \S+:/g, 'server v1 127.0.0.1:')}
 frontend www
     bind 127.0.0.1:8000
     mode http

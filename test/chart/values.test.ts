@@ -19,16 +19,25 @@ const open = [
   'affinity.podAntiAffinity',
   'autoscaling.behavior.scaleDown',
   'autoscaling.behavior.scaleUp',
+  'autoscaling.metrics[]',
   'extraEnv[].valueFrom',
   'extraObjects[]',
   'extraVolumes[]',
   'global',
+  'initContainers[]',
+  'lifecycle.postStart',
+  'lifecycle.preStop',
+  'monitoring.podMonitor.metricRelabelings[]',
+  'monitoring.podMonitor.relabelings[]',
+  'monitoring.serviceMonitor.metricRelabelings[]',
+  'monitoring.serviceMonitor.relabelings[]',
   'podSecurityContext.appArmorProfile',
   'podSecurityContext.seLinuxOptions',
   'podSecurityContext.seccompProfile',
   'securityContext.appArmorProfile',
   'securityContext.seLinuxOptions',
   'securityContext.seccompProfile',
+  'sidecars[]',
 ]
 
 /** Wrong values, and where Helm must say so. */
@@ -72,8 +81,11 @@ for (const helm of helms) {
     }
 
     it('lets a parent chart hand its global values down', () => {
-      const { code, stderr } = template(helm, `${minimal}global: { imageRegistry: r.example }\n`)
+      const values = `${minimal}enabled: true\nglobal: { imageRegistry: r.example, imagePullSecrets: [a, { name: b }] }\n`
+      const { code, stdout, stderr } = template(helm, values)
       assert.equal(code, 0, stderr)
+      assert.match(stdout, /image: "r\.example\/haproxy-entra-auth:/)
+      assert.match(stdout, /imagePullSecrets:\n\s+- name: a\n\s+- name: b\n/)
     })
   })
 }
@@ -86,7 +98,7 @@ describe('the schema of the values', () => {
   it('has each value of values.yaml, and no other', () => {
     const listed = listValues(values).map(({ path }) => path)
     const described = findPaths(schema, '', listed)
-    assert.deepEqual(described.toSorted(), [...listed, 'global'].toSorted())
+    assert.deepEqual(described.toSorted(), [...listed, 'enabled', 'global'].toSorted())
   })
 
   it('has, under config, what `haproxy-entra-auth schema` prints', async () => {

@@ -4,10 +4,36 @@
 {{ .Values.nameOverride | default .Chart.Name | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
+{{/* At most 46 characters: Kubernetes cuts the name of a Deployment in the names of its pods at 47, and
+     the alerts find pods by name. */}}
 {{- define "haproxy-entra-auth.name" -}}
 {{- $chart := include "haproxy-entra-auth.chartName" . -}}
 {{- $both := contains $chart .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $chart) -}}
-{{ .Values.fullnameOverride | default $both | trunc 53 | trimSuffix "-" }}
+{{ .Values.fullnameOverride | default $both | trunc 46 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
+{{/* Name of what goes into HAProxy's namespace, where releases of other namespaces put theirs too. */}}
+{{- define "haproxy-entra-auth.haproxyName" -}}
+{{- $name := include "haproxy-entra-auth.name" . -}}
+{{- $namespace := include "haproxy-entra-auth.namespace" . -}}
+{{- $target := .Values.haproxy.namespace | default $namespace -}}
+{{ eq $target $namespace | ternary $name (printf "%s-%s" $namespace $name) }}
+{{- end }}
+
+{{/* Secrets with the credentials of registries: the chart's own and those of all charts. */}}
+{{- define "haproxy-entra-auth.pullSecrets" -}}
+{{- $secrets := .Values.image.pullSecrets }}
+{{- range (.Values.global | default dict).imagePullSecrets }}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with $secrets | uniq }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "haproxy-entra-auth.serviceAccount" -}}
@@ -15,8 +41,9 @@
 {{- end }}
 
 {{- define "haproxy-entra-auth.image" -}}
+{{- $registry := (.Values.global | default dict).imageRegistry | default .Values.image.registry -}}
 {{- with .Values.image -}}
-{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{ with $registry }}{{ . }}/{{ end }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- end }}
 
@@ -45,13 +72,13 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 {{- define "haproxy-entra-auth.metadata" -}}
 metadata:
   name: {{ .name | default (include "haproxy-entra-auth.name" .root) }}
-  namespace: {{ .namespace | default .root.Release.Namespace }}
+  namespace: {{ .namespace | default (include "haproxy-entra-auth.namespace" .root) }}
   labels:
     {{- include "haproxy-entra-auth.labels" (dict "root" .root "component" (.component | default "verifier")) | nindent 4 }}
     {{- with .labels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with .annotations }}
+  {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
