@@ -5,7 +5,7 @@ import { guardAdmin } from './admin/guard.ts'
 import { addHealthRoutes } from './admin/health.ts'
 import { addMetricsRoute, createMetrics } from './admin/metrics.ts'
 import { addRevocationRoutes } from './admin/revocation-routes.ts'
-import type { Config } from './config/config.ts'
+import type { Config, LiveConfig } from './config/config.ts'
 import { createExplainer } from './explain/explainer.ts'
 import { type Authorities, type Authority, createAuthority } from './keys/authority.ts'
 import type { Http } from './keys/http.ts'
@@ -18,6 +18,7 @@ import { createSignatureEngine } from './token/signature.ts'
 import { createSpanExporter } from './tracing/exporter.ts'
 import { addTracing } from './tracing/hooks.ts'
 import { type AuditSink, createAuditLog } from './verify/audit-log.ts'
+import { keysThatCount } from './verify/caller.ts'
 import { createJudge } from './verify/judge.ts'
 import { watchOverload } from './verify/overload.ts'
 import { createRefusalLog } from './verify/refusal-log.ts'
@@ -51,8 +52,8 @@ export interface App {
   readonly authorities: Authorities
   /** Begins to read keys; resolves when each authority was tried once. */
   start(): Promise<void>
-  /** Puts another configuration in force; listen addresses stay as they were. */
-  reload(config: Config): Promise<void>
+  /** Puts another configuration in force, as far as that goes without a restart. */
+  reload(config: LiveConfig): Promise<void>
   /** Counts a configuration that was refused; the one before stays in force. */
   countRefusedReload(): void
   /** Turns readiness red, so that HAProxy sends new requests elsewhere. */
@@ -68,9 +69,9 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const cache = createTokenCache()
   const { clock, revocations } = runtime
   // Members that a reload changes and that no policy looks at.
-  let limits: Pick<Config, 'overload' | 'log'> = config
+  let settings: Pick<LiveConfig, 'overload' | 'log' | 'admin'> = config
   const tls = config.listen.tls && createTlsServers(config.listen.tls)
-  const refusals = createRefusalLog(runtime.log, () => limits.log.refusalsPerSecond)
+  const refusals = createRefusalLog(runtime.log, () => settings.log.refusalsPerSecond)
   const measured = createMetrics({
     authorities: () => authorities,
     cache,
@@ -83,7 +84,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const keysRuntime = { ...runtime, onRefresh: measured.countRefresh }
   authorities = createAuthorities(config, authorities, keysRuntime)
   let rules = compileRules(config, authorities)
-  const overload = watchOverload(() => limits.overload.maxEventLoopLagMs)
+  const overload = watchOverload(() => settings.overload.maxEventLoopLagMs)
   let stopping = false
   const isStopping = () => stopping
 
@@ -130,11 +131,12 @@ export function buildApp(config: Config, runtime: Runtime): App {
   addMetricsRoute(metrics, measured)
 
   const admin = buildListener(runtime.log)
-  guardAdmin(admin, config.admin.key)
+  const adminKeys = () => keysThatCount(settings.admin.key, settings.admin.nextKey)
+  guardAdmin(admin, adminKeys)
   addExplainRoute(admin, {
     explainer: createExplainer({ clock, engine, revocations: () => revocations.list }),
     rules: () => rules,
-    isKeyed: config.admin.key !== undefined,
+    isKeyed: () => adminKeys().length > 0,
   })
   addRevocationRoutes(admin, revocations, clock, runtime.log)
 
@@ -153,7 +155,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
         const notAfter = new Date(next.listen.tls.notAfterMs).toISOString()
         runtime.log.info({ notAfter }, 'TLS certificate renewed')
       }
-      limits = next
+      settings = next
       const former = authorities
       authorities = createAuthorities(next, former, keysRuntime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
@@ -182,7 +184,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
 }
 
 /** The authorities of the tenants; one whose tenant did not change goes on with its keys. */
-function createAuthorities(config: Config, former: Authorities, runtime: Runtime): Authorities {
+function createAuthorities(config: LiveConfig, former: Authorities, runtime: Runtime): Authorities {
   return new Map(
     config.tenants.map((tenant) => {
       const known = former.get(tenant.id)

@@ -12,7 +12,7 @@ export interface ExplainRouteOptions {
   /** The rules in force; another object after a reload. */
   readonly rules: () => Rules
   /** Whether `Authorization` carries the admin key; the token then comes in `X-Entra-Auth-Token`. */
-  readonly isKeyed: boolean
+  readonly isKeyed: () => boolean
 }
 
 /** Header for the token, in the form of `Authorization`, where that one carries the admin key. */
@@ -34,7 +34,9 @@ export function addExplainRoute(app: FastifyInstance, options: ExplainRouteOptio
         return sendRefusal(reply, { allow: false, failure: 'unknown_policy' }, requestId)
       }
       const { rawHeaders } = request.raw
-      const verifyRequest = options.isKeyed ? readTokenHeader(rawHeaders) : readRequest(rawHeaders)
+      const verifyRequest = options.isKeyed()
+        ? readTokenHeader(rawHeaders)
+        : readRequest(rawHeaders)
       const explanation = await options.explainer.explain(rules, policy, verifyRequest)
       return reply
         .header('Cache-Control', 'no-store')

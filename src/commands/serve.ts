@@ -1,5 +1,4 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { isDeepStrictEqual } from 'node:util'
 import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
@@ -7,6 +6,7 @@ import type { Config, PolicyConfig } from '../config/config.ts'
 import type { LoadResult } from '../config/load.ts'
 import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
+import { planReload } from '../config/restart.ts'
 import { configVersion } from '../config/version.ts'
 import { createHttp } from '../keys/http.ts'
 import { createKeyStore } from '../keys/key-store.ts'
@@ -168,16 +168,10 @@ function reloadOnChange(
       log.error({ problems: loaded.problems }, 'new configuration refused, the old one stays')
       return
     }
-    const listen = describeListen(config)
-    if (!isDeepStrictEqual(describeListen(loaded.config), listen)) {
-      log.warn({ listen }, 'another listen address counts after a restart only')
-    }
-    const { audit = null } = config.log
-    if ((loaded.config.log.audit ?? null) !== audit) {
-      log.warn({ audit }, 'another audit counts after a restart only')
-    }
-    const done = app.reload(loaded.config)
-    log.info(describe(loaded.config), 'configuration reloaded')
+    const { config: live, effective, waiting } = planReload(config, loaded.config)
+    for (const setting of waiting) log.warn({ setting }, 'setting waits for a restart')
+    const done = app.reload(live)
+    log.info({ ...describe(effective), waiting }, 'configuration reloaded')
     await done
   }
 

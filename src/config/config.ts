@@ -2,9 +2,11 @@
 export interface Config {
   readonly listen: ListenAddress & { readonly tls?: TlsConfig }
   readonly metrics: ListenAddress
-  readonly admin: ListenAddress & { readonly key?: string }
-  /** Shared key that HAProxy must send in `X-Entra-Auth-Key`; content of `callerKeyFile`. */
+  readonly admin: ListenAddress & AdminKeys
+  /** Shared key that HAProxy must send in `X-Entra-Auth-Key`; first line of `callerKeyFile`. */
   readonly callerKey?: string
+  /** Counts beside `callerKey`, while it is being replaced; second line of the file. */
+  readonly nextCallerKey?: string
   /** Directory for the last good keys. */
   readonly keyStore?: string
   /** File that holds the revocations; watched, and written by the admin listener. */
@@ -22,6 +24,27 @@ export interface Config {
   readonly identityHeaders: IdentityHeaderSet
   readonly tenants: readonly TenantConfig[]
   readonly policies: readonly PolicyConfig[]
+}
+
+/** Keys of the admin listener: lines of `adminKeyFile`. */
+export interface AdminKeys {
+  readonly key?: string
+  /** Counts beside `key`, while it is being replaced. */
+  readonly nextKey?: string
+}
+
+/**
+ * What a reload puts in force. The rest counts from the start to the end of the process; `planReload`
+ * names what of it waits for a restart.
+ */
+export interface LiveConfig
+  extends Omit<
+    Config,
+    'listen' | 'metrics' | 'admin' | 'keyStore' | 'revocationFile' | 'log' | 'tracing'
+  > {
+  readonly listen: { readonly tls?: TlsConfig }
+  readonly admin: AdminKeys
+  readonly log: Omit<LogConfig, 'audit'>
 }
 
 export interface ListenAddress {

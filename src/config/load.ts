@@ -191,9 +191,10 @@ async function checkTree(
   const signIn = checkSignIn(memberOf(tree, 'signIn'), surroundings, report)
   const policies = checkPolicies(memberOf(tree, 'policies'), tenants, signIn !== undefined, report)
   const identityHeaders = checkIdentityHeaders(memberOf(tree, 'identityHeaders'), report)
-  const callerKey = await readKey(['callerKeyFile'], memberOf(tree, 'callerKeyFile'), read, report)
+  const callerKeyFile = memberOf(tree, 'callerKeyFile')
+  const [callerKey, nextCallerKey] = await readKeys(['callerKeyFile'], callerKeyFile, read, report)
   const adminKeyFile = memberOf(memberOf(tree, 'admin'), 'adminKeyFile')
-  const adminKey = await readKey(['admin', 'adminKeyFile'], adminKeyFile, read, report)
+  const [key, nextKey] = await readKeys(['admin', 'adminKeyFile'], adminKeyFile, read, report)
   checkShape(tree, new Set(precise), report)
   const keyStore = textOf(memberOf(tree, 'keyStore'))
   const revocationFile = textOf(memberOf(tree, 'revocationFile'))
@@ -204,8 +205,13 @@ async function checkTree(
   const config: Config = {
     listen: { ...listen, ...(tls === undefined ? {} : { tls }) },
     metrics,
-    admin: { ...admin, ...(adminKey === undefined ? {} : { key: adminKey }) },
+    admin: {
+      ...admin,
+      ...(key === undefined ? {} : { key }),
+      ...(nextKey === undefined ? {} : { nextKey }),
+    },
     ...(callerKey === undefined ? {} : { callerKey }),
+    ...(nextCallerKey === undefined ? {} : { nextCallerKey }),
     ...(keyStore === undefined ? {} : { keyStore }),
     ...(revocationFile === undefined ? {} : { revocationFile }),
     overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, 250) },
@@ -222,22 +228,33 @@ async function checkTree(
   return { config, problems }
 }
 
-/** Reads a key file, without the whitespace around the key; whatever is wrong is reported. */
-async function readKey(
+/**
+ * Reads a key file: one key, or the current and the next one on a line each, without the whitespace
+ * around them. Whatever is wrong is reported.
+ */
+async function readKeys(
   path: Path,
   file: unknown,
   read: Read,
   report: Report,
-): Promise<string | undefined> {
-  const key = (await readNamed(path, file, read, report))?.trim()
-  if (key !== undefined && !/^[!-~]{16,512}$/.test(key)) {
+): Promise<readonly string[]> {
+  const text = await readNamed(path, file, read, report)
+  if (text === undefined) return []
+  const keys = text.trim().split(/\s*\n\s*/)
+  if (!keys.every((key) => /^[!-~]{16,512}$/.test(key))) {
     report(
       path,
       'names a file whose content is no key: 16 to 512 printable ASCII characters without spaces',
       'Write a new one, for example with "openssl rand -base64 32".',
     )
+  } else if (keys.length > 2) {
+    report(
+      path,
+      `names a file with ${keys.length} keys`,
+      'Write one key, or the current and the next one on a line each.',
+    )
   }
-  return key
+  return keys
 }
 
 /** Reads certificate and private key of the verify listener; whatever is wrong is reported. */

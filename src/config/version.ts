@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Config } from './config.ts'
+import type { LiveConfig } from './config.ts'
 
 // Left out by name, so that a member added later counts until someone decides that it does not. The
 // caller key is left out also because the version is public.
@@ -8,6 +8,7 @@ const WITHOUT_EFFECT_ON_VERDICTS = new Set([
   'metrics',
   'admin',
   'callerKey',
+  'nextCallerKey',
   'keyStore',
   'revocationFile',
   'overload',
@@ -19,7 +20,7 @@ const WITHOUT_EFFECT_ON_VERDICTS = new Set([
  * A short stable hash (16 base64url characters) of everything in the configuration that can change
  * a verdict or a header. The order of keys, tenants, policies and ids does not matter.
  */
-export function configVersion(config: Config): string {
+export function configVersion(config: LiveConfig): string {
   const { tenants, policies, ...rest } = config
   const relevant = Object.entries(rest).filter(([key]) => !WITHOUT_EFFECT_ON_VERDICTS.has(key))
   const text = JSON.stringify([

@@ -1,4 +1,4 @@
-import type { Config } from '../config/config.ts'
+import type { LiveConfig } from '../config/config.ts'
 import { namedGroups } from '../policy/compile.ts'
 import { createHosts, type Hosts } from './hosts.ts'
 import { fingerprintOf } from './session.ts'
@@ -17,7 +17,7 @@ export interface SessionRules {
 }
 
 /** Compiles the rules of sessions; undefined where nobody signs in with a browser. */
-export function compileSessionRules({ signIn, policies }: Config): SessionRules | undefined {
+export function compileSessionRules({ signIn, policies }: LiveConfig): SessionRules | undefined {
   if (!signIn) return undefined
   const groups = new Set(policies.flatMap((policy) => [...namedGroups(policy)]))
   return {

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Config, PolicyConfig } from '../config/config.ts'
+import type { LiveConfig, PolicyConfig } from '../config/config.ts'
 import { scopePrefix } from '../policy/compile.ts'
 
 /** Path under which the metadata of all resources stand. */
@@ -24,7 +24,7 @@ export interface ResourceMetadata {
  * Describes the resource of each policy that names one, by policy name. Every URL comes from the
  * configuration: one from a request would let its sender say where clients get their tokens.
  */
-export function describeResources(config: Config): ReadonlyMap<string, ResourceMetadata> {
+export function describeResources(config: LiveConfig): ReadonlyMap<string, ResourceMetadata> {
   const policies = config.policies.filter(({ resource }) => resource !== undefined)
   return new Map(
     policies.map((policy) => {
@@ -41,7 +41,7 @@ function isSame(other: string | undefined, resource: string): boolean {
 }
 
 function describeResource(
-  config: Config,
+  config: LiveConfig,
   policies: readonly PolicyConfig[],
   resource: string,
 ): ResourceMetadata {

@@ -27,7 +27,7 @@ const retiredKeySeconds = 3_600
 export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedOptions): void {
   app.get('/revocations', (request, reply) => {
     const rules = options.rules()
-    if (!isRightKey(readRequest(request.raw.rawHeaders).callerKey, rules.callerKey)) {
+    if (!isRightKey(readRequest(request.raw.rawHeaders).callerKey, rules.callerKeys)) {
       const { requestId } = readCorrelation(request.headers)
       return sendRefusal(reply, { allow: false, failure: 'caller_not_allowed' }, requestId)
     }

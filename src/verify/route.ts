@@ -61,7 +61,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     const exchange = { rules, request, reply, wantsPrepared: verifyRequest.wantsPrepared }
     // Before any work: an answer at once is what keeps the others in time.
     if (options.isOverloaded()) return refuse(exchange, { allow: false, failure: 'overloaded' })
-    if (!isRightKey(verifyRequest.callerKey, rules.callerKey)) {
+    if (!isRightKey(verifyRequest.callerKey, rules.callerKeys)) {
       return refuse(exchange, { allow: false, failure: 'caller_not_allowed' })
     }
     const policy = rules.policies.get(policyName)

@@ -29,7 +29,11 @@ after(async () => {
 /** The route as it listens, since the headers as they came are what it reads. */
 async function listen(isKeyed: boolean): Promise<string> {
   const app = fastify()
-  addExplainRoute(app, { explainer: service.explainer, rules: () => service.rules, isKeyed })
+  addExplainRoute(app, {
+    explainer: service.explainer,
+    rules: () => service.rules,
+    isKeyed: () => isKeyed,
+  })
   routes.push(app)
   return app.listen({ host: '127.0.0.1', port: 0 })
 }

@@ -110,9 +110,14 @@ describe('the admin key', async () => {
   const { guardAdmin } = await import('../../src/admin/guard.ts')
   const { default: fastify } = await import('fastify')
   const app = fastify()
-  guardAdmin(app, 'correct-horse-battery-staple')
+  guardAdmin(app, () => ['correct-horse-battery-staple', 'the-next-admin-key'])
   app.get('/', () => 'inside')
   const call = (headers: Record<string, string>) => app.inject({ url: '/', headers })
+
+  it('opens the listener as the next key does, while it is being replaced', async () => {
+    const headers = { authorization: 'Bearer the-next-admin-key', host: '127.0.0.1' }
+    assert.equal((await call(headers)).statusCode, 200)
+  })
 
   it('opens the listener under any host name', async () => {
     const headers = { authorization: 'Bearer correct-horse-battery-staple', host: 'verifier:9091' }

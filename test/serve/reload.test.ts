@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { eventually } from '../support/eventually.ts'
 import { type Authority, contoso, fabrikam, ordersId, startAuthority } from './authority.ts'
 import { startLoad } from './load.ts'
@@ -200,6 +201,75 @@ test('a changed caller key counts without a signal', async (t) => {
   await running.service.waitForLog(({ msg }) => msg === 'configuration reloaded')
   assert.equal(await statusWith('first-caller-key-0'), 403)
   assert.equal(await statusWith('second-caller-key-'), 200)
+})
+
+test('a caller key is replaced without a refusal: both count while the file has both', async (t) => {
+  const authority = await startAuthority(t)
+  const key = join(makeFolder(t), 'key')
+  const [current, next] = ['current-caller-key', 'the-next-caller-key']
+  writeFileSync(key, `${current}\n`)
+  const running = await start(t, `callerKeyFile: ${key}\n${yaml(authority)}`)
+  const token = await authority.token('alice')
+  const statuses = async () => {
+    const asked = [current, next].map((callerKey) =>
+      fetch(`${running.service.origin}/verify/orders`, {
+        headers: { authorization: `Bearer ${token}`, 'x-entra-auth-key': callerKey },
+      }),
+    )
+    return (await Promise.all(asked)).map(({ status }) => status)
+  }
+  const write = async (text: string) => {
+    const from = running.service.log.length
+    writeFileSync(key, text)
+    await running.service.waitForLog(({ msg }) => msg === 'configuration reloaded', from)
+  }
+  assert.deepEqual(await statuses(), [200, 403])
+  await write(`${current}\n${next}\n`)
+  assert.deepEqual(await statuses(), [200, 200])
+  await write(`${next}\n`)
+  assert.deepEqual(await statuses(), [403, 200])
+})
+
+test('a changed admin key counts at once, and the former one no more', async (t) => {
+  const authority = await startAuthority(t)
+  const folder = makeFolder(t)
+  const [key, file] = [join(folder, 'key'), join(folder, 'config.yaml')]
+  const [port = 0] = await freePorts(1)
+  writeFileSync(key, 'first-admin-key-0')
+  writeFileSync(file, `admin: { port: ${port}, adminKeyFile: ${key} }\n${yaml(authority)}`)
+  const service = await startService(t, { ENTRA_AUTH_CONFIG: file, ENTRA_AUTH_ADMIN_PORT: '' })
+  await untilReady(service)
+  const statusWith = async (adminKey: string) => {
+    const headers = { authorization: `Bearer ${adminKey}` }
+    return (await fetch(`http://127.0.0.1:${port}/revocations`, { headers })).status
+  }
+  assert.deepEqual(
+    [await statusWith('first-admin-key-0'), await statusWith('second-admin-key')],
+    [200, 403],
+  )
+  writeFileSync(key, 'second-admin-key')
+  await service.waitForLog(({ msg }) => msg === 'configuration reloaded')
+  assert.deepEqual(
+    [await statusWith('first-admin-key-0'), await statusWith('second-admin-key')],
+    [403, 200],
+  )
+})
+
+test('settings that wait for a restart are named, each, and what counts is logged', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, `keyStore: /tmp/a\n${yaml(authority)}`)
+  const from = running.service.log.length
+  const head =
+    'keyStore: /tmp/b\nrevocationFile: /tmp/r\nlog: { audit: { destination: stdout } }\nmetrics: { host: 127.0.0.2 }\n'
+  await reload(running, `${head}${yaml(authority, { scope: 'Orders.Write' })}`)
+  const settings = ['keyStore', 'log.audit.destination', 'metrics.host', 'revocationFile']
+  const named = running.service.log
+    .slice(from)
+    .filter(({ msg }) => msg === 'setting waits for a restart')
+  assert.deepEqual(named.map(({ setting }) => setting).sort(), settings)
+  const line = running.service.log.slice(from).find(({ msg }) => msg === 'configuration reloaded')
+  assert.deepEqual([line?.keyStore, line?.revocationFile], ['/tmp/a', undefined])
+  assert.deepEqual([line?.waiting].flat().sort(), settings)
 })
 
 test('reloads under load lose no request', async (t) => {
