@@ -11,6 +11,7 @@ import { type Authorities, type Authority, createAuthority } from './keys/author
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
+import { longestLifetimeSeconds } from './revocation/longest-lifetime.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import type { SealingKeys } from './session/sealing.ts'
 import { createTlsServers } from './tls.ts'
@@ -68,6 +69,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const engine = createSignatureEngine()
   const cache = createTokenCache()
   const { clock, revocations } = runtime
+  let longestSeconds = longestLifetimeSeconds(config)
+  revocations.setLongest(longestSeconds)
   // Members that a reload changes and that no policy looks at.
   let settings: Pick<LiveConfig, 'overload' | 'log' | 'admin'> = config
   const tls = config.listen.tls && createTlsServers(config.listen.tls)
@@ -138,7 +141,12 @@ export function buildApp(config: Config, runtime: Runtime): App {
     rules: () => rules,
     isKeyed: () => adminKeys().length > 0,
   })
-  addRevocationRoutes(admin, revocations, clock, runtime.log)
+  addRevocationRoutes(admin, {
+    store: revocations,
+    clock,
+    longestSeconds: () => longestSeconds,
+    log: runtime.log,
+  })
 
   return {
     verify,
@@ -156,6 +164,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
         runtime.log.info({ notAfter }, 'TLS certificate renewed')
       }
       settings = next
+      longestSeconds = longestLifetimeSeconds(next)
+      revocations.setLongest(longestSeconds)
       const former = authorities
       authorities = createAuthorities(next, former, keysRuntime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority

@@ -80,8 +80,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     help: 'Revocations in force',
     registers,
     collect() {
-      const nowSeconds = sources.clock() / 1000
-      this.set(sources.revocations().entries.filter(({ until }) => until > nowSeconds).length)
+      this.set(sources.revocations().countAt(sources.clock() / 1000))
     },
   })
   new Counter({

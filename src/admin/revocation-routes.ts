@@ -2,25 +2,30 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply } from 'fastify'
 import { parseRevocation, revocationKinds } from '../revocation/revocation.ts'
 import { RevocationError, type RevocationStore } from '../revocation/revocation-store.ts'
 
-/** Longest life of an Entra token (24 h 5 min) and the clock skew, rounded up, in seconds. */
-const defaultSeconds = 25 * 3_600
+/** What the routes work on. */
+export interface RevocationRoutesOptions {
+  readonly store: RevocationStore
+  readonly clock: () => number
+  /** For how long a token may be good after it was issued, in seconds, with the clock skew. */
+  readonly longestSeconds: () => number
+  readonly log: FastifyBaseLogger
+}
 
 /**
  * Adds `GET`, `POST` and `DELETE /revocations`.
  *
- * `POST` takes `{kind, id, before?, until?, reason?}`; `before` is now and `until` 25 h from now
- * where they are missing. `DELETE` takes `?kind=…&id=…`. 400 for bad input, 409 where the
- * revocations cannot be changed here, each with a sentence.
+ * `POST` takes `{kind, id, before?, until?, reason?}`. Without `before` it counts from now; without
+ * `until` it ends when no token from before can be good any more. `DELETE` takes `?kind=…&id=…`.
+ * 400 for bad input, 409 where the revocations cannot be changed here, 503 where they cannot be
+ * changed now, each with a sentence.
  */
-export function addRevocationRoutes(
-  app: FastifyInstance,
-  store: RevocationStore,
-  clock: () => number,
-  log: FastifyBaseLogger,
-): void {
+export function addRevocationRoutes(app: FastifyInstance, options: RevocationRoutesOptions): void {
+  const { store, clock, longestSeconds, log } = options
   app.register(async (scope) => {
     scope.setErrorHandler((error: Error & { statusCode?: number }, _request, reply) => {
-      if (error instanceof RevocationError) return refuse(reply, 409, error.message)
+      if (error instanceof RevocationError) {
+        return refuse(reply, error.isTemporary ? 503 : 409, error.message)
+      }
       const { statusCode = 500 } = error
       if (statusCode < 500) return refuse(reply, statusCode, error.message)
       log.error({ err: error }, 'revocations not changed')
@@ -31,10 +36,11 @@ export function addRevocationRoutes(
 
     scope.post('/revocations', async (request, reply) => {
       const nowSeconds = Math.floor(clock() / 1000)
-      const revocation = parseRevocation(withDefaults(request.body, nowSeconds))
+      const revocation = parseRevocation(withDefaults(request.body, nowSeconds, longestSeconds()))
       if (typeof revocation === 'string') return refuse(reply, 400, revocation)
       if (revocation.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')
-      await store.add(revocation)
+      const { until } = request.body as { until?: unknown }
+      await store.add(revocation, { untilDefault: until === undefined })
       log.warn({ revocation }, 'revoked')
       return reply.code(201).send(revocation)
     })
@@ -57,17 +63,20 @@ export function addRevocationRoutes(
 
 const kinds = Object.keys(revocationKinds).join(', ')
 
-function withDefaults(body: unknown, nowSeconds: number): unknown {
+function withDefaults(body: unknown, nowSeconds: number, longestSeconds: number): unknown {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) return body
-  return { before: nowSeconds, until: nowSeconds + defaultSeconds, ...body }
+  const { before = nowSeconds, until, ...rest } = body as Record<string, unknown>
+  // A revocation that is dated ahead ends later too.
+  const from = typeof before === 'number' ? Math.max(before, nowSeconds) : nowSeconds
+  return { before, until: until === undefined ? from + longestSeconds : until, ...rest }
 }
 
+const errors: Readonly<Record<number, string>> = { 409: 'cannot_change', 503: 'unavailable' }
+
 function refuse(reply: FastifyReply, status: number, sentence: string): FastifyReply {
+  if (status === 503) reply.header('Retry-After', '1')
   return reply
     .code(status)
     .header('Cache-Control', 'no-store')
-    .send({
-      error: status === 409 ? 'cannot_change' : 'invalid_request',
-      error_description: sentence,
-    })
+    .send({ error: errors[status] ?? 'invalid_request', error_description: sentence })
 }

@@ -7,6 +7,7 @@ import { formatExplanation } from '../explain/format.ts'
 import { createAuthority } from '../keys/authority.ts'
 import { createHttp } from '../keys/http.ts'
 import type { KeysRuntime } from '../keys/issuer-keys.ts'
+import { longestLifetimeSeconds } from '../revocation/longest-lifetime.ts'
 import { createRevocationStore } from '../revocation/revocation-store.ts'
 import { formatJson } from '../terminal.ts'
 import { readOrigin } from '../token/claims.ts'
@@ -57,6 +58,7 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
   try {
     await readKeysFor(token, rules)
     const revocations = createRevocationStore(config.revocationFile, io.now)
+    revocations.setLongest(longestLifetimeSeconds(config))
     await revocations.reload()
     const explainer = createExplainer({
       clock: io.now,

@@ -55,7 +55,9 @@ async function serve(
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
   const { log, output } = createLog(io)
-  const revocations = createRevocationStore(config.revocationFile, io.now)
+  const revocations = createRevocationStore(config.revocationFile, io.now, (message) =>
+    log.warn(message),
+  )
   await readRevocations(revocations, io)
   const audit = openAudit(config, log, io)
   const sealing = await openSealingKeys(config, log, io)
@@ -103,13 +105,24 @@ function createLog({ stdout }: CommandIo): { log: Logger; output: LogOutput } {
   return { log, output }
 }
 
-/** Reads the revocations before the first request, or exits: without them nobody is revoked. */
+/** Attempts to read the revocations at the start: another program may be writing them just now. */
+const readAttempts = 8
+
+/**
+ * Reads the revocations before the first request, or exits: without them nobody is revoked. Exits
+ * as for something that may get better by itself, so that a supervisor tries again.
+ */
 async function readRevocations(revocations: RevocationStore, io: CommandIo): Promise<void> {
-  try {
-    await revocations.reload()
-  } catch (error) {
-    io.stderr.write(`error: revocationFile: ${(error as Error).message}\n`)
-    io.exit(exitCodes.configuration)
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await revocations.start()
+    } catch (error) {
+      if (attempt === readAttempts) {
+        io.stderr.write(`error: revocationFile: ${(error as Error).message}\n`)
+        io.exit(exitCodes.unavailable)
+      }
+    }
+    await wait(revocationIntervalMs)
   }
 }
 
@@ -135,7 +148,7 @@ function watchRevocations(revocations: RevocationStore, log: Logger): () => void
   async function look(): Promise<void> {
     try {
       if (await revocations.reload()) {
-        log.warn({ revocations: revocations.list.entries.length }, 'revocations changed')
+        log.warn({ revocations: revocations.list.size }, 'revocations changed')
       }
       lastProblem = undefined
     } catch (error) {

@@ -1,20 +1,58 @@
 import type { FailureCode } from '../failure.ts'
 import type { AccessToken } from '../token/claims.ts'
-import { type Revocation, type RevocationKind, revocationKey } from './revocation.ts'
+import {
+  endOf,
+  isDated,
+  type Revocation,
+  type RevocationKind,
+  revocationKey,
+  type StoredRevocation,
+} from './revocation.ts'
 
-/** An immutable set of revocations; another one takes its place when something changes. */
+/** The revocations at one moment; another object takes its place when anything changes. */
 export interface RevocationList {
+  readonly size: number
+  /** As the admin listener shows them. */
   readonly entries: readonly Revocation[]
-  get(kind: RevocationKind, id: string): Revocation | undefined
+  /** As they are kept. */
+  readonly stored: readonly StoredRevocation[]
+  get(kind: RevocationKind, id: string): StoredRevocation | undefined
+  /** How many are in force at a time (s). */
+  countAt(nowSeconds: number): number
+  /** When a revocation of this list ends (s). */
+  endOf(revocation: StoredRevocation): number
 }
 
-/** Creates a list; of two entries with one kind and id the last counts. */
-export function createRevocationList(entries: readonly Revocation[]): RevocationList {
+/**
+ * Creates a list; of two entries with one kind and id the last counts. `longestSeconds` is the
+ * longest lifetime of a token: a revocation with the default end lasts as long.
+ */
+export function createRevocationList(
+  entries: readonly StoredRevocation[],
+  longestSeconds = 0,
+): RevocationList {
   const byKey = new Map(entries.map((entry) => [revocationKey(entry.kind, entry.id), entry]))
+  let shown: readonly Revocation[] | undefined
   return {
-    entries: [...byKey.values()],
+    size: byKey.size,
+    stored: [...byKey.values()],
+    get entries() {
+      shown ??= [...byKey.values()].map((entry) => show(entry, longestSeconds))
+      return shown
+    },
     get: (kind, id) => byKey.get(revocationKey(kind, id)),
+    countAt(nowSeconds) {
+      let count = 0
+      for (const entry of byKey.values()) if (endOf(entry, longestSeconds) > nowSeconds) count++
+      return count
+    },
+    endOf: (entry) => endOf(entry, longestSeconds),
   }
+}
+
+function show(entry: StoredRevocation, longestSeconds: number): Revocation {
+  const { madeAt: _, untilDefault: __, ...revocation } = entry
+  return { ...revocation, until: endOf(entry, longestSeconds) }
 }
 
 /** A token that was revoked: the reason, and when the revocation ends (s). */
@@ -31,17 +69,17 @@ export function findRevocations(
   token: AccessToken,
   keyId: string,
 ): readonly RevokedToken[] {
-  if (list.entries.length === 0) return []
+  if (list.size === 0) return []
   const found: RevokedToken[] = []
   const look = (kind: RevocationKind, id: string | undefined, failure: FailureCode) => {
     const entry = id === undefined ? undefined : list.get(kind, id)
     if (!entry) return
-    const isDated = kind !== 'token' && kind !== 'session' && kind !== 'key'
-    if (isDated && token.issuedAt >= entry.before) return
+    if (isDated(kind) && token.issuedAt >= entry.before) return
+    const until = list.endOf(entry)
     if (kind === 'user' && token.canAnswerClaimsChallenge && !token.appOnly) {
-      found.push({ failure: 'sign_in_again', until: entry.until, signInAfter: entry.before })
+      found.push({ failure: 'sign_in_again', until, signInAfter: entry.before })
     } else {
-      found.push({ failure, until: entry.until })
+      found.push({ failure, until })
     }
   }
   look('key', keyId, 'key_revoked')

@@ -1,77 +1,238 @@
-import { randomUUID } from 'node:crypto'
-import { open, readFile, rename, rm } from 'node:fs/promises'
-import { maxRevocations, parseRevocation, type Revocation, revocationKey } from './revocation.ts'
+import { dirname, join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import { takeFileLock } from './file-lock.ts'
+import {
+  endOf,
+  maxRevocations,
+  parseStored,
+  type Revocation,
+  revocationKey,
+  type StoredRevocation,
+} from './revocation.ts'
 import { createRevocationList, type RevocationList } from './revocation-list.ts'
+import { followLinks, keepCopy, readIfThere, writeWhole } from './whole-file.ts'
 
 /** Why a change of the revocations was not made; the message says what to do. */
-export class RevocationError extends Error {}
+export class RevocationError extends Error {
+  /** Whether the same call may succeed later, with nothing changed by anybody. */
+  readonly isTemporary: boolean
 
-/** The revocations in force, kept in one file. */
-export interface RevocationStore {
-  /** The list in force; another object whenever anything changed. */
-  readonly list: RevocationList
-  /** Reads the file if its text is another one. Rejects where it cannot be understood. */
-  reload(): Promise<boolean>
-  /** Adds a revocation, or replaces the one of the same kind and id. */
-  add(revocation: Revocation): Promise<void>
-  /** Ends a revocation before its time; false where there is none. */
-  remove(kind: Revocation['kind'], id: string): Promise<boolean>
+  constructor(message: string, { isTemporary = false } = {}) {
+    super(message)
+    this.isTemporary = isTemporary
+  }
+}
+
+/** The file is not there although it was; memory has what it had. */
+class GoneError extends RevocationError {}
+
+/** What a caller of `add` says besides the revocation. */
+export interface AddOptions {
+  /** Nobody said until when: the revocation follows the longest lifetime of a token. */
+  readonly untilDefault?: boolean
 }
 
 /**
- * Creates the store; `file` undefined means that there are no revocations and none can be made.
- * `now` is in ms. Entries that have ended are dropped with the next change.
+ * The revocations in force. One suite of tests, test/revocation/contract.ts, runs against each
+ * implementation. A change that resolves is in force here and is there after a restart; one that
+ * rejects with a RevocationError was not made.
+ */
+export interface RevocationStore {
+  /** The list in force; another object whenever anything changed. */
+  readonly list: RevocationList
+  /**
+   * Reads what is kept, before the first request. Rejects where it cannot be known who was revoked:
+   * what is missing is not empty.
+   */
+  start(): Promise<void>
+  /** Takes in what others changed; true where there was something. Rejects where it cannot be read. */
+  reload(): Promise<boolean>
+  /** Adds a revocation, or replaces the one of the same kind and id. */
+  add(revocation: Revocation, options?: AddOptions): Promise<void>
+  /** Ends a revocation before its time; false where there is none. */
+  remove(kind: Revocation['kind'], id: string): Promise<boolean>
+  /** Sets the longest lifetime of a token, in seconds: revocations with the default end follow it. */
+  setLongest(seconds: number): void
+}
+
+/** How long a change waits for another process that changes the file, in ms. */
+const lockPatienceMs = 5_000
+
+type Entries = Map<string, StoredRevocation>
+
+interface Change {
+  /** Makes the change, or throws a RevocationError. */
+  make(entries: Entries): unknown
+  resolve(made: unknown): void
+  reject(error: unknown): void
+}
+
+/** What a store tells whoever runs the service. */
+export type OnNotice = (message: string) => void
+
+/**
+ * Creates the store that keeps the revocations in one file; `file` undefined means that there are
+ * none and none can be made. `now` is in ms. Entries that have ended are dropped with the next
+ * change. Several processes of a machine may change one file: each waits for the lock beside it.
  */
 export function createRevocationStore(
   file: string | undefined,
   now: () => number,
+  onNotice: OnNotice = () => {},
 ): RevocationStore {
+  let longestSeconds = 0
   let list = createRevocationList([])
   let text: string | undefined
-  let changing: Promise<unknown> = Promise.resolve()
+  /** Changes that wait; those that come during a write are made together with the next one. */
+  let waiting: Change[] = []
+  let working: Promise<unknown> = Promise.resolve()
+
+  function put(stored: readonly StoredRevocation[]): void {
+    list = createRevocationList(stored, longestSeconds)
+  }
+
+  /** One thing at a time. */
+  function enqueue<T>(task: () => Promise<T>): Promise<T> {
+    const result = working.then(task)
+    working = result.catch(() => {})
+    return result
+  }
 
   async function reload(): Promise<boolean> {
     if (file === undefined) return false
-    const read = await readIfThere(file)
+    const path = await followLinks(file)
+    const read = await readIfThere(path)
+    if (read === undefined) {
+      // Gone without a trace: that is no reason to admit again whom it refused.
+      if (text !== undefined) {
+        throw new GoneError(
+          `the revocation file is gone; its ${list.size} revocations stay in force, and the next one that is added writes it again`,
+        )
+      }
+      return takeCopy(path)
+    }
     if (read === text) return false
-    // Gone without a trace: that is no reason to admit again whom it refused.
-    if (read === undefined) throw new RevocationError('the revocation file is gone')
-    list = createRevocationList(parseFile(read))
+    put(parseFile(read))
     text = read
+    // A mounted file cannot have a second name, and needs none.
+    await keepCopy(path, copyOf(path)).catch(() => {})
     return true
   }
 
-  /** One change at a time, each on top of what the file says now. */
-  function change<T>(make: (entries: Map<string, Revocation>) => T): Promise<T> {
-    const result = changing.then(async () => {
+  /** The copy, where the file has gone since it was written; false where there never was one. */
+  async function takeCopy(path: string): Promise<boolean> {
+    const copy = await readIfThere(copyOf(path))
+    if (copy === undefined || list.size > 0) return false
+    put(parseFile(copy))
+    return list.size > 0
+  }
+
+  async function start(): Promise<void> {
+    await reload()
+    if (file === undefined || text !== undefined) return
+    const path = await followLinks(file)
+    const copy = copyOf(path)
+    const hasCopy = (await readIfThere(copy)) !== undefined
+    try {
+      await writeLocked(path, (entries) => entries)
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      throw new RevocationError(
+        `the revocation file is not there and cannot be created (${code ?? message}); is its volume mounted?`,
+      )
+    }
+    onNotice(
+      hasCopy
+        ? `the revocation file was missing: ${list.size} revocations were restored from ${copy}; to begin without any, remove both`
+        : 'there was no revocation file: it was created, and nothing is revoked',
+    )
+  }
+
+  /** Reads, changes and writes the file while no other process does. */
+  async function writeLocked(path: string, make: (entries: Entries) => Entries): Promise<void> {
+    const lock = await takeFileLock(`${path}.lock`, lockPatienceMs)
+    if (!lock) {
+      throw new RevocationError(
+        `another process is changing the revocation file (${path}.lock); nothing was changed, try again`,
+        { isTemporary: true },
+      )
+    }
+    try {
+      await reload().catch((error) => {
+        // Memory has what the file had: the change writes it again.
+        if (!(error instanceof GoneError)) throw error
+      })
+      const nowSeconds = now() / 1000
+      const alive = list.stored.filter((entry) => list.endOf(entry) > nowSeconds)
+      const entries = make(
+        new Map(alive.map((entry) => [revocationKey(entry.kind, entry.id), entry])),
+      )
+      const stored = [...entries.values()].map((entry) => ({
+        ...entry,
+        until: endOf(entry, longestSeconds),
+      }))
+      const next = `${JSON.stringify({ revocations: stored }, null, 2)}\n`
+      if (!(await writeWhole(path, next, () => lock.isHeld()))) {
+        throw new RevocationError(
+          'the lock of the revocation file was lost; nothing was changed, try again',
+          { isTemporary: true },
+        )
+      }
+      put(stored)
+      text = next
+      await keepCopy(path, copyOf(path)).catch(() => {})
+    } finally {
+      await lock.release()
+    }
+  }
+
+  /** Makes the changes that wait, all with one write. */
+  async function makeChanges(): Promise<void> {
+    // Those that were asked for in the same turn come along.
+    await turn()
+    const changes = waiting
+    waiting = []
+    if (changes.length === 0) return
+    const refused = new Map<Change, unknown>()
+    const made = new Map<Change, unknown>()
+    try {
       if (file === undefined) {
         throw new RevocationError('set revocationFile in the configuration to use revocations')
       }
-      await reload()
-      const nowSeconds = now() / 1000
-      const alive = list.entries.filter(({ until }) => until > nowSeconds)
-      const entries = new Map(alive.map((entry) => [revocationKey(entry.kind, entry.id), entry]))
-      const made = make(entries)
-      const next = `${JSON.stringify({ revocations: [...entries.values()] }, null, 2)}\n`
-      await writeWhole(file, next)
-      list = createRevocationList([...entries.values()])
-      text = next
-      return made
+      await writeLocked(await followLinks(file), (entries) => {
+        for (const change of changes) {
+          try {
+            made.set(change, change.make(entries))
+          } catch (error) {
+            refused.set(change, error)
+          }
+        }
+        return entries
+      })
+    } catch (error) {
+      for (const { reject } of changes) reject(describe(error))
+      return
+    }
+    for (const change of changes) {
+      if (refused.has(change)) change.reject(refused.get(change))
+      else change.resolve(made.get(change))
+    }
+  }
+
+  function change<T>(make: (entries: Entries) => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      waiting.push({ make, resolve: (made) => resolve(made as T), reject })
+      void enqueue(makeChanges)
     })
-    changing = result.catch(() => {})
-    return result
   }
 
   return {
     get list() {
       return list
     },
-    reload() {
-      const result = changing.then(reload)
-      changing = result.catch(() => {})
-      return result
-    },
-    add: (revocation) =>
+    start: () => enqueue(start),
+    reload: () => enqueue(reload),
+    add: (revocation, { untilDefault = false } = {}) =>
       change((entries) => {
         const key = revocationKey(revocation.kind, revocation.id)
         if (!entries.has(key) && entries.size >= maxRevocations) {
@@ -79,14 +240,20 @@ export function createRevocationStore(
             `there are ${maxRevocations} revocations, which is the limit; revoke the client or the tenant instead`,
           )
         }
-        entries.set(key, revocation)
+        const madeAt = Math.floor(now() / 1000)
+        entries.set(key, { ...revocation, madeAt, ...(untilDefault && { untilDefault }) })
       }),
     remove: (kind, id) => change((entries) => entries.delete(revocationKey(kind, id))),
+    setLongest(seconds) {
+      if (seconds === longestSeconds) return
+      longestSeconds = seconds
+      put(list.stored)
+    },
   }
 }
 
 /** Reads the text of a revocation file; throws RevocationError with a line on what is wrong. */
-export function parseFile(text: string): readonly Revocation[] {
+export function parseFile(text: string): readonly StoredRevocation[] {
   let document: unknown
   try {
     document = JSON.parse(text)
@@ -101,38 +268,19 @@ export function parseFile(text: string): readonly Revocation[] {
     throw new RevocationError(`the revocation file has more than ${maxRevocations} entries`)
   }
   return revocations.map((value, index) => {
-    const parsed = parseRevocation(value)
+    const parsed = parseStored(value)
     if (typeof parsed !== 'string') return parsed
     throw new RevocationError(`the revocation file, revocations[${index}]: ${parsed}`)
   })
 }
 
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
+/** The second name of a revocation file, by which it is found when the first one is gone. */
+function copyOf(path: string): string {
+  return join(dirname(path), `.${path.slice(dirname(path).length + 1)}.copy`)
 }
 
-/** Written beside, flushed and renamed: a full disk or a kill leaves the former file whole. */
-async function writeWhole(file: string, text: string): Promise<void> {
-  const beside = `${file}.${randomUUID()}.new`
-  try {
-    const handle = await open(beside, 'wx', 0o600)
-    try {
-      await handle.writeFile(text)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(beside, file)
-  } catch (error) {
-    await rm(beside, { force: true })
-    const { code } = error as NodeJS.ErrnoException
-    throw new RevocationError(
-      `the revocation file cannot be written (${code}); nothing was changed`,
-    )
-  }
+function describe(error: unknown): unknown {
+  if (error instanceof RevocationError) return error
+  const { code = 'unknown' } = error as NodeJS.ErrnoException
+  return new RevocationError(`the revocation file cannot be written (${code}); nothing was changed`)
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Authorities } from '../keys/authority.ts'
-import type { Revocation } from '../revocation/revocation.ts'
+import type { RevocationKind } from '../revocation/revocation.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
 import { isRightKey } from './caller.ts'
 import { openChallenges } from './challenge.ts'
@@ -17,6 +17,20 @@ export interface RevocationFeedOptions {
   readonly clock: () => number
 }
 
+/** One thing that HAProxy's cache must not admit. Times in seconds. */
+interface FeedEntry {
+  readonly kind: RevocationKind
+  readonly id: string
+  readonly before: number
+  readonly until: number
+}
+
+/** An answer to a poll, and its entity tag. */
+interface Feed {
+  readonly body: string
+  readonly etag: string
+}
+
 /** No verdict is kept for longer, so a key that went an hour ago is in no cache any more. */
 const retiredKeySeconds = 3_600
 
@@ -25,36 +39,89 @@ const retiredKeySeconds = 3_600
  * replica may answer any poll. The version is that of the rules, which each verdict carries too.
  */
 export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedOptions): void {
+  const getFeed = createFeedSource(options)
   app.get('/revocations', (request, reply) => {
     const rules = options.rules()
     if (!isRightKey(readRequest(request.raw.rawHeaders).callerKey, rules.callerKeys)) {
       const { requestId } = readCorrelation(request.headers)
       return sendRefusal(reply, { allow: false, failure: 'caller_not_allowed' }, requestId)
     }
-    const form = request.headers['x-entra-auth-feed'] === '2' ? 2 : 1
-    const body = createFeed(rules, options.revocations(), options.clock() / 1000, form)
-    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+    const { body, etag } = getFeed(request.headers['x-entra-auth-feed'] === '2' ? 2 : 1)
     reply.header('ETag', etag).header('Cache-Control', 'no-store')
     if (request.headers['if-none-match'] === etag) return reply.code(304).send()
     return reply.type('application/json').send(body)
   })
 }
 
-/** Form 1 is what actions read that ask for no form; form 2 tells them the challenges too. */
-function createFeed(rules: Rules, list: RevocationList, nowSeconds: number, form: 1 | 2): string {
-  const revocations = [...list.entries, ...retiredKeys(rules.authorities, nowSeconds)].filter(
-    // An action that knows no sessions would not understand a list with one.
-    ({ kind, until }) => kind !== 'session' && until > nowSeconds,
-  )
-  return JSON.stringify({
-    version: rules.version,
-    revocations: revocations.map(({ kind, id, before, until }) => ({ kind, id, before, until })),
-    ...(form === 2 && { challenges: openChallenges(rules, nowSeconds * 1000) }),
-  })
+/**
+ * Returns the function that gives the answer in a form. Each HAProxy thread asks once a second, and
+ * ten thousand entries take milliseconds to write and to hash: an answer is built once for each
+ * (rules, list, withdrawn keys) and used until the first of its entries, or a probation, ends.
+ */
+function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) {
+  let builtFrom: { rules: Rules; list: RevocationList; keys: string } | undefined
+  let endsAt = 0
+  let entries: readonly FeedEntry[] = []
+  const forms = new Map<1 | 2, Feed>()
+
+  return (form: 1 | 2): Feed => {
+    const [currentRules, list, nowSeconds] = [rules(), revocations(), clock() / 1000]
+    const retired = retiredKeys(currentRules.authorities, nowSeconds)
+    const keys = JSON.stringify(retired)
+    const isCurrent =
+      builtFrom?.rules === currentRules &&
+      builtFrom.list === list &&
+      builtFrom.keys === keys &&
+      nowSeconds < endsAt
+    if (!isCurrent) {
+      builtFrom = { rules: currentRules, list, keys }
+      entries = [...listed(list), ...retired].filter(({ until }) => until > nowSeconds)
+      endsAt = Math.min(
+        entries.reduce((end, { until }) => Math.min(end, until), Infinity),
+        endOfProbation(currentRules, nowSeconds),
+      )
+      forms.clear()
+    }
+    let feed = forms.get(form)
+    if (!feed) {
+      const content =
+        form === 2 ? formTwo(currentRules, entries, nowSeconds) : formOne(currentRules, entries)
+      feed = createFeed(content)
+      forms.set(form, feed)
+    }
+    return feed
+  }
+}
+
+/** What actions before sessions understand: one more kind, and their cache would be off. */
+function formOne({ version }: Rules, entries: readonly FeedEntry[]): object {
+  return { version, revocations: entries.filter(({ kind }) => kind !== 'session') }
+}
+
+/** For actions that ask for it: with sessions, and the challenges of those without credentials. */
+function formTwo(rules: Rules, entries: readonly FeedEntry[], nowSeconds: number): object {
+  const challenges = openChallenges(rules, nowSeconds * 1000)
+  return { version: rules.version, revocations: entries, challenges }
+}
+
+/** When the next policy begins to refuse (s): its challenge is in the feed from then on. */
+function endOfProbation({ policies }: Rules, nowSeconds: number): number {
+  const ends = [...policies.values()].map(({ reportOnlyUntilMs }) => reportOnlyUntilMs / 1000)
+  return ends.reduce((next, end) => (end > nowSeconds ? Math.min(next, end) : next), Infinity)
+}
+
+function createFeed(content: object): Feed {
+  const body = JSON.stringify(content)
+  const hash = createHash('sha256').update(body).digest('base64url').slice(0, 22)
+  return { body, etag: `"${hash}"` }
+}
+
+function listed(list: RevocationList): readonly FeedEntry[] {
+  return list.entries.map(({ kind, id, before, until }) => ({ kind, id, before, until }))
 }
 
 /** Keys that their authority withdrew, in the form of revocations. */
-function retiredKeys(authorities: Authorities, nowSeconds: number): readonly Revocation[] {
+function retiredKeys(authorities: Authorities, nowSeconds: number): readonly FeedEntry[] {
   const sinceMs = (nowSeconds - retiredKeySeconds) * 1000
   return [...authorities.values()]
     .flatMap((authority) => authority.retiredKeys(sinceMs))

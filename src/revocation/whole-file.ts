@@ -1,0 +1,87 @@
+import { randomUUID } from 'node:crypto'
+import { copyFile, link, open, readFile, readlink, rename, rm } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+
+/** Most symbolic links that are followed, as Linux does. */
+const maxLinks = 40
+
+/** The file that a path leads to, through symbolic links, whether or not it is there. */
+export async function followLinks(path: string): Promise<string> {
+  let file = resolve(path)
+  for (let links = 0; links < maxLinks; links++) {
+    const target = await readlink(file).catch(() => undefined)
+    if (target === undefined) return file
+    file = resolve(dirname(file), target)
+  }
+  throw Object.assign(new Error(`${path} leads to itself`), { code: 'ELOOP' })
+}
+
+/** The text of a file; undefined where there is none. */
+export async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/**
+ * Writes a file beside, flushes it and renames it: a full disk or a kill leaves the former file
+ * whole. `mayReplace` is asked at the last moment; false leaves the former file. The folder is
+ * flushed too: without that, a power failure may bring the former file back.
+ */
+export async function writeWhole(
+  file: string,
+  text: string,
+  mayReplace: () => Promise<boolean>,
+): Promise<boolean> {
+  const beside = `${file}.${randomUUID()}.new`
+  try {
+    const handle = await open(beside, 'wx', 0o600)
+    try {
+      await handle.writeFile(text)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    if (!(await mayReplace())) {
+      await rm(beside, { force: true })
+      return false
+    }
+    await rename(beside, file)
+  } catch (error) {
+    await rm(beside, { force: true })
+    throw error
+  }
+  await syncFolder(dirname(file))
+  return true
+}
+
+/** Gives a file a second name, or copies it where the file system has no second names. */
+export async function keepCopy(file: string, copy: string): Promise<void> {
+  const beside = `${copy}.${randomUUID()}.new`
+  try {
+    await link(file, beside).catch(() => copyFile(file, beside))
+    await rename(beside, copy)
+    // Of two names of one file the rename leaves both.
+    await rm(beside, { force: true })
+  } catch (error) {
+    await rm(beside, { force: true })
+    throw error
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r')
+  try {
+    await handle.sync()
+  } catch (error) {
+    // Some network file systems cannot flush a folder.
+    if (!['EINVAL', 'ENOTSUP', 'EBADF'].includes((error as NodeJS.ErrnoException).code ?? '')) {
+      throw error
+    }
+  } finally {
+    await handle.close()
+  }
+}
