@@ -45,7 +45,10 @@ Exit codes: 0 done, 1 refused, 69 no answer from the admin listener`,
     .argument('<id>')
     .option('--reason <text>', 'why, for the list and the log')
     .option('--before <time>', 'tokens issued before this, ISO 8601 (default: now)')
-    .option('--until <time>', 'end of the revocation, ISO 8601 (default: in 25 hours)')
+    .option(
+      '--until <time>',
+      'end of the revocation, ISO 8601 (default: when no token from before can be valid)',
+    )
     .action(async (kind: string, id: string, options: AddOptions) => {
       const { reason } = options
       const body = {

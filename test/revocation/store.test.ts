@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import {
   maxRevocations,
@@ -13,6 +13,7 @@ import {
   parseFile,
   RevocationError,
 } from '../../src/revocation/revocation-store.ts'
+import { testStore } from './contract.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'entra-auth-revocations-'))
 after(() => rm(folder, { recursive: true }))
@@ -28,6 +29,152 @@ const entry: Revocation = {
 let files = 0
 const newFile = () => join(folder, `${files++}.json`)
 const open = (file: string) => createRevocationStore(file, () => now)
+
+testStore('a file', async () => {
+  const file = newFile()
+  return {
+    async open() {
+      const store = open(file)
+      await store.start()
+      return store
+    },
+  }
+})
+
+describe('a revocation file that is missing', () => {
+  const started = async (file: string, onNotice?: (message: string) => void) => {
+    const store = createRevocationStore(file, () => now, onNotice)
+    await store.start()
+    return store
+  }
+
+  it('is written at the first start, which is said', async () => {
+    const file = newFile()
+    const said: string[] = []
+    await started(file, (message) => said.push(message))
+    assert.deepEqual(parseFile(await readFile(file, 'utf8')), [])
+    assert.match(said.join(), /there was no revocation file/)
+  })
+
+  it('is restored at a start, which is said', async () => {
+    const file = newFile()
+    await (await started(file)).add(entry)
+    await rm(file)
+    const said: string[] = []
+    const store = await started(file, (message) => said.push(message))
+    assert.deepEqual(store.list.entries, [entry])
+    assert.equal(parseFile(await readFile(file, 'utf8')).length, 1)
+    assert.match(said.join(), /1 revocations were restored from .*\.copy/)
+  })
+
+  it('is restored with what another program had written into it', async () => {
+    const file = newFile()
+    const store = await started(file)
+    await rm(file)
+    await writeFile(file, JSON.stringify({ revocations: [entry] }))
+    await store.reload()
+    await rm(file)
+    assert.deepEqual((await started(file)).list.entries, [entry])
+  })
+
+  it('is written again with all that was in force by the next change', async () => {
+    const file = newFile()
+    const store = await started(file)
+    await store.add(entry)
+    await rm(file)
+    await store.add({ ...entry, kind: 'key', id: 'a-key' })
+    assert.equal(parseFile(await readFile(file, 'utf8')).length, 2)
+    assert.equal((await started(file)).list.size, 2)
+  })
+
+  it('stops a start where its folder is missing, as that of a volume not mounted', async () => {
+    await assert.rejects(started(join(folder, 'not-mounted', 'r.json')), /ENOENT.*mounted/)
+  })
+
+  it('is told of by explain, and not created', async () => {
+    const file = newFile()
+    assert.equal(await open(file).reload(), false)
+    await assert.rejects(readFile(file), /ENOENT/)
+  })
+})
+
+describe('a revocation file behind a symbolic link', () => {
+  it('is written where the link leads, and the link stays', async () => {
+    const shared = join(folder, 'shared')
+    await mkdir(shared)
+    const [link, target] = [newFile(), join(shared, 'all.json')]
+    await writeFile(target, JSON.stringify({ revocations: [] }))
+    await symlink(target, link)
+    await open(link).add(entry)
+    assert.ok((await lstat(link)).isSymbolicLink())
+    assert.equal(parseFile(await readFile(target, 'utf8')).length, 1)
+  })
+
+  it('is restored where the link leads to nothing', async () => {
+    const [link, target] = [newFile(), newFile()]
+    await symlink(target, link)
+    const store = open(link)
+    await store.start()
+    await store.add(entry)
+    await rm(target)
+    const next = open(link)
+    await next.start()
+    assert.deepEqual(next.list.entries, [entry])
+    assert.ok((await lstat(link)).isSymbolicLink())
+  })
+
+  it('is refused where links lead in a circle', async () => {
+    const [one, two] = [newFile(), newFile()]
+    await symlink(two, one)
+    await symlink(one, two)
+    await assert.rejects(open(one).start(), /leads to itself/)
+  })
+})
+
+describe('the lock of a revocation file', () => {
+  it('refuses a change with a sentence while another process holds it', async () => {
+    const file = newFile()
+    // The first process of the machine lives as long as the test.
+    const place = (await lockOwner(file)).place
+    const stat = await readFile('/proc/1/stat', 'utf8')
+    const start = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+    await writeFile(`${file}.lock`, JSON.stringify({ place, pid: '1', start }))
+    await assert.rejects(open(file).add(entry), (error: RevocationError) => {
+      assert.match(error.message, /another process is changing the revocation file/)
+      return error.isTemporary
+    })
+    await assert.rejects(readFile(file), /ENOENT/)
+  })
+
+  it('counts no more once its process has ended', async () => {
+    const file = newFile()
+    const owner = await lockOwner(file)
+    await writeFile(`${file}.lock`, JSON.stringify({ ...owner, start: '1' }))
+    const store = open(file)
+    await store.add(entry)
+    assert.deepEqual(store.list.entries, [entry])
+    assert.deepEqual(
+      (await readdir(folder)).filter(
+        (name) => /\.(lock|old|new)/.test(name) && name.startsWith(basename(file)),
+      ),
+      [],
+    )
+  })
+
+  it('cannot be taken in a folder that cannot be written, which is said', async () => {
+    const file = join(folder, 'missing-folder', 'r.json')
+    await assert.rejects(open(file).add(entry), /cannot be written \(ENOENT\)/)
+  })
+
+  /** What this process writes into a lock. */
+  async function lockOwner(file: string): Promise<{ place?: string }> {
+    const { takeFileLock } = await import('../../src/revocation/file-lock.ts')
+    const lock = await takeFileLock(`${file}.lock`, 0)
+    const owner = JSON.parse(await readFile(`${file}.lock`, 'utf8'))
+    await lock?.release()
+    return owner
+  }
+})
 
 describe('the revocation store', () => {
   it('is there again after a restart', async () => {

@@ -4,11 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, beforeEach, describe, it } from 'node:test'
 import type { RevocationKind } from '../../src/revocation/revocation.ts'
-import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
+import { createRevocationList } from '../../src/revocation/revocation-list.ts'
+import {
+  createRevocationStore,
+  type RevocationStore,
+} from '../../src/revocation/revocation-store.ts'
 import { tenantKey } from '../support/authority.ts'
 import { assertAllowed, assertInsufficientClaims, assertInvalidToken } from '../support/expect.ts'
 import { ids } from '../support/ids.ts'
-import { ask, startService, verify } from '../support/service.ts'
+import { ask, fixtureConfig, startService, verify } from '../support/service.ts'
 import { jwkOf, signingKey } from '../support/signing-keys.ts'
 import { v2App, v2User } from '../support/tokens.ts'
 
@@ -143,6 +147,78 @@ describe('the feed', () => {
     await revocations.add({ kind: 'tenant', id: ids.fabrikam, before: 1, until: nowSeconds() + 5 })
     service.time.jump(5_000)
     assert.deepEqual(JSON.parse((await feed()).body).revocations, [])
+  })
+})
+
+describe('a session that was revoked', () => {
+  it('is in the form of the feed that knows sessions, and not in the former one', async () => {
+    await revoke('session', 'a-session')
+    const idsOf = async (headers: Record<string, string>) =>
+      JSON.parse((await ask(service, '/revocations', { headers })).body).revocations.map(
+        ({ id }: { id: string }) => id,
+      )
+    assert.deepEqual(await idsOf({ 'X-Entra-Auth-Feed': '2' }), ['a-session'])
+    assert.deepEqual(await idsOf({}), [])
+  })
+})
+
+describe('the end of a revocation', () => {
+  it('is lengthened by a reload that lengthens the life of tokens', async () => {
+    const lifetime = (minutes: number) => {
+      const policy = { maxTokenLifetimeMinutes: minutes }
+      return service.reload(fixtureConfig(service.authority.url, { policy }))
+    }
+    const reply = await service.app.admin.inject({
+      method: 'POST',
+      url: '/revocations',
+      headers: { host: '127.0.0.1', 'content-type': 'application/json' },
+      payload: { kind: 'user', id: user },
+    })
+    assert.equal(reply.json().until, nowSeconds() + 90_300)
+    await lifetime(1_700)
+    const issuedAt = nowSeconds() - 1
+    const token = v2User({ iat: issuedAt, nbf: issuedAt, exp: issuedAt + 1_700 * 60 })
+    assert.equal(revocations.list.entries[0]?.until, nowSeconds() + 102_300)
+    const { body } = await ask(service, '/revocations')
+    assert.equal(JSON.parse(body).revocations[0].until, nowSeconds() + 102_300)
+    service.time.jump(26 * 3_600_000)
+    await service.time.advance(0)
+    const reason = (await verify(service, 'default', token)).reason
+    assert.ok(reason === 'user_revoked' || reason === 'key_unconfirmed', reason)
+    assert.equal(revocations.list.countAt(nowSeconds()), 1)
+    await lifetime(1_500)
+  })
+})
+
+describe('a poll', () => {
+  it('that changes nothing costs no work on ten thousand revocations', async () => {
+    const many = Array.from({ length: 10_000 }, (_, i) => ({
+      kind: 'key' as const,
+      id: `key-${i}`,
+      before: 0,
+      until: nowSeconds() + 7_200,
+    }))
+    const list = createRevocationList(many)
+    let read = 0
+    const counted = {
+      ...list,
+      get entries() {
+        read++
+        return list.entries
+      },
+    }
+    const store = { ...revocations, list: counted } as RevocationStore
+    const other = await startService({ revocations: store })
+    try {
+      const { etag = '' } = (await ask(other, '/revocations')).headers
+      for (let i = 0; i < 20; i++) {
+        const reply = await ask(other, '/revocations', { headers: { 'If-None-Match': etag } })
+        assert.equal(reply.status, 304)
+      }
+      assert.equal(read, 1)
+    } finally {
+      await other.close()
+    }
   })
 })
 
