@@ -38,7 +38,7 @@ async function check({ config: file, json, offline }: CheckOptions, io: CommandI
   const config = requireConfig(loaded, file ?? io.env.ENTRA_AUTH_CONFIG, io)
   const report = await checkDeployment(config, {
     runtime: quietRuntime(io),
-    createHttp: (onReply) => createHttp(defaultLimits, onReply),
+    createHttp: (onReply) => createHttp(defaultLimits, onReply, io.env),
     offline: offline === true,
     onProgress: (line) => void io.stderr.write(`${line}\n`),
   })

@@ -5,7 +5,7 @@ import { oneLine, quote } from '../config/problems.ts'
 import { createExplainer } from '../explain/explainer.ts'
 import { formatExplanation } from '../explain/format.ts'
 import { createAuthority } from '../keys/authority.ts'
-import { createHttp } from '../keys/http.ts'
+import { createHttp, defaultLimits } from '../keys/http.ts'
 import type { KeysRuntime } from '../keys/issuer-keys.ts'
 import { longestLifetimeSeconds } from '../revocation/longest-lifetime.ts'
 import { createRevocationStore } from '../revocation/revocation-store.ts'
@@ -49,7 +49,7 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
   const { config: file } = options
   const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
   const config = requireConfig(await loadConfig(source), file ?? io.env.ENTRA_AUTH_CONFIG, io)
-  const http = createHttp()
+  const http = createHttp(defaultLimits, undefined, io.env)
   const authorities = new Map(
     config.tenants.map((tenant) => [tenant.id, createAuthority(tenant, http, quietRuntime(io))]),
   )

@@ -8,7 +8,7 @@ import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
 import { planReload } from '../config/restart.ts'
 import { configVersion } from '../config/version.ts'
-import { createHttp } from '../keys/http.ts'
+import { createHttp, defaultLimits } from '../keys/http.ts'
 import { createKeyStore } from '../keys/key-store.ts'
 import { createRevocationStore, type RevocationStore } from '../revocation/revocation-store.ts'
 import type { AuditSink } from '../verify/audit-log.ts'
@@ -64,7 +64,7 @@ async function serve(
   const app = buildApp(config, {
     clock: io.now,
     random: Math.random,
-    http: createHttp(),
+    http: createHttp(defaultLimits, undefined, io.env),
     revocations,
     ...(config.keyStore && { keyStore: createKeyStore(config.keyStore) }),
     log,

@@ -13,6 +13,7 @@ import { checkIdentityHeaders } from './identity-headers.ts'
 import { checkListeners } from './listeners.ts'
 import { checkPolicies } from './policies.ts'
 import { formatPath, type Path, type Problem, quote, type Report } from './problems.ts'
+import { checkProxies } from './proxy.ts'
 import { checkShape } from './shape.ts'
 import { checkSignIn } from './sign-in.ts'
 import { checkTenants } from './tenants.ts'
@@ -72,6 +73,7 @@ export async function loadConfig(source: ConfigSource): Promise<LoadResult> {
           read,
         )
   const tracing = readTracing(source.env, problems)
+  checkProxies(source.env, problems)
   if (config !== undefined && problems.length === 0) {
     return { ok: true, config: { ...config, ...(tracing && { tracing }) }, files }
   }

@@ -21,8 +21,8 @@ export function readTracing(env: Environment, problems: Problem[]): TracingConfi
   return {
     endpoint,
     headers: {
-      ...readPairs('OTEL_EXPORTER_OTLP_HEADERS', value, report),
-      ...readPairs('OTEL_EXPORTER_OTLP_TRACES_HEADERS', value, report),
+      ...readHeaders('OTEL_EXPORTER_OTLP_HEADERS', value, report),
+      ...readHeaders('OTEL_EXPORTER_OTLP_TRACES_HEADERS', value, report),
     },
     resource: { ...resource, 'service.name': name },
     delayMs: readDelay(value, report),
@@ -40,6 +40,15 @@ function readEndpoint(value: Value, report: ReportVariable): string | undefined 
     report(variable, 'is not an absolute http(s) URL', 'Write one such as http://127.0.0.1:4318.')
     return undefined
   }
+  const url = new URL(text)
+  if (url.username !== '' || url.password !== '') {
+    report(
+      variable,
+      'holds credentials',
+      'Remove them, and set OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20… instead.',
+    )
+    return undefined
+  }
   const protocol =
     value('OTEL_EXPORTER_OTLP_TRACES_PROTOCOL') ?? value('OTEL_EXPORTER_OTLP_PROTOCOL')
   if (protocol === 'grpc') {
@@ -53,6 +62,30 @@ function readEndpoint(value: Value, report: ReportVariable): string | undefined 
   }
   // The general one is a base; the one for traces is the whole address.
   return own ?? `${text.replace(/\/+$/, '')}/v1/traces`
+}
+
+/** Headers that belong to the connection; fetch refuses them. */
+const reservedHeaders =
+  /^(connection|content-length|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$/i
+
+/** Headers for the collector. What HTTP cannot carry is refused here: later it would end up in an error. */
+function readHeaders(
+  variable: string,
+  value: Value,
+  report: ReportVariable,
+): Readonly<Record<string, string>> {
+  const headers = readPairs(variable, value, report)
+  for (const [name, text] of Object.entries(headers)) {
+    const isHeader = /^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name) && !reservedHeaders.test(name)
+    if (isHeader && /^[\t -~\u0080-\u00ff]*$/.test(text)) continue
+    report(
+      variable,
+      'holds a header that cannot be sent',
+      'Check its names, and its values for line breaks (%0A) and other control characters.',
+    )
+    return {}
+  }
+  return headers
 }
 
 /** `key=value` pairs with commas between them, values percent-encoded. */

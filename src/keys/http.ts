@@ -1,4 +1,5 @@
 import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
+import { readProxies } from './proxy.ts'
 
 /** Limits of one call to an authority. */
 export interface HttpLimits {
@@ -39,9 +40,17 @@ export const defaultLimits: HttpLimits = {
 /** Is told of each reply before its body is read. */
 export type OnReply = (reply: { readonly status: number; readonly headers: Headers }) => void
 
-/** Creates the client; it honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. */
-export function createHttp(limits: HttpLimits = defaultLimits, onReply?: OnReply): Http {
+/**
+ * Creates the client; it honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. With `env` the proxies are
+ * read as curl reads them; undici by itself throws for one without a scheme.
+ */
+export function createHttp(
+  limits: HttpLimits = defaultLimits,
+  onReply?: OnReply,
+  env?: Readonly<Record<string, string | undefined>>,
+): Http {
   const agent = new EnvHttpProxyAgent({
+    ...(env && readProxies(env)),
     connect: { timeout: limits.connectTimeoutMs },
     headersTimeout: limits.deadlineMs,
     bodyTimeout: limits.deadlineMs,

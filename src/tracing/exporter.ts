@@ -24,6 +24,9 @@ export interface SpanExporter {
 const maxWaiting = 2_048
 const batchSize = 512
 
+/** Longest time that the end of the process waits for the collector. */
+const closeMs = 1_000
+
 /** Creates the exporter. A batch that the collector does not take is dropped, and the log says so once. */
 export function createSpanExporter(
   { endpoint, headers, resource, delayMs }: TracingConfig,
@@ -34,28 +37,36 @@ export function createSpanExporter(
   let cancel: (() => void) | undefined
   let isFailing = false
 
+  const ending = new AbortController()
+
   async function send(spans: readonly Span[]): Promise<void> {
     try {
+      const options = http.fetchOptions()
       const reply = await fetch(endpoint, {
-        ...http.fetchOptions(),
+        ...options,
+        signal: AbortSignal.any([ending.signal, ...(options.signal ? [options.signal] : [])]),
         method: 'POST',
         headers: { ...headers, 'content-type': 'application/json', 'accept-encoding': 'identity' },
         body: formatSpans(spans, resource),
       })
       await reply.body?.cancel()
-      if (!reply.ok) throw new Error(`the collector answered ${reply.status}`)
+      if (!reply.ok) return fail(`the collector answered ${reply.status}`)
       if (isFailing) log.info({ spans: spans.length }, 'spans are taken again')
       isFailing = false
     } catch (error) {
-      if (!isFailing) log.warn({ error: (error as Error).message }, 'spans not taken')
-      isFailing = true
+      fail(nameOf(error))
     }
+  }
+
+  function fail(error: string): void {
+    if (!isFailing) log.warn({ error }, 'spans not taken')
+    isFailing = true
   }
 
   async function sendAll(): Promise<void> {
     cancel?.()
     cancel = undefined
-    while (waiting.length > 0) {
+    while (waiting.length > 0 && !ending.signal.aborted) {
       const batch = waiting.slice(0, batchSize)
       waiting = waiting.slice(batchSize)
       await send(batch)
@@ -66,7 +77,7 @@ export function createSpanExporter(
     sending ??= sendAll().finally(() => {
       sending = undefined
       // Those that came after the last look and before this moment.
-      if (waiting.length > 0) sendLater()
+      if (waiting.length > 0 && !ending.signal.aborted) sendLater()
     })
     return sending
   }
@@ -85,6 +96,27 @@ export function createSpanExporter(
       if (waiting.length >= batchSize) void flush()
       else sendLater()
     },
-    close: flush,
+    async close() {
+      const cancelEnd = schedule(() => ending.abort(), closeMs)
+      try {
+        await flush()
+        // Those that came while a batch was on its way.
+        await flush()
+      } finally {
+        cancelEnd()
+        ending.abort()
+        cancel?.()
+      }
+    },
   }
+}
+
+/**
+ * What kind of failure it is. Never the message: it is a library's, and may repeat the address or a
+ * header, which hold the keys of the collector.
+ */
+function nameOf(error: unknown): string {
+  const { cause, name } = error as Error
+  const code = (cause as NodeJS.ErrnoException | undefined)?.code
+  return code ?? (name === 'TimeoutError' ? 'no answer in time' : name)
 }

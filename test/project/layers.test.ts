@@ -9,7 +9,7 @@ const source = resolve(import.meta.dirname, '../../src')
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   'failure.ts': [],
   'loopback.ts': [],
-  config: ['loopback.ts'],
+  config: ['keys', 'loopback.ts'],
   keys: ['failure.ts'],
   token: ['failure.ts', 'keys'],
   policy: ['failure.ts', 'token'],

@@ -102,6 +102,30 @@ for (const [name, extra, used] of [
   })
 }
 
+test('a proxy without a scheme is an HTTP proxy, as it is for curl', async (t) => {
+  const authority = await startAuthority(t)
+  const proxy = await startProxy(t)
+  const { host } = new URL(proxy.url)
+  const env = { ...environmentFor(authority), HTTP_PROXY: host, HTTPS_PROXY: `user:pass@${host}` }
+  const service = await startService(t, env)
+  await untilReady(service)
+  assert.deepEqual([...new Set(proxy.tunnels)], [new URL(authority.origin).host])
+})
+
+for (const address of [
+  'socks5://user:s3cr3t@proxy:1080',
+  'http://user:s3 cr3t@proxy',
+  's3cr3t@:',
+]) {
+  test(`a proxy that cannot be used is one line without its password: ${address}`, async (t) => {
+    const env = { ...environmentFor({ origin: 'http://127.0.0.1:9' }), HTTPS_PROXY: address }
+    const service = await startService(t, env)
+    assert.equal((await service.exited).code, 78)
+    assert.match(service.stderr, /\n {2}HTTPS_PROXY: [^\n]*\n$/)
+    assert.doesNotMatch(service.stderr, /s3 ?cr3t/)
+  })
+}
+
 test('the look-up of an unknown key takes the proxy too', async (t) => {
   const authority = await startAuthority(t)
   const proxy = await startProxy(t)

@@ -3,13 +3,14 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { startEchoApp } from '../../scripts/local-stack/echo-app.ts'
 import { shippedConfig, startHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { ask } from '../e2e/client.ts'
 import { eventually } from '../support/eventually.ts'
+import { startRunningClock } from '../support/running-clock.ts'
 import { type Authority, environmentFor, startAuthority } from './authority.ts'
 import { type Life, makeFolder, type ServiceProcess, startService, untilReady } from './process.ts'
 
@@ -271,6 +272,69 @@ describe('tracing', () => {
     await send(service, token)
     await service.waitForLog(({ msg }) => msg === 'spans are taken again')
   })
+
+  test('does not hold up the end when the collector hangs', async (t) => {
+    const sockets = new Set<Socket>()
+    const hanging = createTcpServer((socket) => sockets.add(socket))
+    hanging.listen(0, '127.0.0.1')
+    await once(hanging, 'listening')
+    t.after(() => {
+      for (const socket of sockets) socket.destroy()
+      hanging.close()
+    })
+    const { port } = hanging.address() as AddressInfo
+    const { service, authority } = await startTraced(t, {
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+    })
+    const token = await authority.token('alice')
+    await eventually(
+      async () => {
+        await send(service, token)
+        return sockets.size
+      },
+      (size) => size > 0,
+    )
+    for (let sent = 0; sent < 600; sent++) await send(service, token)
+    const clock = startRunningClock()
+    service.kill('SIGTERM')
+    assert.deepEqual(await service.exited, { code: 0, signal: null })
+    clock.stop()
+    assert.ok(clock.nowMs() < 5_000, `${clock.nowMs()} ms`)
+  })
+
+  for (const [what, env, problem] of [
+    [
+      'credentials in the address',
+      { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://user:s3cr3t@127.0.0.1:4318' },
+      /OTEL_EXPORTER_OTLP_ENDPOINT: holds credentials/,
+    ],
+    [
+      'a header with a line break',
+      { OTEL_EXPORTER_OTLP_HEADERS: 'x-api-key=s3cr3t%0A' },
+      /OTEL_EXPORTER_OTLP_HEADERS: holds a header that cannot be sent/,
+    ],
+    [
+      'a header that fetch refuses',
+      { OTEL_EXPORTER_OTLP_TRACES_HEADERS: 'x-api-key=s3cr3t%E2%82%AC' },
+      /OTEL_EXPORTER_OTLP_TRACES_HEADERS: holds a header that cannot be sent/,
+    ],
+    [
+      'a header of the connection',
+      { OTEL_EXPORTER_OTLP_HEADERS: 'content-length=s3cr3t' },
+      /OTEL_EXPORTER_OTLP_HEADERS: holds a header that cannot be sent/,
+    ],
+  ] as const) {
+    test(`refuses ${what} at the start, and does not repeat it`, async (t) => {
+      const service = await startService(t, {
+        ...environmentFor({ origin: 'http://127.0.0.1:9' }),
+        OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318',
+        ...env,
+      })
+      assert.equal((await service.exited).code, 78)
+      assert.match(service.stderr, problem)
+      assert.doesNotMatch(service.stderr + JSON.stringify(service.log), /s3cr3t/)
+    })
+  }
 
   for (const off of [
     { OTEL_SDK_DISABLED: 'true' },

@@ -69,3 +69,47 @@ it('sends a span that came while the collector was still answering, and those af
   await exporter.close()
   assert.equal(waiting.length, 3)
 })
+
+for (const [what, endpoint, headers] of [
+  ['an address', 'http://user:s3cr3t@127.0.0.1:9/v1/traces', {}],
+  ['a header', 'http://127.0.0.1:9/v1/traces', { authorization: 'Bearer s3cr3t\n' }],
+] as const) {
+  it(`says that spans are not taken without the message of the library, which repeats ${what}`, async () => {
+    const lines: object[] = []
+    const exporter = createSpanExporter(
+      { endpoint, headers, resource: {}, delayMs: 5000 },
+      {
+        http: createHttp(),
+        schedule: () => () => {},
+        log: { info() {}, warn: (fields) => void lines.push(fields) },
+      },
+    )
+    exporter.add(span)
+    await exporter.close()
+    assert.equal(lines.length, 1)
+    assert.doesNotMatch(JSON.stringify(lines), /s3cr3t/)
+  })
+}
+
+it('gives a collector that hangs no more time at the end than the end has', async (t) => {
+  const collector = createServer(() => {})
+  await once(collector.listen(0, '127.0.0.1'), 'listening')
+  t.after(() => collector.close().closeAllConnections())
+  const { port } = collector.address() as AddressInfo
+  const delays: number[] = []
+  const exporter = createSpanExporter(
+    { endpoint: `http://127.0.0.1:${port}/v1/traces`, headers: {}, resource: {}, delayMs: 5000 },
+    {
+      http: createHttp(),
+      schedule(task, delayMs) {
+        delays.push(delayMs)
+        if (delayMs !== 5000) setImmediate(task)
+        return () => {}
+      },
+      log: { info() {}, warn() {} },
+    },
+  )
+  exporter.add(span)
+  await exporter.close()
+  assert.deepEqual(delays, [5000, 1000])
+})
