@@ -31,7 +31,10 @@ export function addDriftCommand(program: Command, io: CommandIo): void {
   program
     .command('drift')
     .description('compare HAProxy, the policies and the app registration')
-    .option('--haproxy <file...>', 'HAProxy configuration, in the order of its -f options')
+    .option(
+      '--haproxy <file...>',
+      'HAProxy configuration, files or folders in the order of its -f options',
+    )
     .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
     .option(
       '--app <[policy=]file>',
@@ -65,7 +68,9 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
   if (options.fix && app.length === 0) refuse('--fix changes a registration; give --app FILE')
   const config = await readConfigWithoutKeys(options.config, io)
   const read = (file: string) => readText(file, io, refuse)
-  const haproxyFiles = (options.haproxy ?? []).map((name) => ({ name, text: read(name) }))
+  const haproxyFiles = (options.haproxy ?? [])
+    .flatMap((path) => configurationFiles(path, io, refuse))
+    .map((name) => ({ name, text: read(name) }))
   const pairings = pairRegistrations(app, config, read, refuse)
   if (options.fix) {
     const [pairing, ...others] = pairings
@@ -153,6 +158,17 @@ function pairRegistrations(
 function registrationIn(file: string, read: (file: string) => string, refuse: Refuse) {
   const app = readRegistration(read(file))
   return typeof app === 'string' ? refuse(`${file} ${app}`) : app
+}
+
+/** A folder stands for its `*.cfg` in the order of their bytes, without hidden ones, as for HAProxy. */
+function configurationFiles(path: string, io: CommandIo, refuse: Refuse): readonly string[] {
+  const names = io.listFolder(path)
+  if (names === undefined) return [path]
+  const files = names
+    .filter((name) => name.endsWith('.cfg') && !name.startsWith('.'))
+    .toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+  if (files.length === 0) return refuse(`no file *.cfg in the folder ${path}`)
+  return files.map((name) => `${path.replace(/\/+$/, '')}/${name}`)
 }
 
 function readText(file: string, io: CommandIo, refuse: Refuse): string {

@@ -9,6 +9,8 @@ export interface CommandIo extends DevEntraIo {
   readonly stdin: AsyncIterable<Uint8Array> & { readonly isTTY?: boolean }
   /** Returns the text of a file, or throws. */
   readonly readFile: (path: string) => string
+  /** Returns the names of the files in a folder; undefined where the path is no folder. */
+  readonly listFolder: (path: string) => readonly string[] | undefined
   /** Ends the process with this exit code once its output is written. */
   readonly setExitCode: (code: number) => void
   /** Ends the process with an exit code. */

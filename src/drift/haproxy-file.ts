@@ -32,6 +32,11 @@ export interface HaproxyConfig {
   readonly broken: readonly Line[]
   /** Variables that `setenv` and `presetenv` give. */
   readonly variables: ReadonlyMap<string, string>
+  /**
+   * The configurations that HAProxy may make of this one: one for each outcome of the conditions
+   * behind `.if` and `.elif`. Empty where there are none.
+   */
+  readonly branches: readonly HaproxyConfig[]
 }
 
 const sectionKinds = new Set([
@@ -56,13 +61,116 @@ const sectionKinds = new Set([
   'userlist',
 ])
 
+/** With more conditions than this, not every combination of their outcomes is read. */
+const mostConditions = 5
+
 /**
  * Reads configuration files as HAProxy reads several `-f`: one after the other, as one
- * configuration. Of `.if` and its branches each is read, as if it were there. A backslash at the end
- * of a line continues nothing, as in HAProxy. The environment of this process is not looked at: the
- * same files give the same result everywhere.
+ * configuration. Of `.if` and its branches each is read, as if it were there; `branches` has them one
+ * by one. A backslash at the end of a line continues nothing, as in HAProxy. The environment of this
+ * process is not looked at: the same files give the same result everywhere.
  */
 export function parseHaproxyFiles(files: readonly SourceFile[]): HaproxyConfig {
+  const conditions = conditionsIn(files)
+  const branches =
+    conditions.length === 0
+      ? []
+      : outcomesOf(conditions).map((outcome) => parse(files, (text) => holds(text, outcome)))
+  return { ...parse(files), branches }
+}
+
+/** The oldest version that is supported: what older ones have, each has. */
+const oldest = [2, 6]
+
+/** Constant conditions; undefined where it depends on HAProxy. */
+function constant(text: string): boolean | undefined {
+  if (text === '' || text === '0') return false
+  if (/^\d+$/.test(text)) return true
+  const [, kind, major, minor] = /^version_(atleast|before)\((\d+)\.(\d+)[^)]*\)$/.exec(text) ?? []
+  const [number, least] = [
+    Number(major) * 1_000 + Number(minor),
+    (oldest[0] ?? 0) * 1_000 + (oldest[1] ?? 0),
+  ]
+  return kind !== undefined && number <= least ? kind === 'atleast' : undefined
+}
+
+function holds(text: string, outcome: ReadonlyMap<string, boolean>): boolean {
+  const { plain, isNegated } = withoutNegation(text)
+  return (constant(plain) ?? outcome.get(plain) ?? true) !== isNegated
+}
+
+function withoutNegation(text: string): { readonly plain: string; readonly isNegated: boolean } {
+  const trimmed = text.replaceAll(/\s+/g, '')
+  if (trimmed.includes('&') || trimmed.includes('|')) return { plain: trimmed, isNegated: false }
+  const before = /^version_before(\(.*\))$/.exec(trimmed)
+  if (before && constant(trimmed) === undefined) {
+    return { plain: `version_atleast${before[1]}`, isNegated: true }
+  }
+  return trimmed.startsWith('!')
+    ? { plain: trimmed.slice(1), isNegated: true }
+    : { plain: trimmed, isNegated: false }
+}
+
+const branching = /^\s*\.(?:if|elif)\s+(.*?)\s*(?:#.*)?$/
+
+function conditionsIn(files: readonly SourceFile[]): string[] {
+  const found = new Set<string>()
+  for (const { text } of files) {
+    for (const line of text.split('\n')) {
+      const condition = branching.exec(line)?.[1]
+      if (condition === undefined) continue
+      const { plain } = withoutNegation(condition)
+      if (constant(plain) === undefined) found.add(plain)
+    }
+  }
+  return [...found]
+}
+
+function outcomesOf(conditions: readonly string[]): ReadonlyMap<string, boolean>[] {
+  let outcomes: (readonly (readonly [string, boolean])[])[] = [[]]
+  for (const condition of conditions.slice(0, mostConditions)) {
+    outcomes = outcomes.flatMap((sofar) =>
+      [true, false].map((outcome) => [...sofar, [condition, outcome] as const]),
+    )
+  }
+  const rest = conditions.slice(mostConditions)
+  const all = outcomes.map((outcome) => new Map(outcome))
+  return rest.length === 0
+    ? all
+    : all.flatMap((outcome) =>
+        [true, false].map(
+          (value) => new Map([...outcome, ...rest.map((one) => [one, value] as const)]),
+        ),
+      )
+}
+
+/** `.if` … `.endif` that are open: whether this branch is read, and whether an earlier one was. */
+interface Branch {
+  isOpen: boolean
+  wasOpen: boolean
+}
+
+function followBranch(
+  words: readonly string[],
+  raw: string,
+  stack: Branch[],
+  decide: (text: string) => boolean,
+): void {
+  const condition = () => decide(branching.exec(raw)?.[1] ?? '')
+  const top = stack.at(-1)
+  if (words[0] === '.if') {
+    const isOpen = condition()
+    stack.push({ isOpen, wasOpen: isOpen })
+  } else if (words[0] === '.elif' && top) {
+    top.isOpen = !top.wasOpen && condition()
+    top.wasOpen ||= top.isOpen
+  } else if (words[0] === '.else' && top) {
+    top.isOpen = !top.wasOpen
+    top.wasOpen = true
+  } else if (words[0] === '.endif') stack.pop()
+}
+
+function parse(files: readonly SourceFile[], decide?: (text: string) => boolean): HaproxyConfig {
   const sections: Writable[] = []
   const broken: Line[] = []
   const variables = new Map<string, string>()
@@ -84,19 +192,22 @@ export function parseHaproxyFiles(files: readonly SourceFile[]): HaproxyConfig {
   }
 
   for (const { name: file, text } of files) {
+    const stack: Branch[] = []
     for (const [index, raw] of text.split('\n').entries()) {
       const { words, comment, unresolved, complete } = readWords(raw, variables)
       const line: Line = { file, number: index + 1, words, unresolved }
       for (const code of ignoredIn(comment)) current?.ignored.add(code)
       if (!complete) broken.push(line)
       const [keyword] = words
+      if (decide) followBranch(words, raw, stack, decide)
+      if (stack.some(({ isOpen }) => !isOpen)) continue
       if (keyword === undefined || keyword.startsWith('.')) continue
       if (sectionKinds.has(keyword)) open(line)
       else current?.lines.push(line)
       if (current?.kind === 'global') setVariable(words, variables)
     }
   }
-  return { files: files.map(({ name }) => name), sections, broken, variables }
+  return { files: files.map(({ name }) => name), sections, broken, variables, branches: [] }
 }
 
 type Writable = Omit<Section, 'lines' | 'ignored'> & { lines: Line[]; ignored: Set<string> }

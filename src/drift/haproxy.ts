@@ -1,12 +1,19 @@
 import type { Config } from '../config/config.ts'
+import { checkCaching } from './caching.ts'
+import { checkEarlyAnswers } from './early-answer.ts'
 import { type Finding, finding } from './finding.ts'
+import { checkGlobal } from './global-section.ts'
 import type { HaproxyConfig } from './haproxy-file.ts'
 import { checkPaths } from './paths.ts'
+import { checkPolicyChoice } from './policy-choice.ts'
 import { checkPolicyNames, policiesOf } from './policy-names.ts'
-import { checkProtection } from './protection.ts'
-import { type ProxySection, readTopology, settingOf } from './proxy.ts'
+import { checkModes, checkProtection, hasWrongMode } from './protection.ts'
+import { type ProxySection, readTopology } from './proxy.ts'
+import { checkSharedServers } from './shared-servers.ts'
 import { checkStripping } from './stripping.ts'
+import { checkVerdictVariables } from './verdict-variables.ts'
 import { checkVerifier, findVerifier } from './verifier-section.ts'
+import { readWays } from './way.ts'
 
 export interface HaproxyResult {
   readonly findings: readonly Finding[]
@@ -16,21 +23,52 @@ export interface HaproxyResult {
 
 /** Compares a HAProxy configuration with the policies. */
 export function checkHaproxy(haproxy: HaproxyConfig, config: Config): HaproxyResult {
+  const readings = haproxy.branches.length > 0 ? haproxy.branches : [haproxy]
+  const found = readings.map((reading) => checkReading(reading, config))
+  // What is missing in one branch only is no loss where it is only unused.
+  const all = found
+    .flat()
+    .filter(
+      (one) =>
+        one.code !== 'policy-unused' ||
+        found.every((others) => others.some((other) => keyOf(other) === keyOf(one))),
+    )
+  const distinct = [...new Map(all.map((one) => [keyOf(one), one])).values()]
+  const findings = distinct.filter((one) => !isIgnored(one, haproxy))
+  return { findings, ignored: distinct.length - findings.length }
+}
+
+function checkReading(haproxy: HaproxyConfig, config: Config): Finding[] {
   const topology = readTopology(haproxy)
   const verifier = findVerifier(topology)
   const exempt = new Set<ProxySection>([...verifier.sections, ...verifier.metadata])
   const isExempt = (proxy: ProxySection) => exempt.has(proxy)
-  const all = [
+  const inHttp = readWays(topology).filter(
+    ({ entry, target }) =>
+      !hasWrongMode(target, topology) && !(entry && hasWrongMode(entry, topology)),
+  )
+  const ways = inHttp.filter(({ target }) => !isExempt(target))
+  return [
     ...checkSyntax(haproxy),
     ...checkGlobal(haproxy),
-    ...checkProtection(topology, isExempt),
-    ...checkStripping(topology, config.identityHeaders),
-    ...checkPaths(topology, policiesOf, isExempt),
+    ...checkModes(topology),
+    ...checkProtection(ways, topology),
+    ...checkEarlyAnswers(ways),
+    ...checkVerdictVariables(topology),
+    ...checkStripping(ways, config.identityHeaders),
+    ...checkCaching(ways),
+    ...checkSharedServers(topology, ways, isExempt),
+    ...checkPolicyChoice(ways),
+    ...checkPaths(ways, policiesOf, isExempt),
     ...checkVerifier(topology, verifier, config.listen.tls !== undefined),
     ...checkPolicyNames(topology, config.policies),
   ]
-  const findings = all.filter((one) => !isIgnored(one, haproxy))
-  return { findings, ignored: all.length - findings.length }
+}
+
+/** One finding for a place and code, even where several ways lead there. */
+function keyOf({ code, place, message }: Finding): string {
+  const hasMore = code === 'verifier-slow' || code === 'policy-unused'
+  return JSON.stringify([code, place, hasMore ? message : ''])
 }
 
 function isIgnored({ code, place }: Finding, { sections }: HaproxyConfig): boolean {
@@ -50,35 +88,4 @@ function checkSyntax({ broken }: HaproxyConfig): Finding[] {
       'Close it, or write a backslash before it; haproxy -c -f FILE checks the rest.',
     ),
   )
-}
-
-function checkGlobal({ sections, files }: HaproxyConfig): Finding[] {
-  const globals = sections.filter(({ kind }) => kind === 'global')
-  const head = globals[0]?.head
-  const place = head
-    ? { file: head.file, line: head.number, section: 'global' }
-    : { file: files[0] ?? '', line: 1 }
-  const has = (keyword: string) => globals.some((section) => settingOf(section, keyword))
-  const findings: Finding[] = []
-  if (!has('zero-warning')) {
-    findings.push(
-      finding(
-        'zero-warning-missing',
-        place,
-        'starts in spite of warnings, such as the one that http-request rules are ignored',
-        'Add zero-warning to the global section.',
-      ),
-    )
-  }
-  if (!has('noreuseport')) {
-    findings.push(
-      finding(
-        'noreuseport-missing',
-        place,
-        "lets a second process share the port of the verifier's section and answer the action",
-        'Add noreuseport to the global section.',
-      ),
-    )
-  }
-  return findings
 }

@@ -1,10 +1,14 @@
-import { testsOf } from './condition.ts'
+import { serverKey } from './address.ts'
+import { conditionHolds, testsOf } from './condition.ts'
+import { isFromList, sourcesOf } from './data-flow.ts'
+import { isAction, isRefusal } from './effect.ts'
+import { expressionsIn, readExpression, readTest } from './expression.ts'
 import { type Finding, finding } from './finding.ts'
-import { firstAction, isAction, isRefusal } from './protection.ts'
-import { type ProxySection, placeOf, type Route, type Topology } from './proxy.ts'
+import { type ProxySection, placeOf, type Route, type Rule } from './proxy.ts'
+import type { Way } from './way.ts'
 
 const hint =
-  'Refuse before it what can be read in two ways: http-request deny deny_status 400 if { path_sub // /./ /../ % } or { path_end /. /.. } (or use http-request normalize-uri, see docs/drift.md).'
+  'Refuse before it what can be read in two ways: http-request deny deny_status 400 if { path_sub // /./ /../ /..; \\\\ % } or { path_end /. /.. } (see docs/drift.md).'
 
 /** Names the policies of a proxy; two proxies with the same name protect alike. */
 export type PolicyKey = (proxy: ProxySection) => string
@@ -14,48 +18,55 @@ export type PolicyKey = (proxy: ProxySection) => string
  * not to `path_beg /admin`, so the request gets the other policy.
  */
 export function checkPaths(
-  topology: Topology,
+  ways: readonly Way[],
   policyKey: PolicyKey,
   isExempt: (proxy: ProxySection) => boolean,
 ): Finding[] {
-  return topology.proxies
-    .filter((proxy) => !isExempt(proxy))
-    .filter((proxy) => !refusesAmbiguousPaths(proxy))
-    .flatMap((proxy) => [
-      ...checkActions(proxy),
-      ...checkRoutes(proxy, topology, policyKey, isExempt),
-    ])
+  const entries = new Set(ways.flatMap(({ entry }) => entry ?? []))
+  return [
+    ...ways.flatMap(checkActions),
+    ...[...entries]
+      .filter((entry) => !isExempt(entry))
+      .flatMap((entry) =>
+        checkRoutes(
+          entry,
+          ways.filter((way) => way.entry === entry && !isExempt(way.target)),
+          policyKey,
+        ),
+      ),
+  ]
 }
 
-/** Two lines with the action, chosen by path, or one that not every path meets. */
-function checkActions(proxy: ProxySection): Finding[] {
-  const actions = proxy.rules.filter(isAction)
-  if (new Set(actions.map(({ action, words }) => `${action} ${words[0]}`)).size < 2) return []
-  const byPath = actions.find(({ condition }) => testsOf(condition).some(isPathTest(proxy)))
-  if (!byPath) return []
+/** Two lines with the action, chosen by path. */
+function checkActions(way: Way): Finding[] {
+  const actions = way.steps.filter(({ rule }) => isAction(rule))
+  const policies = actions.map(
+    ({ rule, proxy }) => `${rule.words[0]} ${rule.action.endsWith('-backend') ? proxy.name : ''}`,
+  )
+  if (new Set(policies).size < 2) return []
+  const byPath = actions.find(({ rule }) =>
+    testsOf(rule.condition).some((test) => isPathTest(test, way)),
+  )
+  if (!byPath || refusesAmbiguousPaths(way)) return []
   return [
     finding(
       'path-bypass',
-      placeOf(byPath.line, proxy.section),
+      placeOf(byPath.rule.line, byPath.proxy.section),
       'chooses the policy by a path that the application may read in another way',
       hint,
     ),
   ]
 }
 
-function checkRoutes(
-  proxy: ProxySection,
-  topology: Topology,
-  policyKey: PolicyKey,
-  isExempt: (proxy: ProxySection) => boolean,
-): Finding[] {
-  const byPath = proxy.routes.find((route) => isPathRoute(route, proxy, topology, isExempt))
-  if (!byPath) return []
-  const targets = topology.targetsOf(proxy).filter((target) => !isExempt(target))
-  const covered = targets.filter((target) => firstAction(target) >= 0 || firstAction(proxy) >= 0)
-  if (covered.length === 0) return []
+function checkRoutes(entry: ProxySection, ways: readonly Way[], policyKey: PolicyKey): Finding[] {
+  const byPath = ways.find((way) => way.route && isPathRoute(way.route, way))?.route
+  const open = ways.filter((way) => !refusesAmbiguousPaths(way))
+  const [first] = open
+  if (!byPath || !first) return []
+  if (!ways.some(({ steps }) => steps.some(({ rule }) => isAction(rule)))) return []
+  const targets = [...new Set(ways.map(({ target }) => target))]
   if (new Set(targets.map(policyKey)).size < 2) return []
-  const place = placeOf(byPath.line, proxy.section)
+  const place = placeOf(byPath.line, entry.section)
   const shared = sharedServer(targets, policyKey)
   if (shared !== undefined) {
     return [
@@ -77,16 +88,9 @@ function checkRoutes(
   ]
 }
 
-function isPathRoute(
-  route: Route,
-  proxy: ProxySection,
-  topology: Topology,
-  isExempt: (proxy: ProxySection) => boolean,
-): boolean {
-  if (route.dynamic) return isPathFetch(/%\[([^,\]]*)/.exec(route.target)?.[1] ?? '', proxy)
-  const target = topology.targetsOf(proxy).find(({ name }) => name === route.target)
-  if (!target || isExempt(target)) return false
-  return testsOf(route.condition).some(isPathTest(proxy))
+function isPathRoute(route: Route, way: Way): boolean {
+  const byName = expressionsIn(route.target).some((text) => readsPath(text, way))
+  return byName || testsOf(route.condition).some((test) => isPathTest(test, way))
 }
 
 function sharedServer(targets: readonly ProxySection[], policyKey: PolicyKey): string | undefined {
@@ -94,71 +98,83 @@ function sharedServer(targets: readonly ProxySection[], policyKey: PolicyKey): s
   for (const target of targets) {
     const key = policyKey(target)
     for (const { address } of target.servers) {
-      const earlier = keyOfServer.get(address)
+      const server = serverKey(address)
+      const earlier = keyOfServer.get(server)
       if (earlier !== undefined && earlier !== key) return address
-      keyOfServer.set(address, key)
+      keyOfServer.set(server, key)
     }
   }
   return undefined
 }
 
-const pathFetch =
-  /^(path|pathq|base|baseq|base32|url|capture\.req\.uri|(path|base|url)_(beg|dir|dom|end|len|reg|sub))(,|$)/
+const pathFetches = /^(path|pathq|base|baseq|base32|base32\+src|url|url32|url32\+src)$/
 
-function isPathFetch(fetch: string, proxy: ProxySection): boolean {
-  if (pathFetch.test(fetch)) return true
-  const variable = /^var\(([^)]+)\)/.exec(fetch)?.[1]
-  if (variable === undefined) return false
-  return proxy.rules.some(
-    ({ action, words }) => action === `set-var(${variable})` && pathFetch.test(words[0] ?? ''),
+function readsPath(text: string, { steps }: Way): boolean {
+  const rules = steps.map(({ rule }) => rule)
+  return sourcesOf(readExpression(text), rules).some(({ fetch }) => pathFetches.test(fetch))
+}
+
+/** Whether an ACL test looks at the path, itself or through variables. */
+export function isPathTest(test: readonly string[], way: Way): boolean {
+  const { fetch } = readTest(test).expression
+  return pathFetches.test(fetch) || readsPath(test[0] ?? '', way)
+}
+
+/** Compares the whole path: what matches is read in one way only. */
+export function isExactPath(test: readonly string[]): boolean {
+  const { expression, method, ignoresCase } = readTest(test)
+  const { fetch, converters } = expression
+  return (
+    fetch === 'path' && converters.length === 0 && /^(default|str)$/.test(method) && !ignoresCase
   )
 }
 
-function isPathTest(proxy: ProxySection): (test: readonly string[]) => boolean {
-  return ([fetch]) => isPathFetch(fetch ?? '', proxy)
-}
-
-/** Other ways to write `/admin` for many applications, and the normaliser that undoes each. */
+/**
+ * Paths that some application reads as another one: `%61` is `a` to all; `\` is `/` to the WHATWG URL
+ * parser, .NET and PHP on Windows; Java takes `/..;/` for `/../`; bytes that are no UTF-8 (`%c0%ae`)
+ * and encoded slashes and dots come out differently everywhere.
+ */
 const ambiguousPaths = [
-  ['/%61dmin', 'percent-decode-unreserved'],
-  ['//admin', 'path-merge-slashes'],
-  ['/./admin', 'path-strip-dot'],
-  ['/x/../admin', 'path-strip-dotdot'],
-] as const
+  '/%61dmin',
+  '/pub/%2e%2e/admin',
+  '/pub%2fadmin',
+  '/pub%5c..%5cadmin',
+  '/%c0%ae%c0%ae/admin',
+  '//admin',
+  '/pub//admin',
+  '/./admin',
+  '/pub/../admin',
+  '/admin/.',
+  '/pub/..',
+  '/pub/..;/admin',
+  '/pub\\..\\admin',
+  '/.\\admin',
+]
 
-/** Each ambiguous path is refused or normalised, without another condition. */
-function refusesAmbiguousPaths(proxy: ProxySection): boolean {
-  const normalised = proxy.rules
-    .filter(({ action, condition }) => action === 'normalize-uri' && !condition)
-    .map(({ words }) => words[0] ?? '')
-  // What comes before the decoding does not see the dots that come out of it.
-  const decoding = normalised.indexOf('percent-decode-unreserved')
-  const effective = normalised.slice(Math.max(decoding, 0))
-  const refused = proxy.rules
-    .filter(isRefusal)
-    .flatMap(({ condition }) => (condition?.keyword === 'if' ? condition.groups : []))
-    .flatMap((group) => (group.length === 1 && !group[0]?.negated ? (group[0]?.tests ?? []) : []))
-  return ambiguousPaths.every(
-    ([path, normalizer]) =>
-      effective.includes(normalizer) || refused.some((test) => matchesPath(test, path)),
+/**
+ * Each ambiguous path is refused, whatever else holds. Only that is safe: the normalizers of HAProxy
+ * leave `\` and `;` as they are, and what they make of a path is not what each application makes.
+ */
+export function refusesAmbiguousPaths(way: Way): boolean {
+  const left = new Set<unknown>()
+  const rules = way.steps.flatMap(({ rule, proxy }): Rule[] => {
+    if (left.has(proxy)) return []
+    if (rule.action === 'allow' && conditionHolds(rule.condition, way.known) !== false)
+      left.add(proxy)
+    return isRefusal(rule) ? [rule] : []
+  })
+  return ambiguousPaths.every((path) => {
+    // The facts of a way say what HAProxy reads in the path, and so not which path it is.
+    const request = { ...way.known.request, path }
+    return rules.some(
+      ({ condition }) => conditionHolds(condition, { ...way.known, request }) === true,
+    )
+  })
+}
+
+/** Whether clients can choose a computed name freely: no map stands between them and it. */
+export function isChosenByClient(route: Route, rules: readonly Rule[]): boolean {
+  return expressionsIn(route.target).some((text) =>
+    sourcesOf(readExpression(text), rules).some((source) => !isFromList(source)),
   )
-}
-
-/** Whether a test on parts of the path, or on a pattern, holds for this path. */
-function matchesPath([fetch = '', ...words]: readonly string[], path: string): boolean {
-  const [, suffix] = /^(?:path|pathq|url|base)(?:_(sub|reg|beg|end))?$/.exec(fetch) ?? []
-  if (!pathFetch.test(fetch)) return false
-  const method = words[0] === '-m' ? words[1] : suffix
-  const values = words.slice(words[0] === '-m' ? 2 : 0).filter((word) => !/^(-i|--)$/.test(word))
-  if (method === 'sub') return values.some((value) => path.includes(value))
-  if (method === 'reg') return values.some((value) => matches(value, path))
-  return false
-}
-
-function matches(pattern: string, path: string): boolean {
-  try {
-    return new RegExp(pattern).test(path)
-  } catch {
-    return false
-  }
 }

@@ -1,8 +1,8 @@
 import type { PolicyConfig } from '../config/config.ts'
 import { nearest } from '../config/nearest.ts'
 import { quote } from '../config/problems.ts'
+import { isAction } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
-import { isAction } from './protection.ts'
 import { type ProxySection, placeOf, type Rule, type Topology } from './proxy.ts'
 
 /** The policy that a rule with the action asks for; undefined where only HAProxy's environment knows. */

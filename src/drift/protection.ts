@@ -1,213 +1,176 @@
-import { type Condition, firesUnless, testsOf } from './condition.ts'
+import { isAllowedTest, testsOf } from './condition.ts'
+import { isAction, isEnforcing, isRedirect, isRefusal } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
+import { isExactPath, isPathTest, refusesAmbiguousPaths } from './paths.ts'
 import { type ProxySection, placeOf, type Rule, type Topology } from './proxy.ts'
+import { type Escape, exceptionsOf, findEscapes, findStale, looksAtVerdict } from './walk.ts'
+import type { Step, Way } from './way.ts'
 
 const guardLine = 'http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }'
 
-/** The action, in the form that refuses by itself. */
-export function isEnforcing({ action }: Rule): boolean {
-  return action === 'lua.entra-auth' || action === 'lua.entra-auth-backend'
+/** Whether HAProxy ignores the HTTP rules of a section that has some, or whose neighbours do. */
+export function hasWrongMode(proxy: ProxySection, topology: Topology): boolean {
+  if (proxy.mode === 'http') return false
+  const own = proxy.rules.some(({ line }) => proxy.section.lines.includes(line))
+  const neighbours = [proxy, ...topology.targetsOf(proxy), ...topology.entriesOf(proxy)]
+  return own || neighbours.some(({ rules }) => rules.some(isAction))
 }
 
-/** The action in any form. */
-export function isAction(rule: Rule): boolean {
-  return isEnforcing(rule) || rule.action === 'lua.entra-auth-observe'
+/** Sections whose rules HAProxy does not look at. Without such rules `mode tcp` is another service. */
+export function checkModes(topology: Topology): Finding[] {
+  return topology.proxies
+    .filter((proxy) => hasWrongMode(proxy, topology))
+    .map((proxy) =>
+      finding(
+        'mode-not-http',
+        proxy.place,
+        `is in mode ${proxy.mode}, where HAProxy ignores every http-request rule`,
+        'Write mode http in it, or in its defaults.',
+      ),
+    )
 }
 
-/** The first rule of a proxy that asks the verifier, in any form. */
-export function firstAction(proxy: ProxySection): number {
-  return proxy.rules.findIndex(isAction)
-}
-
-/** Whether a request has met the action before the servers of this proxy. */
-export function isCovered(proxy: ProxySection, topology: Topology): boolean {
-  if (firstAction(proxy) >= 0) return true
-  const entries = topology.entriesOf(proxy)
-  return entries.length > 0 && entries.every((entry) => firstAction(entry) >= 0)
-}
-
-/** Rules around the action: that it is there, that nothing gets past it, that a guard follows. */
-export function checkProtection(
-  topology: Topology,
-  isExempt: (proxy: ProxySection) => boolean,
-): Finding[] {
-  return topology.proxies.flatMap((proxy) => {
-    if (isPlainTcp(proxy, topology)) return []
-    const findings = checkMode(proxy, topology)
-    if (isExempt(proxy)) return findings
-    if (firstAction(proxy) < 0) {
-      return findings.length > 0 ? findings : checkActionPresent(proxy, topology)
-    }
-    return [
-      ...findings,
-      ...checkGuard(proxy),
-      ...checkEarlyEnd(proxy),
-      ...checkObserved(proxy, topology),
-    ]
+/** That each way to a server leads through the action, and that nothing gets past it. */
+export function checkProtection(ways: readonly Way[], topology: Topology): Finding[] {
+  return ways.flatMap((way) => {
+    if (!way.steps.some(({ rule }) => isAction(rule))) return checkActionPresent(way)
+    const stale = findStale(way)
+    return [...checkEscapes(way, topology), ...(stale ? [staleVerdict(stale)] : [])]
   })
 }
 
-/** A section that says `mode tcp` itself and has nothing to do with HTTP: another service. */
-function isPlainTcp(proxy: ProxySection, topology: Topology): boolean {
-  return proxy.mode !== 'http' && proxy.ownMode && !hasHttpSide(proxy, topology)
+/** Backends whose servers are added while HAProxy runs have none in the file. */
+function mayServe({ target, route }: Way): boolean {
+  if (target.servers.length > 0) return true
+  const { section } = target
+  const has = (keyword: string) => section.lines.some(({ words }) => words[0] === keyword)
+  if (route === undefined || (route.dynamic && has('stick-table'))) return false
+  if (has('errorfile') || has('http-error') || has('errorfiles') || has('stats')) return false
+  return has('mode') || target.mode === 'http'
 }
 
-function hasHttpSide(proxy: ProxySection, topology: Topology): boolean {
-  const neighbours = [...topology.targetsOf(proxy), ...topology.entriesOf(proxy)]
-  return proxy.rules.length > 0 || neighbours.some(({ rules }) => rules.some(isAction))
-}
-
-function checkMode(proxy: ProxySection, topology: Topology): Finding[] {
-  if (proxy.mode === 'http') return []
-  if (!hasHttpSide(proxy, topology) && proxy.servers.length === 0) return []
-  return [
-    finding(
-      'mode-not-http',
-      proxy.place,
-      `is in mode ${proxy.mode}, where HAProxy ignores every http-request rule`,
-      'Write mode http in it, or in its defaults; for another service write mode tcp in the section itself.',
-    ),
-  ]
-}
-
-function checkActionPresent(proxy: ProxySection, topology: Topology): Finding[] {
-  if (proxy.servers.length === 0 || isCovered(proxy, topology)) return []
-  const open = topology.entriesOf(proxy).filter((entry) => firstAction(entry) < 0)
-  const through = open.length > 0 ? `, from ${open.map(({ name }) => name).join(', ')}` : ''
+function checkActionPresent(way: Way): Finding[] {
+  const { target, entry } = way
+  if (target.mode !== 'http' || !mayServe(way) || findEscapes(way).length === 0) return []
+  const what = target.servers.length > 0 ? 'has servers' : 'may get servers at run time'
   return [
     finding(
       'action-missing',
-      proxy.place,
-      `has servers that requests reach without the action${through}`,
+      target.place,
+      `${what} that requests reach without the action${entry ? `, from ${entry.name}` : ''}`,
       'Add http-request lua.entra-auth POLICY and the guard; for a public application write "# drift: ignore action-missing" in the section.',
     ),
   ]
 }
 
-const refusals = new Set(['deny', 'tarpit', 'reject', 'silent-drop'])
-
-/** Whether a rule ends the request with a refusal. */
-export function isRefusal({ action, words }: Rule): boolean {
-  if (refusals.has(action)) return true
-  const status = action === 'return' ? words[words.indexOf('status') + 1] : undefined
-  return /^[45]\d\d$/.test(status ?? '')
-}
-
-/** A test that holds only after an allow; `-m found` also holds after a refusal. */
-function isAllowed(test: readonly string[]): boolean {
-  const [fetch = '', ...flags] = test
-  return (
-    /^var\(txn\.(entra\.ok|auth_response_successful)\)(,bool)?$/.test(fetch) &&
-    flags[0] === '-m' &&
-    flags[1] === 'bool' &&
-    flags.slice(2).every((word) => word === 'true' || word === '1')
+function staleVerdict({ rule, proxy }: Step): Finding {
+  return finding(
+    'verdict-stale',
+    placeOf(rule.line, proxy.section),
+    'is a second action on one request: if it fails, txn.entra.ok is still that of the first',
+    'Write before it: http-request unset-var(txn.entra.ok)',
   )
 }
 
-function looksAtVerdict(condition: Condition | undefined): boolean {
-  return testsOf(condition).some(([fetch]) =>
-    /var\(txn\.(entra\.|auth_response_)/.test(fetch ?? ''),
+function checkEscapes(way: Way, topology: Topology): Finding[] {
+  const escapes = findEscapes(way)
+  if (escapes.length === 0) return []
+  const allow = escapes.flatMap(({ allows }) => allows)[0]
+  if (allow && findEscapes(way, ({ action }) => action === 'allow').length < escapes.length) {
+    return [earlyAllow(allow)]
+  }
+  const bare = checkBare(way, escapes)
+  if (bare) return bare
+  const failed = escapes.flatMap(({ failed }) => failed ?? [])
+  const last = failed.findLast(({ rule }) => isEnforcing(rule))
+  return last ? [guardFinding(way, last)] : checkObserved(way, failed.at(-1), topology)
+}
+
+function earlyAllow({ rule, proxy }: Step): Finding {
+  return finding(
+    'early-allow',
+    placeOf(rule.line, proxy.section),
+    'ends the rules of this section, so the action or its guard is never reached',
+    'Write the exception at the action instead, http-request lua.entra-auth POLICY unless { path_beg /auth/ }, and at its guard.',
   )
 }
 
-function guardIndex({ rules }: ProxySection): number {
-  const last = rules.findLastIndex(isAction)
-  return rules.findIndex(
-    (rule, index) => index > last && isRefusal(rule) && firesUnless(rule.condition, isAllowed),
+/** Requests that no action sees; undefined where there are none. */
+function checkBare(way: Way, escapes: readonly Escape[]): Finding[] | undefined {
+  const bare = escapes.filter(({ failed }) => !failed)
+  if (bare.length === 0) return undefined
+  const actions = way.steps.filter(({ rule }) => isAction(rule))
+  const last = actions.at(-1)
+  if (!last) return undefined
+  const rules = actions.map(({ rule }) => rule)
+  // Written as an exception, by the paths that are public: a decision, and safe with plain paths.
+  const byPath = bare.map(({ terms }) =>
+    exceptionsOf(rules, terms).filter(({ tests }) => tests.every((test) => isPathTest(test, way))),
   )
-}
-
-function checkGuard(proxy: ProxySection): Finding[] {
-  const { rules, section } = proxy
-  const enforcing = rules.filter(isEnforcing)
-  const last = enforcing.at(-1)
-  if (!last || guardIndex(proxy) >= 0) return []
-  const place = placeOf(last.line, section)
-  if (enforcing.every(({ condition }) => condition)) {
+  const place = placeOf(last.rule.line, last.proxy.section)
+  if (byPath.every((terms) => terms.length > 0)) {
+    const isExact = byPath.every((terms) =>
+      terms.some(({ tests }) => tests.every((test) => isExactPath(test))),
+    )
+    if (escapes.length > bare.length) return undefined
+    if (isExact || refusesAmbiguousPaths(way)) return []
     return [
       finding(
-        'action-conditional',
+        'path-bypass',
         place,
-        'runs only under a condition, and no guard stops the requests that do not meet it',
-        `Add after it, without another condition: ${guardLine}`,
+        'leaves out paths that the application may read in another way',
+        'Refuse before it what can be read in two ways, see docs/drift.md, or name whole paths.',
       ),
     ]
   }
-  const weak = rules
-    .slice(rules.indexOf(last) + 1)
-    .find((rule) => isRefusal(rule) && looksAtVerdict(rule.condition))
-  if (weak) {
-    return [
-      finding(
-        'guard-weak',
-        placeOf(weak.line, section),
-        'does not refuse every request for which txn.entra.ok is not true',
-        `Write exactly: ${guardLine}`,
-      ),
-    ]
-  }
-  const early = rules
-    .slice(0, rules.indexOf(last))
-    .some(({ condition }) => looksAtVerdict(condition))
   return [
     finding(
-      'guard-missing',
+      'action-conditional',
       place,
-      `has no guard after it${early ? ' (one stands before it)' : ''}: when the action fails, HAProxy lets the request through`,
-      `Add on the next line: ${guardLine}`,
+      'runs only under a condition, and no guard stops the requests that do not meet it',
+      `Add after it, without another condition: ${guardLine}`,
     ),
   ]
 }
 
-const answers = new Set(['return', 'redirect', 'use-service', 'cache-use'])
-
-function checkEarlyEnd(proxy: ProxySection): Finding[] {
-  const { rules, section } = proxy
-  const action = firstAction(proxy)
-  const guard = guardIndex(proxy)
-  const end = guard < 0 ? rules.findLastIndex(isAction) : guard
-  return rules.slice(0, end).flatMap((rule, index) => {
-    const place = placeOf(rule.line, section)
-    if (rule.action === 'allow') {
-      return [
-        finding(
-          'early-allow',
-          place,
-          'ends the rules of this section, so the action or its guard is never reached',
-          'Remove it, or move it behind the guard.',
-        ),
-      ]
-    }
-    const answering = answers.has(rule.action) && !isRefusal(rule)
-    // In a frontend, before the routing, redirects to https and the like reach no application.
-    if (index >= action || !answering || proxy.kind === 'frontend') return []
-    return [
-      finding(
-        'early-answer',
-        place,
-        `answers with http-request ${rule.action} before the action has verified the request`,
-        'Move it behind the guard, or into the frontend if everybody may have this answer.',
-      ),
-    ]
-  })
+function guardFinding(way: Way, { rule, proxy }: Step): Finding {
+  const at = way.steps.findIndex((step) => step.rule === rule && step.proxy === proxy)
+  const place = placeOf(rule.line, proxy.section)
+  const isGuard = (step: Step) =>
+    (isRefusal(step.rule) || isRedirect(step.rule)) && looksAtVerdict(step.rule)
+  const weak = way.steps.slice(at + 1).find(isGuard)
+  if (weak) {
+    return finding(
+      'guard-weak',
+      placeOf(weak.rule.line, weak.proxy.section),
+      'does not refuse every request for which txn.entra.ok is not true',
+      `Write exactly: ${guardLine}`,
+    )
+  }
+  const early = way.steps.slice(0, at).some(isGuard)
+  return finding(
+    'guard-missing',
+    place,
+    `has no guard after it${early ? ' (one stands before it)' : ''}: when the action fails, HAProxy lets the request through`,
+    `Add on the next line: ${guardLine}`,
+  )
 }
 
-function checkObserved(proxy: ProxySection, topology: Topology): Finding[] {
-  const { rules, section } = proxy
-  const at = rules.findLastIndex(({ action }) => action === 'lua.entra-auth-observe')
-  const observe = rules[at]
-  if (!observe || guardIndex(proxy) >= 0) return []
-  const later = [
-    ...rules.slice(at + 1),
-    ...proxy.routes,
-    ...topology.targetsOf(proxy).flatMap((target) => target.rules),
+function checkObserved(way: Way, observe: Step | undefined, topology: Topology): Finding[] {
+  if (!observe) return []
+  const at = way.steps.findIndex(({ rule }) => rule === observe.rule)
+  const isInEntry = observe.proxy === way.entry
+  const routed = isInEntry ? topology.targetsOf(observe.proxy).flatMap(({ rules }) => rules) : []
+  const later: readonly Pick<Rule, 'condition'>[] = [
+    ...way.steps.slice(at + 1).map(({ rule }) => rule),
+    ...(isInEntry ? observe.proxy.routes : []),
+    ...routed,
   ]
-  const decides = later.some(({ condition }) => testsOf(condition).some(isAllowed))
-  if (decides) return []
+  if (later.some(({ condition }) => testsOf(condition).some(isAllowedTest))) return []
   return [
     finding(
       'observe-unused',
-      placeOf(observe.line, section),
+      placeOf(observe.rule.line, observe.proxy.section),
       'only sets variables, and no rule after it looks whether txn.entra.ok is true',
       `Use lua.entra-auth, or add a rule of your own such as: ${guardLine}`,
     ),

@@ -1,10 +1,14 @@
 import { type Condition, readCondition } from './condition.ts'
+import { expressionsIn } from './expression.ts'
 import type { Place } from './finding.ts'
 import type { HaproxyConfig, Line, Section } from './haproxy-file.ts'
+import { readPattern } from './request.ts'
 
-/** One `http-request` rule. */
+/** One rule that a request meets, in the order of evaluation. */
 export interface Rule {
   readonly line: Line
+  /** `http-request`, `tcp-request`, or `redirect` where the rule is one of the old kind. */
+  readonly keyword: string
   /** Such as `deny` or `lua.entra-auth`. */
   readonly action: string
   /** Words after the action, condition included. */
@@ -37,10 +41,12 @@ export interface ProxySection {
   readonly name: string
   readonly place: Place
   readonly mode: string
-  /** The section itself says what its mode is. */
-  readonly ownMode: boolean
-  /** Those of its defaults first, as HAProxy evaluates them. */
+  /** Those of its defaults first, as HAProxy evaluates them; they count in `mode http` only. */
   readonly rules: readonly Rule[]
+  /** `tcp-request content` rules, which come before those of HTTP. */
+  readonly tcpRules: readonly Rule[]
+  /** Whether each client speaks TLS to it; undefined where that depends on the client. */
+  readonly isTls: boolean | undefined
   readonly routes: readonly Route[]
   readonly servers: readonly Server[]
   readonly binds: readonly { readonly line: Line; readonly addresses: readonly string[] }[]
@@ -73,8 +79,21 @@ export function readTopology(config: HaproxyConfig): Topology {
 /** The routes of `from` that may lead to `to`; a computed name may be that of any backend. */
 export function routesTo(from: ProxySection, to: ProxySection): Route[] {
   return from.routes.filter((route) =>
-    route.dynamic ? to.kind === 'backend' : route.target === to.name,
+    route.dynamic ? mayBe(route, to) : route.target === to.name,
   )
+}
+
+/** A computed name can be that of any section that fits the text around its expressions. */
+export function mayBe({ target, line }: Route, { kind, name }: ProxySection): boolean {
+  if (kind !== 'backend') return false
+  if (!target.includes('%[')) return line.unresolved.length > 0
+  const pieces = expressionsIn(target).reduce(
+    (left, expression) => left.replace(`%[${expression}]`, '\0'),
+    target,
+  )
+  const [start = '', ...others] = pieces.split('\0')
+  const end = others.at(-1) ?? ''
+  return name.startsWith(start) && name.endsWith(end) && name.length >= start.length + end.length
 }
 
 /** The place of a line in its section. */
@@ -94,6 +113,19 @@ export function settingOf(section: Section, ...keywords: readonly string[]): Lin
   return undefined
 }
 
+/** Whether `option NAME` is on, and the words after it; `no option NAME` switches it off. */
+export function optionOf(section: Section, name: string): Line | undefined {
+  for (let from: Section | undefined = section; from; from = from.defaults) {
+    const line = from.lines.findLast(
+      ({ words }) =>
+        (words[0] === 'option' && words[1] === name) ||
+        (words[0] === 'no' && words[1] === 'option' && words[2] === name),
+    )
+    if (line) return line.words[0] === 'option' ? line : undefined
+  }
+  return undefined
+}
+
 /** Header names that a `del-header` rule removes; undefined for any other rule. */
 export function headerRemover(rule: Rule): ((name: string) => boolean) | undefined {
   if (rule.action !== 'del-header') return undefined
@@ -109,20 +141,13 @@ export function headerRemover(rule: Rule): ((name: string) => boolean) | undefin
       return (header) => header.endsWith(plain)
     case 'sub':
       return (header) => header.includes(plain)
-    case 'reg':
-      return patternOf(name)
+    case 'reg': {
+      // HAProxy compares case-sensitively with names in lower case.
+      const pattern = readPattern(name)
+      return (header) => pattern?.test(header) ?? false
+    }
     default:
       return () => false
-  }
-}
-
-/** HAProxy compares case-sensitively with names in lower case; a pattern for PCRE only is no help. */
-function patternOf(text: string): (name: string) => boolean {
-  try {
-    const pattern = new RegExp(text)
-    return (header) => pattern.test(header)
-  } catch {
-    return () => false
   }
 }
 
@@ -137,6 +162,8 @@ function readProxy(section: Section): ProxySection[] {
     ...lines.filter(({ words }) => words[0] === 'use_backend'),
     ...(route ? [route] : []),
   ]
+  const binds = lines.filter(({ words }) => words[0] === 'bind')
+  const encrypted = binds.filter(({ words }) => words.includes('ssl')).length
   return [
     {
       section,
@@ -144,21 +171,27 @@ function readProxy(section: Section): ProxySection[] {
       name,
       place: placeOf(head, section),
       mode,
-      ownMode: lines.some(({ words }) => words[0] === 'mode'),
-      rules: ruleLines.flatMap((line) => readRule(line, section)),
+      isTls: encrypted === binds.length ? encrypted > 0 : encrypted === 0 ? false : undefined,
+      // A line "redirect …" is evaluated behind all http-request rules.
+      rules: ['http-request', 'redirect'].flatMap((keyword) =>
+        ruleLines.flatMap((line) => readRule(line, keyword, section)),
+      ),
+      tcpRules: ruleLines.flatMap((line) => readRule(line, 'tcp-request', section)),
       routes: kind === 'backend' ? [] : routeLines.map((line) => readRoute(line, section)),
       servers: kind === 'frontend' ? [] : readServers(section),
-      binds: lines
-        .filter(({ words }) => words[0] === 'bind')
-        .map((line) => ({ line, addresses: line.words[1]?.split(',') ?? [] })),
+      binds: binds.map((line) => ({ line, addresses: line.words[1]?.split(',') ?? [] })),
     },
   ]
 }
 
-function readRule(line: Line, section: Section): Rule[] {
-  const [keyword, action, ...words] = line.words
-  if (keyword !== 'http-request' || action === undefined) return []
-  return [{ line, action, words, condition: readCondition(line.words, section) }]
+function readRule(line: Line, keyword: string, section: Section): Rule[] {
+  const [first, ...rest] = line.words
+  if (first !== keyword) return []
+  if (keyword === 'tcp-request' && rest.shift() !== 'content') return []
+  const action = keyword === 'redirect' ? 'redirect' : rest.shift()
+  if (action === undefined) return []
+  const condition = readCondition(line.words, section)
+  return [{ line, keyword, action, words: rest, condition }]
 }
 
 function readRoute(line: Line, section: Section): Route {
@@ -174,10 +207,17 @@ function readServers(section: Section): Server[] {
   for (const line of section.lines) {
     const [keyword, name = '', address = '', ...options] = line.words
     if (keyword === 'default-server') defaults = [...defaults, ...line.words.slice(1)]
-    if (keyword === 'server' || keyword === 'server-template') {
-      const [own = '', rest] =
-        keyword === 'server' ? [address, options] : [options[0], options.slice(1)]
-      servers.push({ line, name, address: own, options: [...defaults, ...(rest ?? [])] })
+    if (keyword === 'server') {
+      servers.push({ line, name, address, options: [...defaults, ...options] })
+    }
+    if (keyword === 'server-template') {
+      const [own = '', ...rest] = options
+      servers.push({ line, name, address: own, options: [...defaults, ...rest] })
+    }
+    // One address for all, or the one that the client asked for.
+    if (keyword === 'dispatch') servers.push({ line, name: keyword, address: name, options: [] })
+    if (keyword === 'option' && (name === 'http_proxy' || name === 'transparent')) {
+      servers.push({ line, name, address: '*', options: [] })
     }
   }
   return servers

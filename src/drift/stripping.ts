@@ -1,9 +1,12 @@
 import type { IdentityHeaderSet } from '../config/config.ts'
 import { managedHeaders, spellingsOf, stripPatterns } from '../haproxy/strip.ts'
-import { testsOf } from './condition.ts'
+import { conditionHolds } from './condition.ts'
+import { isAction, isEnforcing, isRefusal } from './effect.ts'
+import { expressionsIn } from './expression.ts'
 import { type Finding, type FindingCode, finding, type Place } from './finding.ts'
-import { firstAction, isAction, isCovered, isRefusal } from './protection.ts'
-import { headerRemover, placeOf, type Rule, type Topology } from './proxy.ts'
+import { headerRemover, optionOf, placeOf, type Rule } from './proxy.ts'
+import type { Request } from './request.ts'
+import type { Step, Way } from './way.ts'
 
 interface Gap {
   readonly code: FindingCode
@@ -12,83 +15,91 @@ interface Gap {
 }
 
 /**
- * What must be gone from a request before the action sets identity headers. The rules may stand in
- * front of the action itself or in the frontend; each way in is looked at by itself.
+ * What must be gone from a request before the action sets identity headers, and what must not get
+ * this far. The rules may stand in front of the action itself or in the frontend; each way in is
+ * looked at by itself.
  */
-export function checkStripping(topology: Topology, set: IdentityHeaderSet): Finding[] {
-  const protectedProxies = topology.proxies.filter((proxy) => firstAction(proxy) >= 0)
-  const found = new Map<string, Finding>()
-  for (const proxy of protectedProxies) {
-    const own = beforeAllow(proxy.rules.slice(0, firstAction(proxy)))
-    const entries = topology.entriesOf(proxy)
-    const ways = entries.length > 0 ? entries : [undefined]
-    for (const entry of ways) {
-      const rules = entry ? [...beforeAllow(entry.rules), ...own] : own
-      for (const gap of gapsOf(rules, set)) {
-        const place: Place = (entry ?? proxy).place
-        const key = `${gap.code} ${JSON.stringify(place)}`
-        if (!found.has(key)) found.set(key, finding(gap.code, place, gap.message, gap.hint))
-      }
-    }
-  }
-  return [...found.values(), ...checkLateStripping(topology, set)]
+export function checkStripping(ways: readonly Way[], set: IdentityHeaderSet): Finding[] {
+  return ways.flatMap((way) => {
+    const at = way.steps.findIndex(({ rule }) => isAction(rule))
+    if (at < 0) return []
+    const before = surelyMet(way, way.steps.slice(0, at))
+    const all = surelyMet(way, way.steps)
+    const place: Place = (way.entry ?? way.target).place
+    const gaps = [
+      ...unstripped(way, before, set),
+      ...upgradeGap(way, all),
+      ...connectionGap(way, all),
+      ...connectGap(way, all),
+    ]
+    return [
+      ...gaps.map((gap) => finding(gap.code, place, gap.message, gap.hint)),
+      ...checkLateStripping(way, at, set),
+      ...checkWriters(way, at, set),
+    ]
+  })
 }
 
-/** After `allow`, even a conditional one, no rule of the section is sure to be evaluated. */
-function beforeAllow(rules: readonly Rule[]): readonly Rule[] {
-  const end = rules.findIndex(({ action }) => action === 'allow')
-  return end < 0 ? rules : rules.slice(0, end)
+/** After an `allow` that may fire, no rule of its section is sure to be evaluated. */
+function surelyMet({ known }: Way, steps: readonly Step[]): readonly Rule[] {
+  const left = new Set<unknown>()
+  return steps.flatMap(({ rule, proxy }) => {
+    if (left.has(proxy)) return []
+    if (rule.action === 'allow' && conditionHolds(rule.condition, known) !== false) left.add(proxy)
+    return [rule]
+  })
 }
 
-function gapsOf(rules: readonly Rule[], set: IdentityHeaderSet): Gap[] {
-  return [...unstripped(rules, set), ...upgradeGap(rules), ...connectionGap(rules)]
+function fires(rule: Rule, way: Way, request: Request = {}): boolean {
+  const known = { ...way.known, request: { ...way.known.request, ...request } }
+  return conditionHolds(rule.condition, known) === true
 }
 
-function unstripped(rules: readonly Rule[], set: IdentityHeaderSet): Gap[] {
+function unstripped(way: Way, rules: readonly Rule[], set: IdentityHeaderSet): Gap[] {
   const removers = rules
-    .filter(({ condition }) => !condition)
+    .filter((rule) => fires(rule, way))
     .flatMap((rule) => headerRemover(rule) ?? [])
+  const sections = [way.entry, way.target].flatMap((proxy) => proxy?.section ?? [])
+  const isPlain = sections.some((section) =>
+    /^(delete|reject)$/.test(optionOf(section, 'http-restrict-req-hdr-names')?.words[2] ?? ''),
+  )
   const open = managedHeaders(set).flatMap((name) => {
-    const spelling = spellingsOf(name).find((one) => !removers.some((removes) => removes(one)))
+    const spelling = spellingsOf(name)
+      .filter((one) => !isPlain || /^[a-z0-9-]+$/.test(one))
+      .find((one) => !removers.some((removes) => removes(one)))
     return spelling === undefined ? [] : [spelling]
   })
   if (open.length === 0) return []
   const shown =
     open.slice(0, 3).join(', ') + (open.length > 3 ? `, and ${open.length - 3} more` : '')
-  const lines = stripPatterns(set).map((pattern) => `http-request del-header ${pattern} -m reg`)
   return [
     {
       code: 'strip-missing',
       message: `passes identity headers of the client on: ${shown}`,
-      hint: `Add before the action, without a condition: ${lines.join(' and ')}`,
+      hint: stripHint(set),
     },
   ]
 }
 
-function mentions(rule: Rule, header: string): boolean {
-  return testsOf(rule.condition).some(([fetch = '']) =>
-    new RegExp(`^(req\\.)?f?hdr(_cnt)?\\(${header}\\)`, 'i').test(fetch),
-  )
-}
+/** Upgrades that a rule for WebSocket must not take for one. */
+const otherUpgrades: readonly (readonly string[])[] = [
+  ['h2c'],
+  ['TLS/1.0'],
+  ['h2c, websocket'],
+  ['websocket, h2c'],
+  ['h2c', 'websocket'],
+  ['websocket', 'h2c'],
+]
 
-function upgradeGap(rules: readonly Rule[]): Gap[] {
-  const safe = rules.some((rule) => {
-    if (isRefusal(rule)) return mentions(rule, 'upgrade')
-    if (!headerRemover(rule)?.('upgrade')) return false
-    const { condition } = rule
-    // Each way to keep the header must look for websocket and nothing else.
-    return (
-      !condition ||
-      (condition.keyword === 'unless' &&
-        condition.groups.every((group) =>
-          group.some(
-            ({ negated, tests }) =>
-              !negated && tests.every((test) => test.some((word) => /^websocket$/i.test(word))),
-          ),
-        ))
-    )
-  })
-  if (safe) return []
+function upgradeGap(way: Way, rules: readonly Rule[]): Gap[] {
+  const isSafe = otherUpgrades.every((upgrade) =>
+    rules.some(
+      (rule) =>
+        (isRefusal(rule) || headerRemover(rule)?.('upgrade')) &&
+        fires(rule, way, { headers: { upgrade, connection: ['upgrade'] } }),
+    ),
+  )
+  if (isSafe) return []
   return [
     {
       code: 'upgrade-unprotected',
@@ -99,24 +110,19 @@ function upgradeGap(rules: readonly Rule[]): Gap[] {
   ]
 }
 
-function connectionGap(rules: readonly Rule[]): Gap[] {
+function connectionGap(way: Way, rules: readonly Rule[]): Gap[] {
   const writes = (rule: Rule) =>
     rule.action === 'set-header' && rule.words[0]?.toLowerCase() === 'connection'
-  const safe = rules.some((rule) => {
-    if (isRefusal(rule)) return mentions(rule, 'connection')
-    if (!headerRemover(rule)?.('connection') && !writes(rule)) return false
-    if (!rule.condition) return true
-    const { keyword, text } = rule.condition
-    // Removed where a test fails and overwritten where it holds: one of the two always happens.
-    return rules.some(
-      (other) =>
-        writes(other) &&
-        keyword === 'unless' &&
-        other.condition?.keyword === 'if' &&
-        other.condition.text === text,
-    )
-  })
-  if (safe) return []
+  const replaces = (rule: Rule) =>
+    isRefusal(rule) || writes(rule) || headerRemover(rule)?.('connection') === true
+  const isSafe = [[], ['websocket']].every((upgrade) =>
+    rules.some(
+      (rule) =>
+        replaces(rule) &&
+        fires(rule, way, { headers: { upgrade, connection: ['upgrade, x-auth-request-user'] } }),
+    ),
+  )
+  if (isSafe) return []
   return [
     {
       code: 'connection-unprotected',
@@ -127,25 +133,134 @@ function connectionGap(rules: readonly Rule[]): Gap[] {
   ]
 }
 
+function connectGap(way: Way, rules: readonly Rule[]): Gap[] {
+  const isSafe = rules.some((rule) => isRefusal(rule) && fires(rule, way, { method: 'CONNECT' }))
+  if (isSafe) return []
+  return [
+    {
+      code: 'connect-unprotected',
+      message:
+        'passes CONNECT on: an application that answers it with 200 opens a tunnel past all rules',
+      hint: 'Add: http-request deny deny_status 405 if { method CONNECT }',
+    },
+  ]
+}
+
 /** Removes what the action has just set: the application then sees nobody. */
-function checkLateStripping(topology: Topology, set: IdentityHeaderSet): Finding[] {
+function checkLateStripping(way: Way, at: number, set: IdentityHeaderSet): Finding[] {
   const names = managedHeaders(set)
     .map((name) => name.toLowerCase())
     .filter((name) => !name.startsWith('x-entra-auth-'))
-  return topology.proxies.flatMap((proxy) => {
-    const last = proxy.rules.findLastIndex(isAction)
-    if (last < 0 && (proxy.kind === 'frontend' || !isCovered(proxy, topology))) return []
-    return proxy.rules.slice(last + 1).flatMap((rule) => {
-      const removed = names.find((name) => headerRemover(rule)?.(name))
-      if (removed === undefined) return []
-      return [
-        finding(
-          'strip-after-action',
-          placeOf(rule.line, proxy.section),
-          `removes ${removed} after the action has set it`,
-          'Move it before the action.',
-        ),
-      ]
-    })
+  return way.steps.slice(lastAction(way, at) + 1).flatMap(({ rule, proxy }) => {
+    const removed = names.find((name) => headerRemover(rule)?.(name))
+    if (removed === undefined) return []
+    return [
+      finding(
+        'strip-after-action',
+        placeOf(rule.line, proxy.section),
+        `removes ${removed} after the action has set it`,
+        'Move it before the action.',
+      ),
+    ]
   })
+}
+
+function lastAction({ steps }: Way, otherwise: number): number {
+  return Math.max(
+    otherwise,
+    steps.findLastIndex(({ rule }) => isAction(rule)),
+  )
+}
+
+const writers = new Set([
+  'set-header',
+  'add-header',
+  'replace-header',
+  'replace-value',
+  'set-headers-bin',
+  'add-headers-bin',
+])
+
+/**
+ * Rules that write an identity header themselves. Before the action they are overwritten, but only
+ * under the name that the action sets, and only where it sets headers at all.
+ */
+function checkWriters(way: Way, at: number, set: IdentityHeaderSet): Finding[] {
+  const managed = new Map(
+    managedHeaders(set).flatMap((name) => spellingsOf(name).map((one) => [plain(one), name])),
+  )
+  const enforced = way.steps.some(({ rule }) => isEnforcing(rule) && !rule.condition)
+  return way.steps.flatMap(({ rule, proxy }, index) => {
+    const isBehind = index > at
+    const place = placeOf(rule.line, proxy.section)
+    if (!writers.has(rule.action)) return isBehind ? luaWriter(rule, place, managed) : []
+    const name = (rule.words[0] ?? '').toLowerCase()
+    const isBinary = rule.action.endsWith('-bin')
+    const header = isBinary ? 'headers that no file names' : managed.get(plain(name))
+    if (header === undefined || isHandedOn(rule)) return []
+    if (!isBehind && (isBinary || (enforced && name === header.toLowerCase()))) return []
+    const later = way.steps.slice(index + 1).map((step) => step.rule)
+    if (later.some((other) => fires(other, way) && headerRemover(other)?.(name))) return []
+    return [
+      finding(
+        'identity-overwritten',
+        place,
+        `writes ${isBinary ? header : name} by itself, and the application takes it for the verifier's word`,
+        'Remove it, or give the header a name outside the identity headers.',
+      ),
+    ]
+  })
+}
+
+function plain(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, '-')
+}
+
+/** The value is what the action said: `set-header NAME %[var(txn.entra.user)]`. */
+function isHandedOn({ action, words }: Rule): boolean {
+  const value = words[1] ?? ''
+  const expressions = expressionsIn(value)
+  return (
+    action === 'set-header' &&
+    expressions.length > 0 &&
+    expressions.every((one) => /^var\(txn\.entra\.[a-z_]+\)$/.test(one)) &&
+    expressions.reduce((left, one) => left.replace(`%[${one}]`, ''), value) === ''
+  )
+}
+
+/** Other Lua actions: what they write stands in their script. */
+function luaWriter(rule: Rule, place: Place, managed: ReadonlyMap<string, string>): Finding[] {
+  if (!rule.action.startsWith('lua.') || isAction(rule)) return []
+  const names = [...managed.keys()]
+  const named = rule.words.some((word) =>
+    plain(word)
+      .split(',')
+      .some(
+        (one) =>
+          names.includes(one) ||
+          (one.length > 2 && names.some((name) => name.startsWith(one.replace(/-+$/, '')))),
+      ),
+  )
+  if (!named)
+    return [
+      finding(
+        'identity-unclear',
+        place,
+        `runs ${rule.action} after the action, and its script may write identity headers`,
+        'Move it before the action, or look at its script and write "# drift: ignore identity-unclear" in the section.',
+      ),
+    ]
+  return [
+    finding(
+      'identity-overwritten',
+      place,
+      `lets ${rule.action} write identity headers after the action`,
+      'Move it before the action, or give the header a name outside the identity headers.',
+    ),
+  ]
+}
+
+function stripHint(set: IdentityHeaderSet): string {
+  const lines = stripPatterns(set).map((pattern) => `http-request del-header ${pattern} -m reg`)
+  return `Add before the action, without a condition: ${lines.join(' and ')}`
 }

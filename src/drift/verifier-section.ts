@@ -1,10 +1,15 @@
 import { isLoopback } from '../loopback.ts'
-import { firesUnless } from './condition.ts'
+import { hostOf, serverKey } from './address.ts'
+import { conditionHolds, type Term } from './condition.ts'
+import { endsRequest, isAction, isRefusal } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
-import { isAction } from './protection.ts'
+import { isChosenByClient } from './paths.ts'
 import {
+  mayBe,
+  optionOf,
   type ProxySection,
   placeOf,
+  type Route,
   routesTo,
   type Server,
   settingOf,
@@ -36,11 +41,15 @@ export function findVerifier(topology: Topology): VerifierSections {
       ),
     )
   const sections = entry ? [entry, ...topology.targetsOf(entry)] : []
-  const own = new Set(sections.flatMap(({ servers }) => servers.map((server) => server.address)))
+  const own = new Set(
+    sections.flatMap(({ servers }) => servers.map(({ address }) => serverKey(address))),
+  )
   const metadata = topology.proxies.filter(
     (proxy) =>
       !sections.includes(proxy) &&
-      proxy.servers.some((server) => own.has(server.address) || tracks(server, sections)),
+      proxy.servers.some(
+        (server) => own.has(serverKey(server.address)) || tracks(server, sections),
+      ),
   )
   return { sections, metadata, address }
 }
@@ -63,10 +72,6 @@ function tracks({ options }: Server, sections: readonly ProxySection[]): boolean
 }
 
 const wildcards = new Set(['', '*', '0.0.0.0', '::', '[::]'])
-
-function hostOf(address: string): string {
-  return address.replace(/^(ipv4|ipv6|tcp4?6?)@/, '').replace(/:[\d-]*$/, '')
-}
 
 function answers(bound: string, called: string): boolean {
   // Known to HAProxy's environment alone.
@@ -115,7 +120,8 @@ export function checkVerifier(
       ...checkRoutes(proxy, found, topology),
       ...checkHealth(proxy),
       ...checkTimeouts(proxy),
-      ...checkTransport(proxy),
+      ...checkAnswers(proxy),
+      ...checkTransport(proxy, topology),
     ]),
     ...found.metadata.flatMap((proxy) => checkMetadata(proxy, topology)),
     ...(speaksTls ? [...found.sections, ...found.metadata].flatMap(checkSpeaksTls) : []),
@@ -150,7 +156,10 @@ function checkRoutes(
   return topology.proxies
     .filter((from) => !sections.includes(from))
     .flatMap((from) =>
-      [...routesTo(from, proxy), ...from.routes.filter(isChosenByClient)].map(({ line, dynamic }) =>
+      [
+        ...routesTo(from, proxy).filter(({ dynamic }) => !dynamic),
+        ...from.routes.filter((route) => route.dynamic && mayName(route, proxy, from)),
+      ].map(({ line, dynamic }) =>
         finding(
           'verifier-routed',
           placeOf(line, from.section),
@@ -165,15 +174,19 @@ function checkRoutes(
     )
 }
 
-/** A backend's name out of the request, with no list of allowed ones in between. */
-function isChosenByClient({ target, dynamic }: { target: string; dynamic: boolean }): boolean {
-  return dynamic && target.includes('%[') && !/map(_\w+)?\(/.test(target)
+/** Whether clients can say the name of this section where a route computes one. */
+function mayName(route: Route, proxy: ProxySection, from: ProxySection): boolean {
+  const rules = [...from.tcpRules, ...from.rules]
+  // A computed name reaches a listen section as well.
+  return isChosenByClient(route, rules) && mayBe(route, { ...proxy, kind: 'backend' })
 }
 
 function checkHealth({ servers, section, place }: ProxySection): Finding[] {
   if (servers.length === 0) return []
-  const unchecked = servers.find(({ options }) => !options.includes('check'))
-  if (settingOf(section, 'option', 'httpchk') && !unchecked) return []
+  const unchecked = servers.find(
+    ({ options }) => options.lastIndexOf('check') <= options.lastIndexOf('no-check'),
+  )
+  if (optionOf(section, 'httpchk') && !unchecked) return []
   return [
     finding(
       'verifier-unchecked',
@@ -210,13 +223,51 @@ function milliseconds(text: string): number {
   return Number(number ?? Number.NaN) * factors[unit as keyof typeof factors]
 }
 
-function checkTransport({ servers, section }: ProxySection): Finding[] {
+/** What keeps an answer without an end from holding a request, and from filling the memory. */
+const limits: readonly (readonly [name: string, isThere: (words: readonly string[]) => boolean])[] =
+  [
+    [
+      'tcp-response content reject if { status lt 200 }',
+      (words) => words[0] === 'tcp-response' && words[2] === 'reject' && words.includes('status'),
+    ],
+    [
+      'tcp-response inspect-delay',
+      (words) => words[0] === 'tcp-response' && words[1] === 'inspect-delay',
+    ],
+    [
+      'http-response wait-for-body',
+      (words) => words[0] === 'http-response' && words[1] === 'wait-for-body',
+    ],
+    [
+      'http-response deny … { res.body_size gt … }',
+      (words) =>
+        words[0] === 'http-response' && words[1] === 'deny' && words.includes('res.body_size'),
+    ],
+  ]
+
+function checkAnswers({ servers, section, place }: ProxySection): Finding[] {
+  if (servers.length === 0) return []
+  const lines = [...(section.defaults?.lines ?? []), ...section.lines]
+  const missing = limits.filter(([, isThere]) => !lines.some(({ words }) => isThere(words)))
+  if (missing.length === 0) return []
+  return [
+    finding(
+      'verifier-unbounded',
+      place,
+      `has no limit on an answer without an end, for want of: ${missing.map(([name]) => name).join(', ')}`,
+      'Take the tcp-response and http-response lines that haproxy-entra-auth haproxy-config prints.',
+    ),
+  ]
+}
+
+function checkTransport({ servers, section }: ProxySection, { config }: Topology): Finding[] {
+  const byDefault = config.sections
+    .filter(({ kind }) => kind === 'global')
+    .flatMap(({ lines }) => lines)
+    .findLast(({ words }) => words[0] === 'ssl-server-verify')?.words[1]
   return servers
     .filter(({ address }) => !isLocal(address))
-    .filter(({ options }) => {
-      const verify = options.lastIndexOf('verify')
-      return !options.includes('ssl') || (verify >= 0 && options[verify + 1] === 'none')
-    })
+    .filter(({ options }) => !isVerified(options, byDefault))
     .map(({ line, address }) =>
       finding(
         'verifier-plaintext',
@@ -225,6 +276,18 @@ function checkTransport({ servers, section }: ProxySection): Finding[] {
         'Add ssl verify required ca-file FILE verifyhost NAME, or run the verifier on this host.',
       ),
     )
+}
+
+/** TLS to a certificate of the right authority and with the right name. */
+function isVerified(options: readonly string[], byDefault = 'required'): boolean {
+  const wordBehind = (name: string) => {
+    const at = options.lastIndexOf(name)
+    return at < 0 ? undefined : options[at + 1]
+  }
+  const isTls = options.lastIndexOf('ssl') > options.lastIndexOf('no-ssl')
+  const hasName =
+    wordBehind('verifyhost') !== undefined || /^str\(.+\)$/.test(wordBehind('sni') ?? '')
+  return isTls && (wordBehind('verify') ?? byDefault) === 'required' && hasName
 }
 
 function checkSpeaksTls({ servers, section }: ProxySection): Finding[] {
@@ -247,25 +310,37 @@ function isMetadataTest(test: readonly string[]): boolean {
   return fetch === 'path' && paths.length > 0 && paths.every(exact)
 }
 
+function isMetadataTerm({ negated, tests }: Term): boolean {
+  return !negated && tests.length > 0 && tests.every(isMetadataTest)
+}
+
 function checkMetadata(proxy: ProxySection, topology: Topology): Finding[] {
-  // The whole of a path, not its beginning: `path` compares with all of it.
-  const refusesOthers = proxy.rules.some(
-    ({ action, condition }) =>
-      action === 'deny' && condition !== undefined && firesUnless(condition, isMetadataTest),
-  )
   const routes = topology
     .entriesOf(proxy)
     .flatMap((entry) => routesTo(entry, proxy).map((route) => ({ route, entry })))
     // What a map leads to is the operator's own list.
-    .filter(({ route }) => !route.dynamic || isChosenByClient(route))
+    .filter(
+      ({ route, entry }) =>
+        !route.dynamic || isChosenByClient(route, [...entry.tcpRules, ...entry.rules]),
+    )
+  const isReached = routes.length > 0 || proxy.kind === 'listen'
+  if (!isReached && proxy.mode !== 'http') return []
+  // The whole of a path, not its beginning: `path` compares with all of it.
+  const elsewhere = '/verify/x'
+  const refusesOthers =
+    proxy.mode === 'http' &&
+    proxy.rules.some(
+      (rule) =>
+        isRefusal(rule) &&
+        rule.condition?.groups.flat().some(isMetadataLike) &&
+        conditionHolds(rule.condition, { facts: [], request: { path: elsewhere } }) === true,
+    )
   const open = routes.filter(
     ({ route: { condition } }) =>
-      condition?.keyword !== 'if' ||
-      !condition.groups.every((group) =>
-        group.some(({ negated, tests }) => !negated && tests.every(isMetadataTest)),
-      ),
+      condition?.keyword !== 'if' || !condition.groups.every((group) => group.some(isMetadataTerm)),
   )
   if (refusesOthers || (routes.length > 0 && open.length === 0)) return []
+  if (proxy.rules.some((rule) => endsRequest(rule) && !rule.condition)) return []
   const [first] = open
   return [
     finding(
@@ -275,4 +350,9 @@ function checkMetadata(proxy: ProxySection, topology: Topology): Finding[] {
       `Route to it only with if { path ${metadataPath}/… }, the whole path of the resource.`,
     ),
   ]
+}
+
+/** An ACL on the metadata path alone, negated or not. */
+function isMetadataLike({ tests }: Term): boolean {
+  return tests.length > 0 && tests.every(isMetadataTest)
 }

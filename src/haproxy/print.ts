@@ -151,6 +151,8 @@ function frontendLines(
     "    # Below 40% of the global maxconn: clients must leave connections for the action's calls.",
     '    maxconn 1500',
     '    log-format "%ci:%cp %HM %HP %ST %B %b/%s %ts %Ta %[var(txn.entra.policy)] %[var(txn.entra.user)] %[var(txn.entra.reason)]"',
+    '    # An application that answers CONNECT with 200 would open a tunnel past every rule.',
+    '    http-request deny deny_status 405 if { method CONNECT }',
     '    # Identity headers never come from outside, in any spelling.',
     ...stripPatterns(identityHeaders).map(
       (pattern) => `    http-request del-header ${pattern} -m reg`,

@@ -87,6 +87,31 @@ describe('haproxy-entra-auth drift', () => {
     assert.equal(stdout, 'no drift: 0 errors, 0 warnings, 1 ignored\n')
   })
 
+  it('reads the *.cfg of a folder in the order of their names, as HAProxy does', async () => {
+    const [head = '', tail = ''] = files['h.cfg'].split('frontend www')
+    const folder = {
+      'c.yaml': files['c.yaml'],
+      'conf.d/b.cfg': `frontend www${tail}`,
+      'conf.d/a.cfg': head,
+      'conf.d/.c.cfg': 'backend hidden\n  mode http\n  server s 127.0.0.1:1',
+      'conf.d/d.cfg.bak': 'backend old\n  mode http\n  server s 127.0.0.1:1',
+    }
+    const { stdout } = await run(['drift', '--haproxy', 'conf.d/', ...config], folder)
+    assert.equal(stdout, 'no drift: 0 errors, 0 warnings, 1 ignored\n')
+    const wrong = { ...folder, 'conf.d/e.cfg': 'backend more\n  mode http\n  server s 127.0.0.1:1' }
+    const more = await run(['drift', '--haproxy', 'conf.d', ...config], wrong)
+    assert.match(more.stdout, /^error action-missing: conf\.d\/e\.cfg:1 \(backend more\)$/m)
+  })
+
+  it('refuses a folder without a configuration', async () => {
+    const { stderr, code } = await run(['drift', '--haproxy', 'empty', ...config], {
+      ...files,
+      'empty/readme.txt': '',
+    })
+    assert.match(stderr, /no file \*\.cfg in the folder empty/)
+    assert.equal(code, 2)
+  })
+
   it('takes a registration for each policy', async () => {
     const other = replaced(files['app.json'], '"Orders.Admin"', '"Orders.Chief"')
     const { stdout } = await run(

@@ -43,6 +43,11 @@ export async function run(
     env,
     now: unused,
     readFile: reader(files),
+    listFolder: (path) => {
+      const folder = `${path.replace(/\/+$/, '')}/`
+      const names = Object.keys(files).filter((name) => name.startsWith(folder))
+      return names.length === 0 ? undefined : names.map((name) => name.slice(folder.length))
+    },
     exit: (code) => {
       throw new Exit(code)
     },

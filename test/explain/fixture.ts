@@ -153,6 +153,7 @@ export async function runCommand(
       code = set
       throw new Exit()
     },
+    listFolder: () => undefined,
     onReload() {},
     writeFile() {},
     onStop() {},

@@ -71,8 +71,7 @@ const recipes: Recipe[] = [
   {
     name: 'kubernetes-ingress',
     verifierConfig: sidecarConfig,
-    // The name of the backend comes out of maps that the controller writes.
-    accepted: ['zero-warning-missing', 'noreuseport-missing', 'verifier-routed'],
+    accepted: ['zero-warning-missing', 'noreuseport-missing'],
     files: async () => [
       `global
     default-path config

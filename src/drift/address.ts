@@ -1,0 +1,21 @@
+import { isLoopback } from '../loopback.ts'
+
+/** The host of an address of HAProxy, without its family and port. */
+export function hostOf(address: string): string {
+  return address
+    .replace(/^(?:(?:quic|udp|tcp|ip|mptcp|rhttp)?[46]?@|ipv[46]@)/, '')
+    .replace(/:[+\d-]*$/, '')
+}
+
+/** One text for the addresses that lead to one service: family, brackets and case do not count. */
+export function serverKey(address: string): string {
+  const socket = /^(?:unix@|abns@|abnsz@)?([/@].*)$/.exec(address)?.[1]
+  if (socket !== undefined) return socket
+  const host = hostOf(address)
+    .toLowerCase()
+    .replace(/^\[|\]$/g, '')
+    .replace(/^::ffff:(?=\d+\.)/, '')
+  const port = /:(\d+)$/.exec(address)?.[1] ?? ''
+  const isHere = isLoopback(host) || host === 'localhost' || /^(|\*|0\.0\.0\.0|::)$/.test(host)
+  return `${isHere ? 'loopback' : host}:${port}`
+}

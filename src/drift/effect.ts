@@ -1,0 +1,56 @@
+import type { ProxySection, Rule } from './proxy.ts'
+
+/** The action, in the form that refuses by itself. */
+export function isEnforcing({ action }: Rule): boolean {
+  return action === 'lua.entra-auth' || action === 'lua.entra-auth-backend'
+}
+
+/** The action in any form. */
+export function isAction(rule: Rule): boolean {
+  return isEnforcing(rule) || rule.action === 'lua.entra-auth-observe'
+}
+
+/** The first rule of a proxy that asks the verifier, in any form. */
+export function firstAction(proxy: ProxySection): number {
+  return proxy.rules.findIndex(isAction)
+}
+
+const refusals = new Set(['deny', 'tarpit', 'reject', 'silent-drop'])
+
+/** Whether a rule ends the request with a refusal. */
+export function isRefusal({ action, words }: Rule): boolean {
+  return refusals.has(action) || /^[45]\d\d$/.test(statusOf(action, words))
+}
+
+/** Whether a rule sends the client elsewhere. */
+export function isRedirect({ action, words }: Rule): boolean {
+  return action === 'redirect' || /^3\d\d$/.test(statusOf(action, words))
+}
+
+/** A redirect to the same place over TLS, or to another that is reached over TLS. */
+export function leadsToTls({ action, words }: Rule): boolean {
+  const at = words.findIndex((word) => /^(scheme|prefix|location)$/.test(word))
+  return action === 'redirect' && /^https(:|$)/.test(words[at + 1] ?? '')
+}
+
+const answers = new Set(['return', 'use-service', 'cache-use', 'auth', 'use-fcgi-app'])
+
+/**
+ * Whether the request goes no further where a rule fires. `cache-use` ends it only if the cache has
+ * the answer.
+ */
+export function endsRequest(rule: Rule): boolean {
+  return (
+    isRefusal(rule) || isRedirect(rule) || (answers.has(rule.action) && rule.action !== 'cache-use')
+  )
+}
+
+/** Whether a rule answers with content: neither a refusal nor a redirect. */
+export function isAnswer(rule: Rule): boolean {
+  return answers.has(rule.action) && rule.action !== 'auth' && !isRefusal(rule) && !isRedirect(rule)
+}
+
+function statusOf(action: string, words: readonly string[]): string {
+  const at = words.indexOf('status')
+  return action === 'return' && at >= 0 ? (words[at + 1] ?? '') : ''
+}

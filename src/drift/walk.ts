@@ -1,0 +1,162 @@
+import {
+  alternativesOf,
+  areExclusive,
+  conditionHolds,
+  isAllowedTest,
+  type Known,
+  type Term,
+  termKey,
+  termsOf,
+  testsOf,
+} from './condition.ts'
+import { endsRequest, isAction, isAnswer } from './effect.ts'
+import type { Rule } from './proxy.ts'
+import type { Step, Way } from './way.ts'
+
+/** How a request gets to the servers although the action has not allowed it. */
+export interface Escape {
+  /** Terms that hold for it, besides those of the way. */
+  readonly terms: readonly Term[]
+  /** The action that ran last, and failed; undefined where none ran. */
+  readonly failed: Step | undefined
+  /** Rules `allow` that it met. */
+  readonly allows: readonly Step[]
+}
+
+/** More terms than this are not tried in every combination. */
+const mostTerms = 7
+
+/**
+ * Every kind of request that gets through, found by walking the rules: for each combination of the
+ * ACLs that decide, with the worst outcome of the action. That is an action which fails (HAProxy then
+ * goes on as if it were not there), so that only a rule on `txn.entra.ok` stops the request.
+ */
+export function findEscapes(way: Way, without: (rule: Rule) => boolean = () => false): Escape[] {
+  const steps = way.steps.filter(({ rule }) => !without(rule))
+  return combinationsOf(way).flatMap((terms) => {
+    const known = { ...way.known, facts: [...terms, ...way.known.facts] }
+    const walked = steps
+      .map((step, index) => (isAction(step.rule) ? walk(steps, known, index) : undefined))
+      .filter((end) => end !== undefined)
+    const bare = walk(steps, known, -1)
+    return [...walked, ...(bare ? [bare] : [])].map((end) => ({ ...end, terms }))
+  })
+}
+
+/** The second of two actions that one request can meet with the verdict of the first still there. */
+export function findStale(way: Way): Step | undefined {
+  for (const terms of combinationsOf(way)) {
+    const known = { ...way.known, facts: [...terms, ...way.known.facts] }
+    let hasVerdict = false
+    for (const step of way.steps) {
+      const { condition } = step.rule
+      const fires = conditionHolds(condition, { ...known, verdict: true })
+      if (clearsVerdict(step.rule) && fires === true) hasVerdict = false
+      if (!isAction(step.rule) || fires === false) continue
+      if (hasVerdict) return step
+      hasVerdict = true
+    }
+  }
+  return undefined
+}
+
+/** Whether a rule forgets what an earlier action said. */
+export function clearsVerdict({ action, words }: Rule): boolean {
+  if (action === 'unset-var(txn.entra.ok)') return true
+  return (
+    action === 'set-var(txn.entra.ok)' &&
+    /^(bool\((0|false)\)|int\(0\)|always_false)$/.test(words[0] ?? '')
+  )
+}
+
+/** Whether a rule looks at what the action said. */
+export function looksAtVerdict({ condition }: Rule): boolean {
+  return testsOf(condition).some(([fetch]) =>
+    /var\(txn\.(entra\.|auth_response_)/.test(fetch ?? ''),
+  )
+}
+
+/** Walks to the end; `failing` is the action that fails, and those before it have allowed. */
+function walk(
+  steps: readonly Step[],
+  known: Known,
+  failing: number,
+): Omit<Escape, 'terms'> | undefined {
+  // Before the first action nothing is known: a guard that stands there is none.
+  let verdict: boolean | undefined
+  let failed: Step | undefined
+  let skipped: unknown
+  const allows: Step[] = []
+  for (const [index, step] of steps.entries()) {
+    const { rule, proxy } = step
+    if (proxy === skipped) continue
+    const fires = conditionHolds(
+      rule.condition,
+      verdict === undefined ? known : { ...known, verdict },
+    )
+    if (isAction(rule)) {
+      // What is not known may happen: to fail the action must run, to be left out it must not.
+      if (index === failing) {
+        if (fires === false) return undefined
+        failed = step
+        verdict = false
+      } else if (fires === true) {
+        if (failing < index) return undefined
+        verdict = true
+      } else verdict ??= false
+    } else if (rule.action === 'allow' && rule.keyword === 'http-request') {
+      if (fires === true) {
+        allows.push(step)
+        skipped = proxy
+      }
+    } else if (fires === true && stops(rule)) return undefined
+  }
+  if (failing >= 0 && !failed) return undefined
+  return { failed, allows }
+}
+
+/** Content for whom the action has not allowed is no refusal, even if it is not the application's. */
+function stops(rule: Rule): boolean {
+  return endsRequest(rule) && !(isAnswer(rule) && looksAtVerdict(rule))
+}
+
+/** The ACLs on which it depends whether the action, its guard or an `allow` fires, true and false. */
+function combinationsOf({ steps, known }: Way): Term[][] {
+  if (!steps.some(({ rule }) => isAction(rule))) return [[]]
+  const decisive = steps.filter(
+    ({ rule }) =>
+      isAction(rule) || rule.action === 'allow' || looksAtVerdict(rule) || clearsVerdict(rule),
+  )
+  const terms = new Map<string, Term>()
+  for (const { rule } of decisive) {
+    for (const term of termsOf(rule.condition)) {
+      if (term.tests.some(isAllowedTest)) continue
+      const plain = { ...term, negated: false }
+      const isOpen =
+        conditionHolds({ keyword: 'if', groups: [[plain]], text: '' }, known) === undefined
+      if (isOpen && terms.size < mostTerms) terms.set(termKey(term), plain)
+    }
+  }
+  let combinations: Term[][] = [[]]
+  for (const term of terms.values()) {
+    combinations = combinations.flatMap((sofar) =>
+      [term, { ...term, negated: true }]
+        .filter((one) => !sofar.some((other) => areExclusive(one, other)))
+        .map((one) => [...sofar, one]),
+    )
+  }
+  return combinations
+}
+
+/** Terms whose opposite would have made one of these rules fire. */
+export function exceptionsOf(rules: readonly Rule[], terms: readonly Term[]): Term[] {
+  return terms.filter(
+    (term) =>
+      !term.negated &&
+      rules.every((rule) =>
+        (alternativesOf(rule.condition) ?? []).every((group) =>
+          group.some((one) => one.negated && termKey(one) === termKey(term)),
+        ),
+      ),
+  )
+}
