@@ -13,7 +13,7 @@ import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
 import { longestLifetimeSeconds } from './revocation/longest-lifetime.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
-import type { SealingKeys } from './session/sealing.ts'
+import type { SignInPart } from './sign-in/part.ts'
 import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
 import { createSpanExporter } from './tracing/exporter.ts'
@@ -36,7 +36,7 @@ export interface Runtime extends Omit<KeysRuntime, 'log'> {
   readonly revocations: RevocationStore
   readonly log: FastifyBaseLogger
   /** Absent where nobody signs in with a browser. */
-  readonly sealingKeys?: SealingKeys | undefined
+  readonly signIn?: SignInPart | undefined
   /** Where allows of first sights are written; absent where nobody keeps an audit. */
   readonly audit?: AuditSink | undefined
   /** Lines of the log that nobody took. */
@@ -50,6 +50,8 @@ export interface App {
   readonly metrics: FastifyInstance
   /** Answers whoever runs the service; never behind HAProxy. */
   readonly admin: FastifyInstance
+  /** Where people sign in with a browser; absent where nobody does. */
+  readonly signIn: FastifyInstance | undefined
   readonly authorities: Authorities
   /** Begins to read keys; resolves when each authority was tried once. */
   start(): Promise<void>
@@ -111,11 +113,23 @@ export function buildApp(config: Config, runtime: Runtime): App {
     cache,
     revocations: () => revocations.list,
   })
-  const { sealingKeys } = runtime
   const judge = createJudge(
     verifier,
-    sealingKeys && { clock, revocations: () => revocations.list, sealingKeys },
+    runtime.signIn && {
+      clock,
+      revocations: () => revocations.list,
+      sealingKeys: runtime.signIn.sealingKeys,
+    },
   )
+  const signIn =
+    config.signIn &&
+    runtime.signIn?.build(config, {
+      ...runtime,
+      engine,
+      judge,
+      rules: () => rules,
+      onOutcome: measured.countSignIn,
+    })
   addVerifyRoutes(verify, {
     judge,
     rules: () => rules,
@@ -152,6 +166,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     verify,
     metrics,
     admin,
+    signIn: signIn?.app,
     get authorities() {
       return authorities
     },
@@ -171,6 +186,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
       // The new rules count at once; a new tenant answers 503 until its keys are there.
       rules = compileRules(next, authorities)
+      signIn?.reload(next)
       measured.countReload('applied')
       for (const [id, authority] of former)
         if (authorities.get(id) !== authority) authority.retire()
@@ -184,7 +200,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       stopping = true
       overload.stop()
       // Before the keys: a request under way may wait for one.
-      await Promise.all([verify.close(), metrics.close(), admin.close()])
+      await Promise.all([verify.close(), metrics.close(), admin.close(), signIn?.app.close()])
       refusals.stop()
       for (const authority of authorities.values()) authority.stop()
       await spans?.close()

@@ -1,6 +1,7 @@
 import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
+  type FastifyReply,
   type FastifyRequest,
   type FastifyServerFactory,
 } from 'fastify'
@@ -21,6 +22,7 @@ const maxHeaderBytes = 32 * 1024
 export function buildListener(
   log: FastifyBaseLogger,
   serverFactory?: FastifyServerFactory,
+  answer: Answer = sendAsRefusal,
 ): FastifyInstance {
   const app = fastify({
     ...(serverFactory && { serverFactory }),
@@ -43,8 +45,7 @@ export function buildListener(
     },
     // Header or path that HTTP or the router cannot read: nothing reached a handler.
     frameworkErrors(_error, request, reply) {
-      const { requestId } = readCorrelation(request.headers)
-      sendRefusal(reply, { allow: false, failure: 'malformed_request' }, requestId)
+      answer(request, reply, 'malformed_request')
     },
     clientErrorHandler(error, socket) {
       if (!socket.writable) return
@@ -55,22 +56,27 @@ export function buildListener(
       )
     },
   })
-  app.setNotFoundHandler((request, reply) => {
-    const { requestId } = readCorrelation(request.headers)
-    return sendRefusal(reply, { allow: false, failure: findMisuse(request) }, requestId)
-  })
+  app.setNotFoundHandler((request, reply) => answer(request, reply, findMisuse(request)))
   app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
-    const { requestId } = readCorrelation(request.headers)
     const { statusCode = 500 } = error
     // A body that Fastify cannot read is its sender's fault, and no reason for an alarm.
-    if (statusCode < 500) {
-      return sendRefusal(reply, { allow: false, failure: findMisuse(request) }, requestId)
-    }
+    if (statusCode < 500) return answer(request, reply, findMisuse(request))
+    const { requestId } = readCorrelation(request.headers)
     log.error({ err: error, requestId }, 'internal error')
-    return sendRefusal(reply, { allow: false, failure: 'internal_error' }, requestId)
+    return answer(request, reply, 'internal_error')
   })
   return app
 }
+
+/** Answers a request that no route answers. */
+export type Answer = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  failure: FailureCode,
+) => FastifyReply
+
+const sendAsRefusal: Answer = (request, reply, failure) =>
+  sendRefusal(reply, { allow: false, failure }, readCorrelation(request.headers).requestId)
 
 /** Why a request that reached no route did not. */
 function findMisuse({ method }: FastifyRequest): FailureCode {

@@ -28,6 +28,8 @@ export interface Metrics {
   countRefresh: OnRefresh
   /** The engine, timed at each verification. */
   timeSignatures(engine: SignatureEngine): SignatureEngine
+  /** Counts how a sign-in ended. */
+  countSignIn(outcome: string): void
   countReload(outcome: 'applied' | 'refused'): void
   /** All metrics in the text format of Prometheus. */
   print(): Promise<string>
@@ -58,6 +60,12 @@ export function createMetrics(sources: MetricsSources): Metrics {
   const reloads = new Counter({
     name: 'entra_auth_config_reloads_total',
     help: 'Reloads of the configuration by outcome',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const signIns = new Counter({
+    name: 'entra_auth_sign_ins_total',
+    help: 'Sign-ins with a browser by outcome: signed_in, rechecked, postponed, signed_out or the reason of a page',
     labelNames: ['outcome'],
     registers,
   })
@@ -129,6 +137,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
         return isRight
       },
     }),
+    countSignIn: (outcome) => signIns.inc({ outcome }),
     countReload: (outcome) => reloads.inc({ outcome }),
     print: () => registry.metrics(),
     contentType: registry.contentType,

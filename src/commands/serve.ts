@@ -15,7 +15,7 @@ import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 import { createLogOutput, type LogOutput } from './log-output.ts'
-import { openSealingKeys } from './sealing-keys.ts'
+import { openSignIn } from './sign-in.ts'
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
 const drainMs = 1_500
@@ -60,7 +60,7 @@ async function serve(
   )
   await readRevocations(revocations, io)
   const audit = openAudit(config, log, io)
-  const sealing = await openSealingKeys(config, log, io)
+  const signIn = config.signIn && (await openSignIn(config, log, io))
   const app = buildApp(config, {
     clock: io.now,
     random: Math.random,
@@ -69,8 +69,8 @@ async function serve(
     ...(config.keyStore && { keyStore: createKeyStore(config.keyStore) }),
     log,
     audit,
-    sealingKeys: sealing?.sealingKeys,
     droppedLogLines: () => output.dropped,
+    signIn: signIn?.part,
     schedule,
   })
   // Keys are asked for before the port is open, and a slow authority does not hold it closed.
@@ -84,7 +84,7 @@ async function serve(
     log.info({ signal }, 'stopping')
     stopReloads()
     stopWatching()
-    sealing?.stop()
+    signIn?.stop()
     app.drain()
     // Requests still come until each HAProxy has seen that readiness is red.
     if (!err) await wait(drainMs)
@@ -216,8 +216,11 @@ async function listen(app: App, config: Config, io: CommandIo): Promise<void> {
     ['listen', app.verify, config.listen],
     ['metrics', app.metrics, config.metrics],
     ['admin', app.admin, config.admin],
+    ['signIn.listen', app.signIn, config.signIn?.listen],
   ] as const
-  for (const [section, listener, { host, port }] of listeners) {
+  for (const [section, listener, address] of listeners) {
+    if (!listener || !address) continue
+    const { host, port } = address
     try {
       await listener.listen({ host, port, backlog: 4096 })
     } catch (error) {

@@ -38,7 +38,7 @@ export function readMetadata(
   if (!isExpectedIssuer(tenant, version, issuer)) {
     throw new MetadataError(`the metadata names the issuer ${issuer}, which is not this tenant's`)
   }
-  if (!isExpectedKeyAddress(tenant, jwks_uri)) {
+  if (!isTrustedAddress(tenant, jwks_uri)) {
     throw new MetadataError(`the metadata names the key address ${jwks_uri}, which is not trusted`)
   }
   return {
@@ -57,15 +57,16 @@ function isExpectedIssuer(tenant: TenantConfig, version: EndpointVersion, issuer
   return issuer.endsWith(version === '1.0' ? `/${tenant.id}/` : `/${tenant.id}/v2.0`)
 }
 
-function isExpectedKeyAddress(tenant: TenantConfig, jwksUri: string): boolean {
-  if (!URL.canParse(jwksUri)) return false
-  const keys = new URL(jwksUri)
+/** Whether an address that the metadata names, of keys or of an endpoint, belongs to the authority. */
+export function isTrustedAddress(tenant: TenantConfig, address: string): boolean {
+  if (!URL.canParse(address)) return false
+  const url = new URL(address)
   const authority = new URL(tenant.authority)
-  if (keys.protocol !== authority.protocol || keys.username !== '' || keys.password !== '') {
+  if (url.protocol !== authority.protocol || url.username !== '' || url.password !== '') {
     return false
   }
-  if (keys.host === authority.host) return true
-  if (tenant.cloud) return clouds[tenant.cloud].hosts.includes(keys.host)
+  if (url.host === authority.host) return true
+  if (tenant.cloud) return clouds[tenant.cloud].hosts.includes(url.host)
   // External ID answers under the tenant's name and under its id.
-  return authority.host.endsWith('.ciamlogin.com') && keys.host === `${tenant.id}.ciamlogin.com`
+  return authority.host.endsWith('.ciamlogin.com') && url.host === `${tenant.id}.ciamlogin.com`
 }

@@ -3,7 +3,7 @@ import type { Authorities, Authority } from '../keys/authority.ts'
 import type { IssuerKeys } from '../keys/issuer-keys.ts'
 import type { Key } from '../keys/key.ts'
 import { type AccessToken, readClaims, readOrigin, type TokenOrigin } from './claims.ts'
-import { checkHeader, decodeToken } from './decode.ts'
+import { checkHeader, decodeToken, type JsonObject } from './decode.ts'
 import type { SignatureEngine } from './signature.ts'
 
 /** A token whose signature was verified, with the key that did it. */
@@ -26,6 +26,12 @@ export const tokenSteps = [
 
 export type TokenStep = (typeof tokenSteps)[number]
 
+/** A token whose signature was verified, its claims not yet read. */
+export interface SignedPayload {
+  readonly payload: JsonObject
+  readonly key: Key
+}
+
 /**
  * Verifies everything about a token that does not depend on the policy or on the time: form,
  * origin, key, signature and claims. What the token says of its issuer only picks among the
@@ -37,6 +43,20 @@ export async function verifyToken(
   engine: SignatureEngine,
   observe?: Observe<TokenStep>,
 ): Promise<Result<VerifiedToken>> {
+  const signed = await verifySignature(token, authorities, engine, observe)
+  if (!signed.ok) return signed
+  const { payload, key } = signed.value
+  const claims = note('claims', readClaims(payload), observe)
+  return claims.ok ? pass({ claims: claims.value, key }) : claims
+}
+
+/** The part of `verifyToken` that holds for each token of Entra, also for an ID token. */
+export async function verifySignature(
+  token: string,
+  authorities: Authorities,
+  engine: SignatureEngine,
+  observe?: Observe<TokenStep>,
+): Promise<Result<SignedPayload>> {
   const decoded = note('form', decodeToken(token), observe)
   if (!decoded.ok) return decoded
   const { header, payload } = decoded.value
@@ -51,9 +71,7 @@ export async function verifyToken(
   const key = note('key', await findKey(keyId.value, issuerKeys.value), observe)
   if (!key.ok) return key
   const signature = note('signature', await checkSignature(token, key.value, engine), observe)
-  if (!signature.ok) return signature
-  const claims = note('claims', readClaims(payload), observe)
-  return claims.ok ? pass({ claims: claims.value, key: key.value }) : claims
+  return signature.ok ? pass({ payload, key: key.value }) : signature
 }
 
 /** Passes a result on, and tells whoever observes. */

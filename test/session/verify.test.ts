@@ -3,6 +3,7 @@ import { after, before, beforeEach, describe, it } from 'node:test'
 import type { Revocation } from '../../src/revocation/revocation.ts'
 import { createRevocationList } from '../../src/revocation/revocation-list.ts'
 import { fingerprintOf } from '../../src/session/session.ts'
+import { createSignInPart } from '../../src/sign-in/part.ts'
 import { assertAllowed } from '../support/expect.ts'
 import { ids, startSeconds } from '../support/ids.ts'
 import { type Reply, type Service, startService, verify } from '../support/service.ts'
@@ -18,6 +19,10 @@ import {
 } from '../support/sessions.ts'
 import { v2User } from '../support/tokens.ts'
 
+const part = createSignInPart({
+  sealingKeys,
+  credential: { env: {}, randomId: () => 'id', readFile: () => 'secret' },
+})
 const groups = fingerprintOf([ids.group])
 const session = { actor: 'user', session: true } as const
 const policies = {
@@ -34,7 +39,7 @@ let revocations: readonly Revocation[] = []
 let service: Service
 before(async () => {
   service = await startService({
-    sealingKeys,
+    signIn: part,
     config: { signIn, policies },
     revocations: {
       get list() {
@@ -245,7 +250,7 @@ describe('a session at /verify', () => {
 
 describe('a service without signIn', () => {
   it('reads no cookie and answers as ever', async () => {
-    const plain = await startService({ sealingKeys })
+    const plain = await startService({ signIn: part })
     try {
       const headers = { Cookie: `__Host-entra-session=${cookieOf()}`, 'X-Forwarded-Host': host }
       const reply = await verify(plain, 'default', headers)

@@ -53,6 +53,10 @@ export interface FakeAuthority {
   readonly contoso: FakeTenant
   /** Path and query of each request, in order. */
   readonly requests: string[]
+  /** Answers the token endpoint of a tenant; undefined for none. */
+  token:
+    | ((form: URLSearchParams) => { readonly status: number; readonly body: unknown })
+    | undefined
   /** Number of requests for key sets. */
   keyFetches(): number
   close(): Promise<void>
@@ -109,6 +113,15 @@ export async function startAuthority(options: AuthorityOptions = {}): Promise<Fa
     const chosen = tenant?.[version]
     if (!tenant || !chosen) return notFound(response)
     await chosen.gate
+    if (path === 'oauth2/v2.0/token' && authority.token) {
+      const chunks: Buffer[] = []
+      for await (const chunk of request) chunks.push(chunk)
+      const { status, body } = authority.token(
+        new URLSearchParams(Buffer.concat(chunks).toString()),
+      )
+      response.writeHead(status, { 'content-type': 'application/json' })
+      return void response.end(typeof body === 'string' ? body : JSON.stringify(body))
+    }
     const redirected = (request.url ?? '').startsWith('/redirected')
     const appId = searchParams.get('appid') ?? ''
     if (path.endsWith('.well-known/openid-configuration')) {
@@ -117,6 +130,11 @@ export async function startAuthority(options: AuthorityOptions = {}): Promise<Fa
         issuer: chosen.issuer,
         jwks_uri: `${options.keyOrigin ?? url}/${tenant.id}/${keysPath}${appId && `?appid=${appId}`}`,
         cloud_instance_name: 'microsoftonline.com',
+        ...(version === 'v2' && {
+          authorization_endpoint: `${url}/${tenant.id}/oauth2/v2.0/authorize`,
+          token_endpoint: `${url}/${tenant.id}/oauth2/v2.0/token`,
+          end_session_endpoint: `${url}/${tenant.id}/oauth2/v2.0/logout`,
+        }),
         ...chosen.metadata,
       }
       return reply(request, response, document, redirected ? undefined : chosen.metadataFault)
@@ -130,9 +148,10 @@ export async function startAuthority(options: AuthorityOptions = {}): Promise<Fa
 
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return {
+  const authority: FakeAuthority = {
     url,
     tenants,
+    token: undefined,
     get contoso() {
       return tenants.get(ids.contoso) as FakeTenant
     },
@@ -143,6 +162,7 @@ export async function startAuthority(options: AuthorityOptions = {}): Promise<Fa
       return new Promise((resolve) => server.close(() => resolve()))
     },
   }
+  return authority
 }
 
 function endpoint(issuer: string, keys: Jwk[]): FakeEndpoint {

@@ -10,7 +10,7 @@ import {
   createRevocationStore,
   type RevocationStore,
 } from '../../src/revocation/revocation-store.ts'
-import type { SealingKeys } from '../../src/session/sealing.ts'
+import type { SignInPart } from '../../src/sign-in/part.ts'
 import type { AuditSink } from '../../src/verify/audit-log.ts'
 import { type FakeAuthority, startAuthority } from './authority.ts'
 import { appIdUri, ids } from './ids.ts'
@@ -41,7 +41,8 @@ export interface ServiceOptions {
   readonly policy?: ConfigFile
   readonly limits?: Partial<HttpLimits>
   readonly audit?: AuditSink | undefined
-  readonly sealingKeys?: SealingKeys
+  /** Where a test of sessions or of sign-in has them. */
+  readonly signIn?: SignInPart
   readonly http?: Http
   /** Leaves the keys unread. */
   readonly unstarted?: boolean
@@ -77,7 +78,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     revocations: options.revocations ?? createRevocationStore(undefined, () => time.nowMs),
     schedule: time.schedule,
     audit: options.audit,
-    sealingKeys: options.sealingKeys,
+    signIn: options.signIn,
     log: pino({ level: 'trace' }, { write: (line: string) => void log.push(line) }),
   })
   if (!options.unstarted) await app.start()

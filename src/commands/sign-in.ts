@@ -1,0 +1,89 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import type { Logger } from 'pino'
+import type { Config, SignInConfig } from '../config/config.ts'
+import { defaultSealingKeys } from '../config/sign-in.ts'
+import { createKeyFolder } from '../session/key-folder.ts'
+import { createSealingKey, type SealingKeys } from '../session/sealing.ts'
+import type { SignInPart } from '../sign-in/part.ts'
+import { type CommandIo, exitCodes } from './io.ts'
+
+/** Time between two readings of the folder. */
+const readIntervalMs = 10_000
+
+/** Sign-in, and how to stop what it does by itself. */
+export interface OpenSignIn {
+  readonly part: SignInPart
+  stop(): void
+}
+
+/** Opens what sign-in needs. Its packages are loaded here, and nowhere without the section `signIn`. */
+export async function openSignIn(config: Config, log: Logger, io: CommandIo): Promise<OpenSignIn> {
+  const { createSignInPart } = await import('../sign-in/part.ts')
+  const { sealingKeys, stop } = await openSealingKeys(config.signIn as SignInConfig, log, io)
+  const part = createSignInPart({
+    sealingKeys,
+    credential: { env: io.env, readFile: io.readFile, randomId: randomUUID },
+    logo: await readLogo(config.signIn?.page.logoFile, io),
+  })
+  return { part, stop }
+}
+
+interface OpenSealingKeys {
+  readonly sealingKeys: SealingKeys
+  stop(): void
+}
+
+/**
+ * Opens the sealing keys. A folder that the configuration names must work, or the service exits.
+ * Without one a key in memory does where the usual folder cannot be used: enough to try sign-in out,
+ * and the log says what it costs.
+ */
+async function openSealingKeys(
+  signIn: SignInConfig,
+  log: Logger,
+  io: CommandIo,
+): Promise<OpenSealingKeys> {
+  const folder = createKeyFolder(signIn.sealingKeys, { clock: io.now, log })
+  try {
+    await folder.read()
+  } catch (error) {
+    const { message } = error as Error
+    if (signIn.sealingKeys !== defaultSealingKeys) {
+      io.stderr.write(`error: signIn.sealingKeys: ${message}\n`)
+      return io.exit(exitCodes.configuration)
+    }
+    log.warn(
+      { problem: message },
+      'sealing key in memory: sessions end with this process, and no other replica can open them; set signIn.sealingKeys',
+    )
+    return { sealingKeys: createMemoryKey(), stop() {} }
+  }
+  const timer = setInterval(() => {
+    folder.read().catch((error: Error) => {
+      log.error({ problem: error.message }, 'sealing keys not read, the last ones stay')
+    })
+  }, readIntervalMs)
+  return { sealingKeys: folder, stop: () => clearInterval(timer) }
+}
+
+const maxLogoBytes = 32 * 1024
+
+/** The picture of the pages as a `data:` address, since nothing on them is loaded from elsewhere. */
+async function readLogo(file: string | undefined, io: CommandIo): Promise<string | undefined> {
+  if (file === undefined) return undefined
+  try {
+    const content = await readFile(file)
+    if (content.length > maxLogoBytes) throw new Error('it is larger than 32 KiB')
+    const type = file.toLowerCase().endsWith('.svg') ? 'image/svg+xml' : 'image/png'
+    return `data:${type};base64,${content.toString('base64')}`
+  } catch (error) {
+    io.stderr.write(`error: signIn.page.logoFile: ${(error as Error).message}\n`)
+    return io.exit(exitCodes.configuration)
+  }
+}
+
+function createMemoryKey(): SealingKeys {
+  const key = createSealingKey(randomBytes(32))
+  return { sealing: key, get: (id) => (id === key.id ? key : undefined) }
+}

@@ -1,0 +1,29 @@
+import type { FastifyReply } from 'fastify'
+import type { SignInContext } from './context.ts'
+import { createProblemPage, type PageAction } from './page.ts'
+import { type EntraDetails, type ProblemCode, problems } from './problems.ts'
+
+/** Sends a page. */
+export function sendPage(reply: FastifyReply, html: string, status = 200): FastifyReply {
+  return reply.code(status).type('text/html; charset=utf-8').send(html)
+}
+
+/** Sends the page of an error, and counts it. */
+export function sendProblem(
+  { style, onOutcome }: Pick<SignInContext, 'style' | 'onOutcome'>,
+  reply: FastifyReply,
+  code: ProblemCode,
+  more: { readonly details?: EntraDetails; readonly action?: PageAction | undefined } = {},
+): FastifyReply {
+  const { status } = problems[code]
+  onOutcome(code)
+  if (status === 405) reply.header('Allow', 'GET, POST')
+  if (status === 503) reply.header('Retry-After', '60')
+  reply.header('X-Entra-Auth-Reason', code)
+  return sendPage(reply, createProblemPage(code, { ...more, style }), status)
+}
+
+/** The button that begins a sign-in for a page anew. */
+export function tryAgain(target: string): PageAction {
+  return { label: 'Sign in again', href: `/oauth2/start?rd=${encodeURIComponent(target)}` }
+}

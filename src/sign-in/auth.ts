@@ -1,0 +1,117 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { failures } from '../failure.ts'
+import { originOf } from '../session/hosts.ts'
+import { readCorrelation } from '../verify/correlation.ts'
+import type { Refusal } from '../verify/outcome.ts'
+import { readRequest } from '../verify/request.ts'
+import { sendRefusal } from '../verify/route.ts'
+import { signInPath } from '../verify/session-verifier.ts'
+import { currentSession, readVisit, redirect, type SignInContext, single } from './context.ts'
+import { isNavigation, isOwnRequest } from './navigation.ts'
+import { readReturnPath } from './return-path.ts'
+
+/**
+ * `GET /oauth2/auth`: the verdict of a policy for proxies without the action: 202 with the identity
+ * headers, 401, 403 or 503. What the action would do with a session is done here: requests of other
+ * sites are refused, and navigations after the soft end go to a re-check.
+ */
+export async function answerAuth(
+  context: SignInContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { policy: name = 'default', redirect: wantsRedirect } = request.query as Record<
+    string,
+    unknown
+  >
+  const rules = context.rules()
+  const { headers } = request
+  const { requestId } = readCorrelation(headers)
+  const policy = typeof name === 'string' ? rules.policies.get(name) : undefined
+  const forwardedHost = single(headers['x-forwarded-host']) ?? headers.host
+  const rawHeaders = withHost(request.raw.rawHeaders, forwardedHost)
+  // Of a request without the header nothing is known but what came.
+  const method =
+    single(headers['x-forwarded-method']) ?? single(headers['x-original-method']) ?? request.method
+  const goesSomewhere = isNavigation(method.toUpperCase(), headers)
+
+  function refuse(refusal: Refusal): FastifyReply {
+    if (wantsRedirect === 'true' && goesSomewhere && refusal.signIn !== undefined) {
+      const host = rules.sessions?.hosts.match(forwardedHost)
+      if (host !== undefined) return redirect(reply, startUrl(request, host, refusal.signIn))
+    }
+    return sendRefusal(reply, refusal, requestId, policy?.name)
+  }
+
+  if (!policy) return refuse({ allow: false, failure: 'unknown_policy' })
+  const verdict = await context.judge(rules, policy, readRequest(rawHeaders), rawHeaders)
+  if (!verdict.allow) {
+    const isReported = context.clock() < policy.reportOnlyUntilMs
+    if (!isReported) return refuse(verdict)
+    return reply.code(202).header('X-Entra-Auth-Report', verdict.failure).send()
+  }
+  if (verdict.session) {
+    const host = rules.sessions?.hosts.match(forwardedHost) ?? ''
+    const isOwn = isOwnRequest(method.toUpperCase(), headers, originOf(host, isHttps(request)))
+    if (!isOwn && !policy.allowsCrossSite) {
+      return refuse({ allow: false, failure: 'cross_site_request' })
+    }
+    if (goesSomewhere && verdict.allowance.headers.includes('X-Entra-Auth-Recheck')) {
+      return refuse({ allow: false, failure: 'session_recheck', signIn: signInPath })
+    }
+  }
+  const identity = verdict.allowance.headers
+  for (let i = 0; i < identity.length; i += 2) reply.header(identity[i] ?? '', identity[i + 1])
+  return reply
+    .code(202)
+    .header('X-Entra-Auth-Verdict', 'allow')
+    .header('X-Entra-Auth-Headers', rules.headerSet.list)
+    .send()
+}
+
+/** The sign-in that comes back to where the browser was going. */
+function startUrl(request: FastifyRequest, host: string, signIn: string): string {
+  const uri =
+    single(request.headers['x-forwarded-uri']) ?? single(request.headers['x-original-uri']) ?? '/'
+  const rd = encodeURIComponent(readReturnPath(uri))
+  return `${originOf(host, isHttps(request))}${signIn}${signIn.includes('?') ? '&' : '?'}rd=${rd}`
+}
+
+function isHttps({ headers }: FastifyRequest): boolean {
+  return single(headers['x-forwarded-proto'])?.toLowerCase() === 'https'
+}
+
+/** The headers as they came, with the host where no proxy said it: then the client speaks to us. */
+function withHost(rawHeaders: readonly string[], host: string | undefined): readonly string[] {
+  const isThere = rawHeaders.some(
+    (name, i) => i % 2 === 0 && name.toLowerCase() === 'x-forwarded-host',
+  )
+  return isThere ? rawHeaders : [...rawHeaders, 'X-Forwarded-Host', host ?? '']
+}
+
+/** `GET /oauth2/userinfo`: who is signed in, as JSON for the pages of the application. */
+export function answerUserinfo(
+  context: SignInContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const visit = readVisit(context, request)
+  const session = visit && currentSession(context, request, visit)
+  if (!session) {
+    const { requestId } = readCorrelation(request.headers)
+    const refusal: Refusal = { allow: false, failure: 'no_session', signIn: signInPath }
+    return sendRefusal(reply, refusal, requestId).code(failures.no_session.status)
+  }
+  return reply.type('application/json; charset=utf-8').send({
+    user: session.userId,
+    tenant: session.tenantId,
+    name: session.name ?? null,
+    preferredUsername: session.preferredUsername ?? null,
+    email: session.email ?? null,
+    roles: session.roles,
+    groups: session.groups,
+    signedInAt: session.signedInAt,
+    recheckAt: session.softEnd,
+    endsAt: session.hardEnd,
+  })
+}

@@ -1,0 +1,247 @@
+import { randomBytes } from 'node:crypto'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { loginCookie, readCookies, sessionCookie } from '../session/cookie.ts'
+import { type Session, sealSession } from '../session/session.ts'
+import { sendProblem, tryAgain } from './answer.ts'
+import {
+  clearCookie,
+  currentSession,
+  readVisit,
+  redirect,
+  revokeSession,
+  type SignInContext,
+  setCookie,
+  single,
+  type Visit,
+} from './context.ts'
+import { EntraRefusal } from './entra.ts'
+import { type IdToken, verifyIdToken } from './id-token.ts'
+import {
+  codeVerifierOf,
+  isBound,
+  type Login,
+  type LoginState,
+  loginSeconds,
+  nonceOf,
+  openState,
+} from './login.ts'
+import { isOutage, type ProblemCode, problemOf, readDetails } from './problems.ts'
+import { begin, postpone, readLogin, redirectUriOf } from './start.ts'
+
+/** One answer of Entra, with all that it belongs to. */
+interface Return {
+  readonly visit: Visit
+  readonly state: LoginState
+  readonly sealedState: string
+  readonly login: Login
+  /** The session that the browser has already. */
+  readonly session: Session | undefined
+}
+
+/** Errors that only say that Entra wants to show a page, which a re-check forbade it. */
+const needsPage = new Set([
+  'login_required',
+  'interaction_required',
+  'consent_required',
+  'account_selection_required',
+])
+
+/** `GET /oauth2/callback`: takes the answer of Entra and makes the session. */
+export async function answerCallback(
+  context: SignInContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const visit = readVisit(context, request)
+  if (!visit) return sendProblem(context, reply, 'host_unknown')
+  const query = request.query as Record<string, unknown>
+  const sealedState = single(query.state)
+  const state =
+    sealedState === undefined ? undefined : openState(context.sealingKeys, sealedState, visit.host)
+  if (sealedState === undefined || !state) {
+    return sendProblem(context, reply, 'state_invalid', {
+      details: readDetails(query.error_description),
+    })
+  }
+  const session = currentSession(context, request, visit)
+  // Back button, reload, or one of several tabs: what this answer was to bring is there.
+  if (session && isNewer(session, state)) return redirect(reply, state.target)
+  const action = tryAgain(state.target)
+  const cookies = readCookies(request.raw.rawHeaders, loginCookie)
+  if (cookies.length === 0) return sendProblem(context, reply, 'cookies_blocked', { action })
+  const login = readLogin(context, request, visit)
+  const isLate = visit.nowSeconds - state.startedAt > loginSeconds
+  if (!login || isLate) return sendProblem(context, reply, 'state_invalid', { action })
+  // Tabs that began before the browser had a cookie have states of cookies that are gone. Nothing of
+  // this answer is used; the same browser begins anew, with the cookie that it has now.
+  if (!isBound(state, login)) {
+    return redirect(reply, `/oauth2/start?rd=${encodeURIComponent(state.target)}`)
+  }
+  const returned = { visit, state, sealedState, login, session }
+  const error = single(query.error)
+  // One of each: of two, Entra and we might mean different ones.
+  if (error === undefined && single(query.code) === undefined) {
+    return sendProblem(context, reply, 'state_invalid', { action })
+  }
+  return error === undefined
+    ? redeem(context, request, reply, returned)
+    : refuse(context, request, reply, returned, error, single(query.error_description) ?? '')
+}
+
+/** Whether a session is what a sign-in that began at that time was for. */
+function isNewer(session: Session, { startedAt, authContext }: LoginState): boolean {
+  if (session.checkedAt < startedAt) return false
+  return authContext === undefined || session.authContexts.includes(authContext)
+}
+
+async function redeem(
+  context: SignInContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  returned: Return,
+): Promise<FastifyReply> {
+  const { visit, state, sealedState, login } = returned
+  const nonce = nonceOf(state, login)
+  let token: string
+  try {
+    token = await context.entra().redeem({
+      parameters: new URL(request.raw.url ?? '', visit.origin).searchParams,
+      state: sealedState,
+      redirectUri: redirectUriOf(visit),
+      codeVerifier: codeVerifierOf(state, login),
+      nonce,
+    })
+  } catch (error) {
+    if (!(error instanceof EntraRefusal)) throw error
+    return refuse(context, request, reply, returned, error.error, error.description)
+  }
+  const { authorities, clockSkewSeconds } = context.rules()
+  const verified = await verifyIdToken(token, {
+    authorities,
+    engine: context.engine,
+    tenantId: visit.sessions.tenantId,
+    clientId: visit.sessions.clientId,
+    nonce,
+    nowMs: context.clock(),
+    clockSkewSeconds,
+  })
+  if (!verified.ok) {
+    const { failure: reason, claim } = verified
+    context.log.error({ reason, claim }, 'ID token refused')
+    return sendProblem(context, reply, 'id_token_refused', { action: tryAgain(state.target) })
+  }
+  return accept(context, request, reply, returned, verified.value)
+}
+
+async function accept(
+  context: SignInContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { visit, state, session: former }: Return,
+  idToken: IdToken,
+): Promise<FastifyReply> {
+  const { target, authContext, isRecheck } = state
+  if (authContext !== undefined && !idToken.authContexts.includes(authContext)) {
+    return sendProblem(context, reply, 'step_up_required', { action: tryAgain(target) })
+  }
+  // Signed out in another tab meanwhile: a re-check must not bring back what was ended.
+  if (isRecheck && !former) return redirect(reply, target)
+  if (isRecheck && former && !isSamePerson(former, idToken)) {
+    return begin(context, request, reply, visit, {
+      target,
+      authContext: undefined,
+      recheck: undefined,
+      loginHint: undefined,
+    })
+  }
+  const session = createSession(visit, idToken, isRecheck ? former : undefined)
+  const sealed = sealSession(context.sealingKeys, session)
+  if (sealed === undefined) {
+    context.log.warn({ user: session.userId, roles: session.roles.length }, 'session too large')
+    return sendProblem(context, reply, 'session_too_large')
+  }
+  setCookie(reply, sessionCookie, sealed)
+  const { id, tenantId: tenant, userId: user, host } = session
+  const outcome = isRecheck ? 'rechecked' : 'signed_in'
+  context.log.info({ tenant, user, session: id, host, outcome }, 'signed in')
+  context.onOutcome(outcome)
+  return redirect(reply, target)
+}
+
+/** OpenID Connect: `sub` is the person for this client; the others are how policies know it. */
+function isSamePerson(session: Session, idToken: IdToken): boolean {
+  return (
+    session.subject === idToken.subject &&
+    session.userId === idToken.userId &&
+    session.tenantId === idToken.tenantId
+  )
+}
+
+/** A session from an ID token; a re-check keeps id, sign-in time and hard end of the former one. */
+function createSession(
+  { host, sessions, nowSeconds }: Visit,
+  idToken: IdToken,
+  former: Session | undefined,
+): Session {
+  const hardEnd = former?.hardEnd ?? nowSeconds + sessions.sessionSeconds
+  return {
+    id: former?.id ?? randomBytes(16).toString('base64url'),
+    host,
+    clientId: sessions.clientId,
+    tenantId: idToken.tenantId,
+    userId: idToken.userId,
+    subject: idToken.subject,
+    keyId: idToken.keyId,
+    signedInAt: former?.signedInAt ?? nowSeconds,
+    checkedAt: nowSeconds,
+    softEnd: Math.min(hardEnd, nowSeconds + sessions.recheckSeconds),
+    hardEnd,
+    roles: idToken.roles,
+    groups: idToken.groups.filter((group) => sessions.groups.has(group)),
+    groupsLookedAt: sessions.groupsLookedAt,
+    groupsOverage: idToken.groupsOverage,
+    guest: idToken.guest,
+    authContexts: idToken.authContexts,
+    name: idToken.name,
+    preferredUsername: idToken.preferredUsername,
+    email: idToken.email,
+    entraSessionId: idToken.entraSessionId,
+    loginHint: idToken.loginHint,
+  }
+}
+
+/** What follows an error: a page, another attempt, or nothing where the person is not to blame. */
+async function refuse(
+  context: SignInContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { visit, state, session }: Return,
+  error: string,
+  description: string,
+): Promise<FastifyReply> {
+  const { target, isRecheck } = state
+  const code = problemOf(error)
+  const details = readDetails(description)
+  report(context, code, { error, ...details, ...(code === 'invalid_client' && { description }) })
+  if (isRecheck && session) {
+    if (isOutage(code)) return postpone(context, reply, visit, session, target)
+    // Entra no longer vouches for this person without a page: the session is over, and what it takes
+    // to get a new one is between the person and Entra.
+    clearCookie(reply, sessionCookie)
+    await revokeSession(context, session, visit.nowSeconds, 'refused at a re-check')
+    if (needsPage.has(error)) {
+      const { loginHint } = session
+      const beginning = { target, authContext: undefined, recheck: undefined, loginHint }
+      return begin(context, request, reply, visit, beginning)
+    }
+  }
+  return sendProblem(context, reply, code, { details, action: tryAgain(target) })
+}
+
+function report(context: SignInContext, code: ProblemCode, fields: object): void {
+  if (isOutage(code)) {
+    context.log.error(fields, 'sign-in is out of order: Entra or the credential does not answer')
+  } else {
+    context.log.info({ ...fields, reason: code }, 'sign-in refused by Entra')
+  }
+}

@@ -1,0 +1,140 @@
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import type { SignInConfig } from '../config/config.ts'
+import type { Http } from '../keys/http.ts'
+import type { RevocationStore } from '../revocation/revocation-store.ts'
+import { readCookies, sessionCookie } from '../session/cookie.ts'
+import { originOf } from '../session/hosts.ts'
+import { readSession } from '../session/read-session.ts'
+import type { SessionRules } from '../session/rules.ts'
+import type { SealingKeys } from '../session/sealing.ts'
+import { claimsOf, type Session } from '../session/session.ts'
+import type { SignatureEngine } from '../token/signature.ts'
+import type { Judge } from '../verify/judge.ts'
+import type { Rules } from '../verify/rules.ts'
+import { isRevoked } from '../verify/session-verifier.ts'
+import type { Entra } from './entra.ts'
+import type { PageStyle } from './page.ts'
+import type { ProblemCode } from './problems.ts'
+
+/** How a sign-in ended, for the metric. */
+export type SignInOutcome = 'signed_in' | 'rechecked' | 'postponed' | 'signed_out' | ProblemCode
+
+/** What the listener takes from the service. */
+export interface SignInRuntime {
+  readonly clock: () => number
+  readonly http: Http
+  readonly engine: SignatureEngine
+  readonly sealingKeys: SealingKeys
+  readonly revocations: RevocationStore
+  readonly rules: () => Rules
+  readonly judge: Judge
+  readonly log: FastifyBaseLogger
+  readonly onOutcome: (outcome: SignInOutcome) => void
+}
+
+/** What each route works with. */
+export interface SignInContext extends SignInRuntime {
+  readonly config: () => SignInConfig
+  readonly entra: () => Entra
+  readonly style: PageStyle
+  /** Whether a sign-out can be enforced: there is a place for revocations. */
+  readonly canRevoke: () => boolean
+}
+
+/** A request at a host that people sign in at. */
+export interface Visit {
+  readonly host: string
+  /** Scheme and host of the pages here. */
+  readonly origin: string
+  readonly sessions: SessionRules
+  readonly nowMs: number
+  readonly nowSeconds: number
+}
+
+/** The visit of a request; undefined at an unknown host. */
+export function readVisit(context: SignInContext, request: FastifyRequest): Visit | undefined {
+  const { sessions } = context.rules()
+  if (!sessions) return undefined
+  // HAProxy passes the browser's Host on; a proxy that does not says it in X-Forwarded-Host. Whoever
+  // makes up either one comes to another of our hosts at most.
+  const host =
+    sessions.hosts.match(request.headers.host) ??
+    sessions.hosts.match(single(request.headers['x-forwarded-host']))
+  if (host === undefined) return undefined
+  const nowMs = context.clock()
+  const isHttps = single(request.headers['x-forwarded-proto'])?.toLowerCase() === 'https'
+  const origin = originOf(host, isHttps)
+  return { host, origin, sessions, nowMs, nowSeconds: Math.floor(nowMs / 1000) }
+}
+
+/** The session of the browser; undefined where there is none that counts. */
+export function currentSession(
+  context: SignInContext,
+  request: FastifyRequest,
+  { host, sessions, nowMs }: Visit,
+): Session | undefined {
+  const [cookie, second] = readCookies(request.raw.rawHeaders, sessionCookie)
+  if (second !== undefined) return undefined
+  const read = readSession(sessions, context.sealingKeys, { cookie, host }, nowMs)
+  if (!read.ok) return undefined
+  const claims = claimsOf(read.value, '')
+  return isRevoked(context.revocations.list, claims, read.value.keyId, nowMs)
+    ? undefined
+    : read.value
+}
+
+/** Attributes of both cookies: what `__Host-` demands, and out of reach for scripts and other sites. */
+const attributes = { path: '/', secure: true, httpOnly: true, sameSite: 'lax' } as const
+
+/** Sets a cookie, for as long as the browser runs where `maxAgeSeconds` is left out. */
+export function setCookie(
+  reply: FastifyReply,
+  name: string,
+  value: string,
+  maxAgeSeconds?: number,
+): void {
+  reply.setCookie(name, value, {
+    ...attributes,
+    ...(maxAgeSeconds !== undefined && { maxAge: maxAgeSeconds }),
+  })
+}
+
+/** Removes a cookie; a browser does so only where all attributes are the same. */
+export function clearCookie(reply: FastifyReply, name: string): void {
+  reply.setCookie(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
+}
+
+/** Sends the browser elsewhere. */
+export function redirect(reply: FastifyReply, location: string, status = 302): FastifyReply {
+  return reply.code(status).header('Location', location).send()
+}
+
+/** A header or parameter that comes exactly once. */
+export function single(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+/** Ends a session everywhere, as far as there is a place for it; never rejects. */
+export async function revokeSession(
+  context: SignInContext,
+  session: Pick<Session, 'id' | 'hardEnd'>,
+  nowSeconds: number,
+  reason: string,
+): Promise<void> {
+  if (!context.canRevoke()) return
+  const until = Math.ceil(session.hardEnd) + 60
+  try {
+    await context.revocations.add({
+      kind: 'session',
+      id: session.id,
+      before: nowSeconds,
+      until,
+      reason,
+    })
+  } catch (error) {
+    context.log.error(
+      { problem: (error as Error).message, session: session.id },
+      'session not revoked: a copy of its cookie goes on to its hard end',
+    )
+  }
+}

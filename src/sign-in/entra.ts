@@ -1,0 +1,178 @@
+import * as oauth from 'oauth4webapi'
+import type { TenantConfig } from '../config/config.ts'
+import type { Credential } from '../credential/credential.ts'
+import { CredentialError } from '../credential/credential-error.ts'
+import { isTrustedAddress, metadataUrl, readMetadata } from '../keys/discovery.ts'
+import type { Http } from '../keys/http.ts'
+
+/** Addresses of the tenant's authority, from its metadata. */
+export interface Endpoints {
+  readonly issuer: string
+  readonly authorization: string
+  readonly token: string
+  /** Undefined where the authority has none. */
+  readonly endSession: string | undefined
+}
+
+/** A code that Entra sent back, with what belongs to it. */
+export interface CodeExchange {
+  /** Path and query of the callback, with `code` and `state`. */
+  readonly parameters: URLSearchParams
+  readonly state: string
+  readonly redirectUri: string
+  readonly codeVerifier: string
+  readonly nonce: string
+}
+
+/** An answer of Entra that is no ID token. */
+export class EntraRefusal extends Error {
+  /** The OAuth error; `entra_unavailable` where there was no answer, `credential` where we have no proof. */
+  readonly error: string
+  /** For the log and, number and correlation id of it, for the page. */
+  readonly description: string
+  constructor(error: string, description: string) {
+    super(error)
+    this.error = error
+    this.description = description
+  }
+}
+
+/** The authority of the tenant, as far as a sign-in needs it. */
+export interface Entra {
+  /** Rejects with EntraRefusal where the metadata cannot be had; `maxAgeMs` is how old it may be. */
+  endpoints(maxAgeMs: number): Promise<Endpoints>
+  /** Returns the ID token, unverified. Rejects with EntraRefusal. */
+  redeem(exchange: CodeExchange): Promise<string>
+}
+
+/** What the authority is asked with. */
+export interface EntraRuntime {
+  readonly clock: () => number
+  readonly http: Http
+}
+
+/** Creates the access to an authority. */
+export function createEntra(
+  tenant: TenantConfig,
+  clientId: string,
+  credential: Credential,
+  { clock, http }: EntraRuntime,
+): Entra {
+  let known: { readonly endpoints: Endpoints; readonly readMs: number } | undefined
+  let reading: Promise<Endpoints> | undefined
+
+  async function readEndpoints(): Promise<Endpoints> {
+    const url = metadataUrl(tenant, '2.0')
+    const document = await http.fetchJson(url)
+    const { issuer } = readMetadata(tenant, '2.0', document)
+    const found = document as Record<string, unknown>
+    const endpoints = {
+      issuer,
+      authorization: trusted(tenant, found.authorization_endpoint),
+      token: trusted(tenant, found.token_endpoint),
+      endSession:
+        found.end_session_endpoint === undefined
+          ? undefined
+          : trusted(tenant, found.end_session_endpoint),
+    }
+    known = { endpoints, readMs: clock() }
+    return endpoints
+  }
+
+  const client: oauth.Client = {
+    client_id: clientId,
+    // Times are checked by our own claims stage, against the clock that was passed in.
+    [oauth.clockTolerance]: 1e12,
+  }
+
+  /** Adds who we are and the proof of it to a token request. */
+  const authenticate =
+    (token: string): oauth.ClientAuth =>
+    async (_server, { client_id }, body) => {
+      body.set('client_id', client_id)
+      for (const [name, value] of Object.entries(await credential.proof(token)))
+        body.set(name, value)
+    }
+
+  /** `fetch` within our limits; the library says method, body and its own headers. */
+  const fetchWithin = (url: string, options: oauth.CustomFetchOptions<string, unknown>) => {
+    const own = http.fetchOptions()
+    return fetch(url, {
+      ...own,
+      method: options.method,
+      body: options.body as URLSearchParams,
+      headers: { ...options.headers, ...(own.headers as Record<string, string>) },
+    })
+  }
+
+  return {
+    async endpoints(maxAgeMs) {
+      // A clock that was set back makes everything old, not new.
+      const ageMs = known ? clock() - known.readMs : -1
+      if (known && ageMs >= 0 && ageMs < maxAgeMs) return known.endpoints
+      reading ??= readEndpoints().finally(() => {
+        reading = undefined
+      })
+      try {
+        return await reading
+      } catch (cause) {
+        throw new EntraRefusal('entra_unavailable', (cause as Error).message)
+      }
+    },
+    async redeem({ parameters, state, redirectUri, codeVerifier, nonce }) {
+      const { issuer, authorization, token } = await this.endpoints(Number.POSITIVE_INFINITY)
+      const server: oauth.AuthorizationServer = {
+        issuer,
+        authorization_endpoint: authorization,
+        token_endpoint: token,
+      }
+      try {
+        const checked = oauth.validateAuthResponse(server, client, parameters, state)
+        const reply = await oauth.authorizationCodeGrantRequest(
+          server,
+          client,
+          authenticate(token),
+          checked,
+          redirectUri,
+          codeVerifier,
+          {
+            [oauth.customFetch]: fetchWithin,
+            // The configuration allows plain HTTP on loopback only, and the address was checked above.
+            [oauth.allowInsecureRequests]: true,
+          },
+        )
+        if (reply.status >= 500) {
+          await reply.body?.cancel()
+          throw new EntraRefusal('entra_unavailable', `the token endpoint answered ${reply.status}`)
+        }
+        const tokens = await oauth.processAuthorizationCodeResponse(server, client, reply, {
+          expectedNonce: nonce,
+          requireIdToken: true,
+        })
+        return tokens.id_token as string
+      } catch (cause) {
+        throw refusalOf(cause)
+      }
+    },
+  }
+}
+
+function trusted(tenant: TenantConfig, address: unknown): string {
+  if (typeof address === 'string' && isTrustedAddress(tenant, address)) return address
+  throw new Error('the metadata names an endpoint that is missing or not the authority’s')
+}
+
+function refusalOf(cause: unknown): EntraRefusal {
+  if (cause instanceof EntraRefusal) return cause
+  if (cause instanceof CredentialError) return new EntraRefusal('credential', cause.message)
+  if (cause instanceof oauth.ResponseBodyError) {
+    return new EntraRefusal(cause.error, cause.error_description ?? '')
+  }
+  if (cause instanceof oauth.WWWAuthenticateChallengeError) {
+    return new EntraRefusal('invalid_client', '')
+  }
+  if (cause instanceof oauth.OperationProcessingError) {
+    return new EntraRefusal('id_token_refused', cause.message)
+  }
+  return new EntraRefusal('entra_unavailable', cause instanceof Error ? cause.message : '')
+}

@@ -1,0 +1,99 @@
+import { fail, pass, type Result } from '../failure.ts'
+import type { Authorities } from '../keys/authority.ts'
+import {
+  checkTimes,
+  readDisplay,
+  readGuest,
+  reading,
+  readOverage,
+  readString,
+  readStrings,
+  requireGuid,
+  requireSeconds,
+  requireString,
+} from '../token/claims.ts'
+import type { JsonObject } from '../token/decode.ts'
+import type { SignatureEngine } from '../token/signature.ts'
+import { verifySignature } from '../token/verify-token.ts'
+
+/** What an ID token says of who signed in. */
+export interface IdToken {
+  readonly tenantId: string
+  readonly userId: string
+  readonly subject: string
+  readonly keyId: string
+  readonly roles: readonly string[]
+  readonly groups: readonly string[]
+  readonly groupsOverage: boolean
+  readonly guest: boolean | undefined
+  readonly authContexts: readonly string[]
+  readonly name: string | undefined
+  readonly preferredUsername: string | undefined
+  readonly email: string | undefined
+  readonly entraSessionId: string | undefined
+  readonly loginHint: string | undefined
+}
+
+/** What an ID token must match. */
+export interface IdTokenExpectation {
+  readonly authorities: Authorities
+  readonly engine: SignatureEngine
+  readonly tenantId: string
+  readonly clientId: string
+  readonly nonce: string
+  readonly nowMs: number
+  readonly clockSkewSeconds: number
+}
+
+/**
+ * Verifies an ID token (OpenID Connect Core section 3.1.3.7): signature by our keys, the exact issuer of
+ * the tenant, this client as its only audience, the nonce of this attempt, and its times. The failure
+ * names the claim that is wrong, for the log.
+ */
+export async function verifyIdToken(
+  token: string,
+  expected: IdTokenExpectation,
+): Promise<Result<IdToken>> {
+  const signed = await verifySignature(token, expected.authorities, expected.engine)
+  if (!signed.ok) return signed
+  const { payload, key } = signed.value
+  const read = readIdToken(payload, key.id)
+  if (!read.ok) return read
+  const { tenantId, audience, nonce, version, times, ...idToken } = read.value
+  // Access tokens of version 1.0 come from another issuer, and no ID token of this flow does.
+  if (version !== '2.0') return fail('version_unknown', 'ver')
+  if (tenantId !== expected.tenantId) return fail('tenant_not_allowed', 'tid')
+  if (audience !== expected.clientId) return fail('audience_mismatch', 'aud')
+  if (nonce !== expected.nonce) return fail('claim_malformed', 'nonce')
+  const failure = checkTimes(times, expected.nowMs / 1000, expected.clockSkewSeconds)
+  return failure ? fail(failure, 'exp') : pass({ tenantId, ...idToken })
+}
+
+function readIdToken(payload: JsonObject, keyId: string) {
+  return reading(() => {
+    const groups = readStrings(payload, 'groups')
+    const { preferredUsername, name, email } = readDisplay(payload)
+    const issuedAt = requireSeconds(payload, 'iat')
+    const notBefore = payload.nbf === undefined ? issuedAt : requireSeconds(payload, 'nbf')
+    return {
+      version: requireString(payload, 'ver'),
+      tenantId: requireGuid(payload, 'tid'),
+      audience: requireString(payload, 'aud'),
+      nonce: requireString(payload, 'nonce'),
+      times: { issuedAt, notBefore, expiresAt: requireSeconds(payload, 'exp') },
+      userId: requireGuid(payload, 'oid'),
+      subject: requireString(payload, 'sub'),
+      keyId,
+      roles: readStrings(payload, 'roles') ?? [],
+      groups: groups ?? [],
+      groupsOverage: readOverage(payload, groups !== undefined),
+      guest: readGuest(payload),
+      authContexts: readStrings(payload, 'acrs') ?? [],
+      name,
+      preferredUsername,
+      email,
+      entraSessionId: readString(payload, 'sid'),
+      loginHint: readString(payload, 'login_hint'),
+    }
+  })
+}

@@ -1,0 +1,107 @@
+import cookie from '@fastify/cookie'
+import type { FastifyInstance } from 'fastify'
+import type { SignInConfig, TenantConfig } from '../config/config.ts'
+import type { Credential } from '../credential/credential.ts'
+import { buildListener } from '../listener.ts'
+import { sendProblem } from './answer.ts'
+import { answerAuth, answerUserinfo } from './auth.ts'
+import { answerCallback } from './callback.ts'
+import type { SignInContext, SignInRuntime } from './context.ts'
+import { createEntra, type Entra } from './entra.ts'
+import { contentSecurityPolicy, type PageStyle } from './page.ts'
+import { type ProblemCode, problems } from './problems.ts'
+import { answerSignedOut, answerSignOut, createFrontchannelLogout } from './sign-out.ts'
+import { answerStart } from './start.ts'
+
+/** What the listener is built from; a reload brings another one. */
+export interface SignInSettings {
+  readonly config: SignInConfig
+  readonly tenant: TenantConfig
+  readonly credential: Credential
+  readonly style: PageStyle
+  /** Whether there is a place for revocations. */
+  readonly canRevoke: boolean
+}
+
+/** The listener that people sign in at. */
+export interface SignInListener {
+  readonly app: FastifyInstance
+  /** Puts other settings in force; its address stays as it was. */
+  reload(settings: SignInSettings): void
+}
+
+/** Builds the listener; it is not yet listening. */
+export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): SignInListener {
+  let current = settings
+  let entra = entraOf(settings)
+
+  function entraOf({ tenant, config, credential }: SignInSettings): Entra {
+    return createEntra(tenant, config.clientId, credential, runtime)
+  }
+
+  const context: SignInContext = {
+    ...runtime,
+    config: () => current.config,
+    entra: () => entra,
+    get style() {
+      return current.style
+    },
+    canRevoke: () => current.canRevoke,
+  }
+  const app = buildListener(runtime.log, undefined, (_request, reply, failure) =>
+    sendProblem(
+      context,
+      reply,
+      Object.hasOwn(problems, failure) ? (failure as ProblemCode) : 'internal_error',
+    ),
+  )
+  app.register(cookie)
+  // A form of ours has nothing in it, and nobody else has anything to say.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => done(null))
+  app.addHook('onRequest', (request, reply, done) => {
+    const { origin } = new URL(current.tenant.authority)
+    reply.headers({
+      'Cache-Control': 'no-store',
+      'Content-Security-Policy': contentSecurityPolicy(origin),
+      'X-Content-Type-Options': 'nosniff',
+      'Referrer-Policy': 'no-referrer',
+      'Cross-Origin-Resource-Policy': 'same-origin',
+    })
+    // Entra loads this one in a frame, and nobody else may.
+    if (request.routeOptions.url === '/oauth2/frontchannel_logout') {
+      reply.header('Content-Security-Policy', `default-src 'none'; frame-ancestors ${origin}`)
+    } else {
+      reply.header('X-Frame-Options', 'DENY')
+    }
+    done()
+  })
+  addRoutes(app, context)
+  return {
+    app,
+    reload(next) {
+      current = next
+      entra = entraOf(next)
+    },
+  }
+}
+
+function addRoutes(app: FastifyInstance, context: SignInContext): void {
+  const frontchannelLogout = createFrontchannelLogout(context)
+  // Nothing but GET and POST: a HEAD would begin a sign-in that nobody ends.
+  const options = { exposeHeadRoute: false }
+  app.get('/oauth2/start', options, (request, reply) => answerStart(context, request, reply))
+  app.get('/oauth2/callback', options, (request, reply) => answerCallback(context, request, reply))
+  app.get('/oauth2/sign_out', options, (request, reply) => answerSignOut(context, request, reply))
+  app.post('/oauth2/sign_out', (request, reply) => answerSignOut(context, request, reply))
+  app.get('/oauth2/signed_out', options, (request, reply) =>
+    answerSignedOut(context, request, reply),
+  )
+  app.get('/oauth2/userinfo', options, (request, reply) => answerUserinfo(context, request, reply))
+  app.get('/oauth2/auth', options, (request, reply) => answerAuth(context, request, reply))
+  app.get('/oauth2/frontchannel_logout', options, (request, reply) =>
+    context.canRevoke()
+      ? frontchannelLogout(request, reply)
+      : sendProblem(context, reply, 'not_found'),
+  )
+}

@@ -1,0 +1,40 @@
+import type { IncomingHttpHeaders } from 'node:http'
+
+/**
+ * Whether a request is somebody going to a page (Fetch Metadata): a GET for a document that is not
+ * fetched ahead. Where the browser does not say, one that wants HTML and was not made by a script.
+ */
+export function isNavigation(method: string, headers: IncomingHttpHeaders): boolean {
+  if (method !== 'GET') return false
+  const purpose = `${headers['sec-purpose'] ?? ''} ${headers.purpose ?? ''} ${headers['x-moz'] ?? ''}`
+  if (/prefetch|prerender|preview/i.test(purpose)) return false
+  const mode = headers['sec-fetch-mode']
+  const destination = headers['sec-fetch-dest']
+  if (mode !== undefined || destination !== undefined || headers['sec-fetch-site'] !== undefined) {
+    return mode === 'navigate' && destination === 'document'
+  }
+  const accept = headers.accept ?? ''
+  return /\btext\/html\b/i.test(accept) && headers['x-requested-with'] === undefined
+}
+
+/**
+ * Whether a request may use a session: a page of another site can make the browser send it along. Plain
+ * reads may come from anywhere; everything else must come from a page of this host or from no page.
+ */
+export function isOwnRequest(
+  method: string,
+  headers: IncomingHttpHeaders,
+  origin: string,
+): boolean {
+  const isPlainRead = ['GET', 'HEAD', 'OPTIONS'].includes(method)
+  const isWebSocket = (headers.upgrade ?? '').toLowerCase().includes('websocket')
+  if (isPlainRead && !isWebSocket) return true
+  return comesFromHere(headers, origin)
+}
+
+/** Whether the browser says that a page of this host, or no page, made the request. */
+export function comesFromHere(headers: IncomingHttpHeaders, origin: string): boolean {
+  const site = headers['sec-fetch-site']
+  if (site !== undefined) return site === 'same-origin' || site === 'none'
+  return headers.origin === origin
+}

@@ -1,0 +1,58 @@
+import type { Config } from '../config/config.ts'
+import { type CredentialRuntime, createCredential } from '../credential/credential.ts'
+import type { SealingKeys } from '../session/sealing.ts'
+import type { SignInRuntime } from './context.ts'
+import { buildSignIn, type SignInListener, type SignInSettings } from './listener.ts'
+
+/** Sign-in, ready to be built into the service. */
+export interface SignInPart {
+  readonly sealingKeys: SealingKeys
+  /** Builds the listener for a configuration that has the section `signIn`. */
+  build(config: Config, runtime: Omit<SignInRuntime, 'sealingKeys'>): BuiltSignIn
+}
+
+/** The listener as the service holds it. */
+export interface BuiltSignIn extends Pick<SignInListener, 'app'> {
+  reload(config: Config): void
+}
+
+/** What the part takes from the outside world besides what the service has. */
+export interface SignInPartOptions {
+  readonly sealingKeys: SealingKeys
+  readonly credential: Omit<CredentialRuntime, 'http' | 'clock'>
+  /** A `data:` address of the picture on each page. */
+  readonly logo?: string | undefined
+}
+
+/** Creates the part. */
+export function createSignInPart({ sealingKeys, credential, logo }: SignInPartOptions): SignInPart {
+  return {
+    sealingKeys,
+    build(config, runtime) {
+      const settingsOf = (next: Config): SignInSettings | undefined => {
+        const { signIn, tenants } = next
+        const tenant = tenants.find(({ id }) => id === signIn?.tenantId)
+        if (!signIn || !tenant) return undefined
+        const owner = { clientId: signIn.clientId, tenant }
+        return {
+          config: signIn,
+          tenant,
+          credential: createCredential(signIn.credential, owner, { ...runtime, ...credential }),
+          style: { text: signIn.page.text, logo },
+          canRevoke: next.revocationFile !== undefined || 'store' in next,
+        }
+      }
+      const settings = settingsOf(config)
+      if (!settings) throw new Error('sign-in without the section signIn')
+      const listener = buildSignIn(settings, { ...runtime, sealingKeys })
+      return {
+        app: listener.app,
+        reload(next) {
+          const changed = settingsOf(next)
+          // Without the section no host is known any more, so every route ends in a page.
+          if (changed) listener.reload(changed)
+        },
+      }
+    },
+  }
+}

@@ -1,0 +1,103 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { loginCookie, sessionCookie } from '../session/cookie.ts'
+import { sendPage, sendProblem } from './answer.ts'
+import {
+  clearCookie,
+  currentSession,
+  readVisit,
+  redirect,
+  revokeSession,
+  type SignInContext,
+  single,
+} from './context.ts'
+import { comesFromHere } from './navigation.ts'
+import { createSignedOutPage, createSignOutPage } from './page.ts'
+
+const metadataMs = 24 * 3_600_000
+
+/** `GET` and `POST /oauth2/sign_out`: ends the session here and at Entra, or asks first. */
+export async function answerSignOut(
+  context: SignInContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const visit = readVisit(context, request)
+  if (!visit) return sendProblem(context, reply, 'host_unknown')
+  const session = currentSession(context, request, visit)
+  if (!isMeant(request, visit.origin)) {
+    const name = session?.name ?? session?.preferredUsername
+    return sendPage(reply, createSignOutPage(context.style, name))
+  }
+  clearCookie(reply, sessionCookie)
+  clearCookie(reply, loginCookie)
+  if (!session) return redirect(reply, '/oauth2/signed_out', 303)
+  await revokeSession(context, session, visit.nowSeconds, 'signed out')
+  context.log.info({ user: session.userId, session: session.id }, 'signed out')
+  context.onOutcome('signed_out')
+  const signedOut = `${visit.origin}/oauth2/signed_out`
+  const endpoints = await context
+    .entra()
+    .endpoints(metadataMs)
+    .catch(() => undefined)
+  if (endpoints?.endSession === undefined) return redirect(reply, '/oauth2/signed_out', 303)
+  const url = new URL(endpoints.endSession)
+  url.searchParams.set('post_logout_redirect_uri', signedOut)
+  // Without it Entra asks which account is meant.
+  if (session.loginHint !== undefined) url.searchParams.set('logout_hint', session.loginHint)
+  return redirect(reply, url.href, 303)
+}
+
+/** Another site can make a browser come here, and nobody else should sign a person out. */
+function isMeant(request: FastifyRequest, origin: string): boolean {
+  const { headers } = request
+  const isSilent = headers['sec-fetch-site'] === undefined && headers.origin === undefined
+  if (request.method === 'POST' && isSilent) return true
+  return comesFromHere(headers, origin)
+}
+
+/** `GET /oauth2/signed_out`: where Entra sends the browser after it. */
+export function answerSignedOut(
+  context: SignInContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  if (!readVisit(context, request)) return sendProblem(context, reply, 'host_unknown')
+  return sendPage(reply, createSignedOutPage(context.style))
+}
+
+/** Calls of the front channel that change anything, in a minute: anybody can make them. */
+const maxFrontchannelCalls = 120
+
+/** Creates `GET /oauth2/frontchannel_logout`: somebody signed out elsewhere (OpenID Connect Front-Channel Logout 1.0). */
+export function createFrontchannelLogout(context: SignInContext) {
+  let windowStartMs = 0
+  let calls = 0
+
+  /** The id of a session is a secret of Entra's, so guesses are harmless; their number must be as well. */
+  function isTooMany(): boolean {
+    const nowMs = context.clock()
+    if (Math.abs(nowMs - windowStartMs) >= 60_000) {
+      windowStartMs = nowMs
+      calls = 0
+    }
+    calls++
+    return calls > maxFrontchannelCalls
+  }
+
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const visit = readVisit(context, request)
+    if (!visit) return sendProblem(context, reply, 'host_unknown')
+    const sid = single((request.query as Record<string, unknown>).sid)
+    // Entra writes a GUID.
+    if (sid === undefined || !/^[\w-]{16,128}$/.test(sid)) {
+      return sendProblem(context, reply, 'malformed_request')
+    }
+    if (isTooMany()) {
+      context.log.warn({}, 'front-channel logouts beyond the limit are left out')
+      return reply.code(429).header('Retry-After', '60').send()
+    }
+    const hardEnd = visit.nowSeconds + visit.sessions.sessionSeconds
+    await revokeSession(context, { id: sid, hardEnd }, visit.nowSeconds, 'signed out elsewhere')
+    return reply.code(200).type('text/html; charset=utf-8').send('')
+  }
+}

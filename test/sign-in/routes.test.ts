@@ -1,0 +1,567 @@
+import assert from 'node:assert/strict'
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
+import { sessionCookie } from '../../src/session/cookie.ts'
+import { openSession } from '../../src/session/session.ts'
+import { assertAllowed } from '../support/expect.ts'
+import { ids, startMs, startSeconds } from '../support/ids.ts'
+import { verify } from '../support/service.ts'
+import { host, otherHost, sealingKeys, webClient, withSession } from '../support/sessions.ts'
+import {
+  askedOf,
+  type Browser,
+  callbackOf,
+  grantCode,
+  navigation,
+  openBrowser,
+  type SignInService,
+  signInWith,
+  startSignIn,
+} from '../support/sign-in.ts'
+import { v2User } from '../support/tokens.ts'
+
+let service: SignInService
+let browser: Browser
+before(async () => {
+  service = await startSignIn()
+})
+after(() => service.close())
+beforeEach(() => {
+  browser = openBrowser(service)
+  service.time.nowMs = startMs
+})
+afterEach(() => {
+  service.revocations.length = 0
+  service.authority.token = undefined
+  service.authority.contoso.v2.metadataFault = undefined
+})
+
+const sessionIn = (from: Browser) => openSession(sealingKeys, from.cookies.get(sessionCookie) ?? '')
+const verifyWith = (from: Browser, policy = 'default') =>
+  verify(service, policy, withSession(from.cookies.get(sessionCookie) ?? ''))
+
+describe('a sign-in', () => {
+  it('goes to Entra with PKCE, nonce and a state that says nothing', async () => {
+    const page = await browser.visit('/oauth2/start?rd=/reports?month=7')
+    assert.equal(page.status, 302)
+    const url = new URL(page.location ?? '')
+    assert.equal(url.origin, service.authority.url)
+    assert.equal(url.pathname, `/${ids.contoso}/oauth2/v2.0/authorize`)
+    const asked = url.searchParams
+    assert.equal(asked.get('client_id'), webClient)
+    assert.equal(asked.get('response_type'), 'code')
+    assert.equal(asked.get('redirect_uri'), `https://${host}/oauth2/callback`)
+    assert.equal(asked.get('scope'), 'openid profile email')
+    assert.equal(asked.get('code_challenge_method'), 'S256')
+    assert.match(asked.get('code_challenge') ?? '', /^[\w-]{43}$/)
+    assert.match(asked.get('nonce') ?? '', /^[\w-]{43}$/)
+    assert.match(asked.get('state') ?? '', /^[\w-]+$/)
+    assert.equal(asked.get('prompt'), null)
+    const [cookie = ''] = page.setCookies
+    assert.match(
+      cookie,
+      /^__Host-entra-login=[\w-]+; Max-Age=3600; Path=\/; HttpOnly; Secure; SameSite=Lax$/,
+    )
+  })
+
+  it('comes back to the page with its query, with a session that /verify admits', async () => {
+    const page = await signInWith(service, browser, { rd: '/reports?month=7&all' })
+    assert.equal(page.status, 302)
+    assert.equal(page.location, '/reports?month=7&all')
+    assert.equal(page.headers['cache-control'], 'no-store')
+    assert.equal(page.setCookies.length, 1)
+    const [cookie = ''] = page.setCookies
+    assert.match(cookie, /^__Host-entra-session=[\w-]+; Path=\/; HttpOnly; Secure; SameSite=Lax$/)
+    assert.ok(cookie.length < 3_072)
+    const reply = await verifyWith(browser)
+    assertAllowed(reply)
+    assert.equal(reply.headers['x-entra-auth-user'], ids.user)
+    assert.equal(reply.headers['x-auth-request-name'], 'Adele Vance')
+  })
+
+  it('proves itself and its verifier to the token endpoint', async () => {
+    const asked = askedOf(await browser.visit('/oauth2/start'))
+    const { code, forms } = grantCode(service.authority, asked)
+    await browser.visit(callbackOf(asked, { code }))
+    const [form] = forms
+    assert.equal(forms.length, 1)
+    assert.equal(form?.get('grant_type'), 'authorization_code')
+    assert.equal(form?.get('client_id'), webClient)
+    assert.equal(form?.get('client_secret'), 'a-client-secret')
+    assert.equal(form?.get('redirect_uri'), `https://${host}/oauth2/callback`)
+  })
+
+  it('keeps the groups that policies name, and no other', async () => {
+    const groups = [ids.group, ids.otherGroup]
+    await signInWith(service, browser, { claims: { groups } })
+    assert.deepEqual(sessionIn(browser)?.groups, [ids.group])
+    assertAllowed(await verifyWith(browser, 'grouped'))
+  })
+
+  it('makes a session with a new id each time', async () => {
+    await signInWith(service, browser)
+    const first = sessionIn(browser)?.id
+    const other = openBrowser(service)
+    await signInWith(service, other)
+    assert.match(first ?? '', /^[\w-]{22}$/)
+    assert.notEqual(sessionIn(other)?.id, first)
+  })
+
+  it('ends at the same page after twenty tabs at once, each at its own', async () => {
+    // All of them begin before the browser has a cookie: the last one wins.
+    const tabs = Array.from({ length: 20 }, (_, i) => `/tab/${i}`)
+    const starts = await Promise.all(
+      tabs.map((rd) => openBrowser(service).visit(`/oauth2/start?rd=${rd}`)),
+    )
+    browser.cookies.set(
+      '__Host-entra-login',
+      starts.at(-1)?.setCookies[0]?.match(/=([^;]*)/)?.[1] ?? '',
+    )
+    const arrived: (string | undefined)[] = []
+    for (const start of starts) {
+      let asked = askedOf(start)
+      let page = await browser.visit(
+        callbackOf(asked, { code: grantCode(service.authority, asked).code }),
+      )
+      if (page.location?.startsWith('/oauth2/start')) {
+        asked = askedOf(await browser.visit(page.location))
+        page = await browser.visit(
+          callbackOf(asked, { code: grantCode(service.authority, asked).code }),
+        )
+      }
+      arrived.push(page.location)
+    }
+    assert.deepEqual(arrived, tabs)
+  })
+
+  it('is there at once for tabs that began before another one ended', async () => {
+    const tabs = ['/a', '/b', '/c']
+    await browser.visit('/oauth2/start?rd=/first')
+    const started: URLSearchParams[] = []
+    for (const rd of tabs) started.push(askedOf(await browser.visit(`/oauth2/start?rd=${rd}`)))
+    const [first, ...rest] = started
+    if (!first) throw new Error('no tab')
+    await browser.visit(callbackOf(first, { code: grantCode(service.authority, first).code }))
+    const pages = await Promise.all(
+      rest.map((asked) => browser.visit(callbackOf(asked, { code: 'never redeemed' }))),
+    )
+    assert.deepEqual(
+      pages.map(({ location }) => location),
+      ['/b', '/c'],
+    )
+  })
+
+  it('that was completed before leads to its page again, and without the session to an error', async () => {
+    const asked = askedOf(await browser.visit('/oauth2/start?rd=/page'))
+    const { code } = grantCode(service.authority, asked)
+    const callback = callbackOf(asked, { code })
+    await browser.visit(callback)
+    const again = await browser.visit(callback)
+    assert.equal(again.location, '/page')
+    assert.deepEqual(again.setCookies, [])
+    browser.cookies.delete(sessionCookie)
+    const late = await browser.visit(callback)
+    assert.equal(late.reason, 'invalid_grant')
+    assert.equal(late.status, 400)
+    assert.match(late.body, /href="\/oauth2\/start\?rd=%2Fpage"/)
+  })
+
+  it('asks for an authentication context, and insists on it', async () => {
+    const asked = askedOf(await browser.visit('/oauth2/start?rd=/x&acrs=c1'))
+    assert.deepEqual(JSON.parse(asked.get('claims') ?? '{}'), {
+      id_token: { acrs: { essential: true, value: 'c1' } },
+    })
+    const { code } = grantCode(service.authority, asked, { acrs: ['c1'] })
+    await browser.visit(callbackOf(asked, { code }))
+    assertAllowed(await verifyWith(browser, 'strong'))
+    const other = openBrowser(service)
+    const weak = await signInWith(service, other, { path: '/oauth2/start?acrs=c1' })
+    assert.equal(weak.reason, 'step_up_required')
+    assert.equal(other.cookies.has(sessionCookie), false)
+    const odd = askedOf(await browser.visit('/oauth2/start?acrs=c100'))
+    assert.equal(odd.get('claims'), null)
+  })
+
+  it('stops after five starts for one page within a minute', async () => {
+    for (let i = 0; i < 5; i++) {
+      assert.equal((await browser.visit('/oauth2/start?rd=/loop')).status, 302)
+    }
+    const page = await browser.visit('/oauth2/start?rd=/loop')
+    assert.equal(page.status, 429)
+    assert.equal(page.reason, 'too_many_starts')
+    assert.equal(page.location, undefined)
+    assert.equal((await browser.visit('/oauth2/start?rd=/other')).status, 302)
+    service.time.nowMs += 60_000
+    assert.equal((await browser.visit('/oauth2/start?rd=/loop')).status, 302)
+  })
+
+  it('ends in a page where the browser keeps no cookie', async () => {
+    const asked = askedOf(await browser.visit('/oauth2/start?rd=/page'))
+    browser.cookies.clear()
+    const page = await browser.visit(callbackOf(asked, { code: 'x' }))
+    assert.equal(page.reason, 'cookies_blocked')
+    assert.equal(page.location, undefined)
+    assert.deepEqual(page.setCookies, [])
+  })
+
+  it('ends in a page where the roles do not fit into a cookie', async () => {
+    const roles = Array.from({ length: 150 }, (_, i) => `Portal.Long.Role.Name.${i}`)
+    const page = await signInWith(service, browser, { claims: { roles } })
+    assert.equal(page.reason, 'session_too_large')
+    assert.equal(browser.cookies.has(sessionCookie), false)
+  })
+})
+
+describe('an error of Entra', () => {
+  for (const [error, reason, status] of [
+    ['access_denied', 'access_denied', 403],
+    ['consent_required', 'consent_required', 403],
+    ['interaction_required', 'access_denied', 403],
+    ['invalid_client', 'invalid_client', 503],
+    ['server_error', 'entra_unavailable', 503],
+    ['temporarily_unavailable', 'entra_unavailable', 503],
+    ['invalid_resource', 'sign_in_failed', 502],
+    ['AADSTS50105', 'sign_in_failed', 502],
+  ] as const) {
+    it(`${error} is the page ${reason}, with number and correlation id`, async () => {
+      const asked = askedOf(await browser.visit('/oauth2/start?rd=/page'))
+      const description =
+        'AADSTS50105: The signed in user is blocked. Trace ID: 1 Correlation ID: 8a1a9ac5-5b2f-4a54-8d5b-3ab5ae4e3b1f Timestamp: 2026'
+      const page = await browser.visit(callbackOf(asked, { error, error_description: description }))
+      assert.equal(page.reason, reason)
+      assert.equal(page.status, status)
+      assert.match(page.body, /AADSTS50105/)
+      assert.match(page.body, /8a1a9ac5-5b2f-4a54-8d5b-3ab5ae4e3b1f/)
+      assert.doesNotMatch(page.body, /signed in user/)
+      assert.deepEqual(page.setCookies, [])
+    })
+  }
+
+  it('at the token endpoint is a page too, and an alarm where the credential is refused', async () => {
+    const asked = askedOf(await browser.visit('/oauth2/start'))
+    service.authority.token = () => ({
+      status: 401,
+      body: { error: 'invalid_client', error_description: 'AADSTS7000222: expired.' },
+    })
+    const page = await browser.visit(callbackOf(asked, { code: 'x' }))
+    assert.equal(page.reason, 'invalid_client')
+    assert.match(page.body, /AADSTS7000222/)
+    const line = JSON.parse(service.log.at(-1) ?? '{}')
+    assert.equal(line.level, 50)
+    assert.equal(line.error, 'invalid_client')
+  })
+
+  it('or an answer that is none is Entra out of reach', async () => {
+    for (const answer of [
+      { status: 500, body: { error: 'x' } },
+      { status: 503, body: 'Service unavailable' },
+    ]) {
+      const fresh = openBrowser(service)
+      const asked = askedOf(await fresh.visit('/oauth2/start'))
+      service.authority.token = () => answer
+      const page = await fresh.visit(callbackOf(asked, { code: 'x' }))
+      assert.equal(page.reason, 'entra_unavailable')
+      assert.equal(page.status, 503)
+      assert.equal(page.headers['retry-after'], '60')
+    }
+  })
+})
+
+describe('a re-check', () => {
+  const hour = 3_600_000
+  const fresh = { iat: startSeconds + 3_600, nbf: startSeconds + 3_600, exp: startSeconds + 7_200 }
+
+  async function startRecheck(): Promise<URLSearchParams> {
+    await signInWith(service, browser)
+    service.time.nowMs += hour
+    return askedOf(await browser.visit('/oauth2/start?rd=/page'))
+  }
+
+  it('asks Entra without a page, and keeps the session', async () => {
+    const asked = await startRecheck()
+    const before = sessionIn(browser)
+    assert.equal(asked.get('prompt'), 'none')
+    assert.equal(asked.get('login_hint'), 'O.opaque-login-hint')
+    const { code } = grantCode(service.authority, asked, { ...fresh, roles: ['New'] })
+    const page = await browser.visit(callbackOf(asked, { code }))
+    assert.equal(page.location, '/page')
+    const after = sessionIn(browser)
+    assert.equal(after?.id, before?.id)
+    assert.equal(after?.signedInAt, before?.signedInAt)
+    assert.equal(after?.hardEnd, before?.hardEnd)
+    assert.equal(after?.checkedAt, startSeconds + 3_600)
+    assert.equal(after?.softEnd, startSeconds + 7_200)
+    assert.deepEqual(after?.roles, ['New'])
+  })
+
+  it('of another person changes nothing and begins anew with a page', async () => {
+    const asked = await startRecheck()
+    const before = sessionIn(browser)
+    const { code } = grantCode(service.authority, asked, { ...fresh, sub: 'another' })
+    const page = await browser.visit(callbackOf(asked, { code }))
+    assert.equal(askedOf(page).get('prompt'), null)
+    assert.deepEqual(sessionIn(browser), before)
+  })
+
+  it('that Entra refuses ends the session, and begins anew with a page', async () => {
+    const asked = await startRecheck()
+    const copy = browser.copy()
+    const id = sessionIn(browser)?.id
+    const page = await browser.visit(callbackOf(asked, { error: 'interaction_required' }))
+    assert.equal(askedOf(page).get('prompt'), null)
+    assert.equal(browser.cookies.has(sessionCookie), false)
+    assert.deepEqual(
+      service.revocations.map(({ kind, id: revoked }) => [kind, revoked]),
+      [['session', id]],
+    )
+    assert.equal((await verifyWith(copy)).reason, 'session_revoked')
+  })
+
+  it('that cannot be made for an outage or an expired credential lets the session go on', async () => {
+    for (const error of ['server_error', 'temporarily_unavailable', 'invalid_client']) {
+      browser = openBrowser(service)
+      service.time.nowMs = startMs
+      const asked = await startRecheck()
+      const page = await browser.visit(callbackOf(asked, { error }))
+      assert.equal(page.location, '/page', error)
+      const session = sessionIn(browser)
+      assert.equal(session?.softEnd, startSeconds + 3_900)
+      assert.equal(session?.checkedAt, startSeconds)
+      assert.deepEqual(service.revocations, [])
+    }
+  })
+
+  it('is not even begun where Entra is known to be out of reach', async () => {
+    await signInWith(service, browser)
+    service.time.nowMs += hour
+    service.authority.contoso.v2.metadataFault = 'error'
+    const page = await browser.visit('/oauth2/start?rd=/page')
+    assert.equal(page.location, '/page')
+    assert.equal(sessionIn(browser)?.softEnd, startSeconds + 3_900)
+    const other = openBrowser(service)
+    service.time.nowMs += 25 * hour
+    assert.equal((await other.visit('/oauth2/start')).reason, 'entra_unavailable')
+  })
+
+  it('does not bring back a session that was signed out meanwhile', async () => {
+    const asked = await startRecheck()
+    const { code } = grantCode(service.authority, asked, fresh)
+    const login = browser.copy()
+    await browser.visit('/oauth2/sign_out', { method: 'POST' })
+    const page = await login.visit(callbackOf(asked, { code }))
+    assert.equal(page.location, '/page')
+    assert.deepEqual(page.setCookies, [])
+  })
+})
+
+describe('a sign-out', () => {
+  it('ends the session everywhere, removes the cookies and goes to Entra', async () => {
+    await signInWith(service, browser)
+    const copy = browser.copy()
+    const page = await browser.visit('/oauth2/sign_out', { method: 'POST' })
+    assert.equal(page.status, 303)
+    const url = new URL(page.location ?? '')
+    assert.equal(url.pathname, `/${ids.contoso}/oauth2/v2.0/logout`)
+    assert.equal(
+      url.searchParams.get('post_logout_redirect_uri'),
+      `https://${host}/oauth2/signed_out`,
+    )
+    assert.equal(url.searchParams.get('logout_hint'), 'O.opaque-login-hint')
+    for (const line of page.setCookies) {
+      assert.match(
+        line,
+        /^__Host-entra-\w+=; Max-Age=0; Path=\/; Expires=.*; HttpOnly; Secure; SameSite=Lax$/,
+      )
+    }
+    assert.equal(page.setCookies.length, 2)
+    assert.equal(browser.cookies.size, 0)
+    service.time.nowMs += 1_000
+    assert.equal((await verifyWith(copy)).reason, 'session_revoked')
+  })
+
+  it('by a link works from the same site, and asks otherwise', async () => {
+    await signInWith(service, browser)
+    for (const site of ['cross-site', 'same-site', undefined]) {
+      const headers = site === undefined ? {} : { 'Sec-Fetch-Site': site }
+      const page = await browser.visit('/oauth2/sign_out', { headers })
+      assert.equal(page.status, 200)
+      assert.match(page.body, /<form method="post" action="\/oauth2\/sign_out">/)
+      assert.match(page.body, /Adele Vance/)
+      assert.deepEqual(page.setCookies, [])
+    }
+    for (const site of ['same-origin', 'none']) {
+      const copy = browser.copy()
+      const page = await copy.visit('/oauth2/sign_out', { headers: { 'Sec-Fetch-Site': site } })
+      assert.equal(page.status, 303)
+      service.revocations.length = 0
+    }
+  })
+
+  it('posted by another site asks', async () => {
+    await signInWith(service, browser)
+    for (const headers of [
+      { 'Sec-Fetch-Site': 'cross-site' },
+      { Origin: 'https://evil.example' },
+      { Origin: 'null' },
+    ]) {
+      const page = await browser.visit('/oauth2/sign_out', { method: 'POST', headers })
+      assert.equal(page.status, 200)
+      assert.deepEqual(page.setCookies, [])
+    }
+    const own = { Origin: `https://${host}`, 'Content-Type': 'application/x-www-form-urlencoded' }
+    assert.equal(
+      (await browser.visit('/oauth2/sign_out', { method: 'POST', headers: own, body: '' })).status,
+      303,
+    )
+  })
+
+  it('without a session ends at its page', async () => {
+    const page = await browser.visit('/oauth2/sign_out', { method: 'POST' })
+    assert.equal(page.location, '/oauth2/signed_out')
+    assert.match((await browser.visit('/oauth2/signed_out')).body, /You are signed out/)
+  })
+
+  it('elsewhere ends the session by the id of Entra', async () => {
+    await signInWith(service, browser)
+    const sid = sessionIn(browser)?.entraSessionId
+    const page = await openBrowser(service).visit(`/oauth2/frontchannel_logout?sid=${sid}`)
+    assert.equal(page.status, 200)
+    assert.match(page.headers['content-security-policy'] ?? '', /frame-ancestors http:\/\/127/)
+    service.time.nowMs += 1_000
+    assert.equal((await verifyWith(browser)).reason, 'session_revoked')
+  })
+})
+
+describe('/oauth2/userinfo', () => {
+  it('tells who is signed in, and nobody else', async () => {
+    const none = await browser.visit('/oauth2/userinfo')
+    assert.equal(none.status, 401)
+    assert.equal(none.reason, 'no_session')
+    await signInWith(service, browser)
+    const page = await browser.visit('/oauth2/userinfo')
+    assert.equal(page.status, 200)
+    const info = JSON.parse(page.body)
+    assert.equal(info.user, ids.user)
+    assert.equal(info.name, 'Adele Vance')
+    assert.equal(info.endsAt, startSeconds + 8 * 3_600)
+    assert.equal(
+      (await openBrowser(service, otherHost, browser.cookies).visit('/oauth2/userinfo')).status,
+      401,
+    )
+  })
+})
+
+describe('/oauth2/auth', () => {
+  it('answers 202 with the identity for a session and for a token, and 401 without', async () => {
+    const none = await browser.visit('/oauth2/auth')
+    assert.equal(none.status, 401)
+    assert.equal(none.headers['x-entra-auth-sign-in'], '/oauth2/start')
+    await signInWith(service, browser)
+    const page = await browser.visit('/oauth2/auth')
+    assert.equal(page.status, 202)
+    assert.equal(page.headers['x-auth-request-user'], ids.user)
+    const token = await openBrowser(service).visit('/oauth2/auth?policy=mixed', {
+      headers: { Authorization: `Bearer ${v2User()}` },
+    })
+    assert.equal(token.status, 202)
+    assert.equal((await browser.visit('/oauth2/auth?policy=nowhere')).status, 404)
+    assert.equal((await browser.visit('/oauth2/auth?policy=grouped')).status, 403)
+  })
+
+  it('refuses what a page of another site makes a browser do', async () => {
+    await signInWith(service, browser)
+    const ask = (headers: Record<string, string>, policy = 'default') =>
+      browser.visit(`/oauth2/auth?policy=${policy}`, { headers })
+    const post = { 'X-Forwarded-Method': 'POST' }
+    for (const headers of [
+      { ...post, 'Sec-Fetch-Site': 'cross-site' },
+      { ...post, 'Sec-Fetch-Site': 'same-site', Origin: `https://${host}` },
+      { ...post, Origin: 'https://evil.example' },
+      { ...post },
+      { 'X-Original-Method': 'DELETE' },
+    ]) {
+      const page = await ask(headers)
+      assert.equal(page.reason, 'cross_site_request')
+      assert.equal(page.status, 403)
+      assert.equal((await ask(headers, 'open')).status, 202)
+    }
+    for (const headers of [
+      { ...post, 'Sec-Fetch-Site': 'same-origin' },
+      { ...post, 'Sec-Fetch-Site': 'none' },
+      { ...post, Origin: `https://${host}` },
+      { 'X-Forwarded-Method': 'GET', 'Sec-Fetch-Site': 'cross-site' },
+    ]) {
+      assert.equal((await ask(headers)).status, 202)
+    }
+  })
+
+  it('sends a navigation after the soft end to a re-check, and lets scripts go on', async () => {
+    await signInWith(service, browser)
+    service.time.nowMs += 3_600_000
+    const page = await browser.visit('/oauth2/auth', { headers: navigation })
+    assert.equal(page.reason, 'session_recheck')
+    assert.equal(page.headers['x-entra-auth-sign-in'], '/oauth2/start')
+    const script = {
+      'Sec-Fetch-Mode': 'cors',
+      'Sec-Fetch-Dest': 'empty',
+      'Sec-Fetch-Site': 'same-origin',
+    }
+    assert.equal((await browser.visit('/oauth2/auth', { headers: script })).status, 202)
+  })
+
+  it('redirects a navigation by itself where the proxy wants it', async () => {
+    const headers = {
+      ...navigation,
+      Host: 'auth.internal:8081',
+      'X-Forwarded-Host': host,
+      'X-Forwarded-Method': 'GET',
+      'X-Forwarded-Uri': '/reports?a=b&c',
+    }
+    const page = await browser.visit('/oauth2/auth?redirect=true', { headers })
+    assert.equal(page.status, 302)
+    assert.equal(page.location, `https://${host}/oauth2/start?rd=%2Freports%3Fa%3Db%26c`)
+    const script = { ...headers, 'Sec-Fetch-Mode': 'cors', 'Sec-Fetch-Dest': 'empty' }
+    assert.equal(
+      (await browser.visit('/oauth2/auth?redirect=true', { headers: script })).status,
+      401,
+    )
+  })
+})
+
+describe('the listener', () => {
+  it('answers GET and POST at its own paths and nothing else', async () => {
+    for (const [method, path, status] of [
+      ['GET', '/', 404],
+      ['GET', '/oauth2', 404],
+      ['GET', '/oauth2/start/', 404],
+      ['GET', '/OAUTH2/start', 404],
+      ['GET', '/verify/default', 404],
+      ['GET', '/metrics', 404],
+      ['HEAD', '/oauth2/start', 404],
+      ['POST', '/oauth2/start', 405],
+      ['POST', '/oauth2/callback', 405],
+      ['PUT', '/oauth2/sign_out', 405],
+      ['DELETE', '/oauth2/sign_out', 405],
+      ['OPTIONS', '/oauth2/start', 405],
+    ] as const) {
+      const page = await browser.visit(path, { method })
+      assert.equal(page.status, status, `${method} ${path}`)
+    }
+  })
+
+  it('serves no other host', async () => {
+    for (const at of ['evil.example', `${host}.evil.example`, `${host}:444`, '127.0.0.1']) {
+      for (const path of ['/oauth2/start', '/oauth2/callback?code=x&state=y', '/oauth2/sign_out']) {
+        const page = await openBrowser(service, at).visit(path)
+        assert.equal(page.status, 421)
+        assert.deepEqual(page.setCookies, [])
+      }
+    }
+  })
+
+  it('is not there without the section signIn', async () => {
+    const { startService } = await import('../support/service.ts')
+    const plain = await startService()
+    assert.equal(plain.app.signIn, undefined)
+    await plain.close()
+  })
+})
