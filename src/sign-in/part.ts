@@ -1,4 +1,4 @@
-import type { Config } from '../config/config.ts'
+import type { Config, LiveConfig } from '../config/config.ts'
 import { type CredentialRuntime, createCredential } from '../credential/credential.ts'
 import type { SealingKeys } from '../session/sealing.ts'
 import type { SignInRuntime } from './context.ts'
@@ -13,7 +13,7 @@ export interface SignInPart {
 
 /** The listener as the service holds it. */
 export interface BuiltSignIn extends Pick<SignInListener, 'app'> {
-  reload(config: Config): void
+  reload(config: LiveConfig): void
 }
 
 /** What the part takes from the outside world besides what the service has. */
@@ -29,7 +29,8 @@ export function createSignInPart({ sealingKeys, credential, logo }: SignInPartOp
   return {
     sealingKeys,
     build(config, runtime) {
-      const settingsOf = (next: Config): SignInSettings | undefined => {
+      const canRevoke = config.revocationFile !== undefined || 'store' in config
+      const settingsOf = (next: LiveConfig): SignInSettings | undefined => {
         const { signIn, tenants } = next
         const tenant = tenants.find(({ id }) => id === signIn?.tenantId)
         if (!signIn || !tenant) return undefined
@@ -39,7 +40,7 @@ export function createSignInPart({ sealingKeys, credential, logo }: SignInPartOp
           tenant,
           credential: createCredential(signIn.credential, owner, { ...runtime, ...credential }),
           style: { text: signIn.page.text, logo },
-          canRevoke: next.revocationFile !== undefined || 'store' in next,
+          canRevoke,
         }
       }
       const settings = settingsOf(config)

@@ -33,10 +33,12 @@ export async function startSignIn(options: SignInOptions = {}): Promise<SignInSe
     get list() {
       return createRevocationList(revocations)
     },
+    start: async () => {},
+    setLongest() {},
     reload: async () => false,
     add: async (revocation: Revocation) => void revocations.push(revocation),
     remove: async () => false,
-  } as RevocationStore
+  }
   const part = createSignInPart({
     sealingKeys: options.sealingKeys ?? sealingKeys,
     credential: { env: {}, randomId: () => 'jti', readFile: () => 'a-client-secret' },
