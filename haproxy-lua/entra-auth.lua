@@ -28,6 +28,12 @@ local BODY_LIMIT = 4096
 -- The verifier's Retry-After is used up to here; otherwise clients are asked to wait this long.
 local RETRY_AFTER_LIMIT_SECONDS = 3600
 local RETRY_AFTER_SECONDS = 5
+-- A call that ended without a word, because its client went away, counts as under way for so long.
+local CALL_COUNTED_MS = 500
+-- User-Agent of the calls of this action: a request that has it came from here.
+local OWN_NAME = "haproxy-entra-auth/action"
+-- Seconds that a source waits that keeps sending bad tokens.
+local BAD_TOKENS_RETRY_SECONDS = 10
 -- One line of each kind in this time: with an outage every request would otherwise log one.
 local LOG_EVERY_SECONDS = 10
 
@@ -91,6 +97,21 @@ local FAILURES = {
         status = 401,
         error = "invalid_token",
         text = "The token is longer than is accepted here; ask for fewer group or role claims.",
+    },
+    too_many_bad_tokens = {
+        status = 429,
+        error = "too_many_requests",
+        text = "Too many tokens from this address were refused; wait, and send a valid one.",
+    },
+    too_many_calls = {
+        status = 503,
+        error = "temporarily_unavailable",
+        text = "Too many tokens are being verified at the moment; try again shortly.",
+    },
+    token_does_not_fit = {
+        status = 500,
+        error = "server_error",
+        text = "The token is larger than this proxy is set up for; tell whoever runs this service.",
     },
     verifier_unavailable = {
         status = 503,
@@ -208,6 +229,29 @@ local function parseCallerKey(value)
     return value
 end
 
+-- A counter of HAProxy's stick tables: its gpc0 counts, its gpc0_rate limits.
+local function parseCounter(value)
+    local index = tonumber(value:match("^sc(%d%d?)$"))
+    if not index then
+        return nil, "must be the name of a sticky counter, as sc0"
+    end
+    return math.tointeger(index)
+end
+
+-- The first line of a file.
+local function parseKeyFile(path)
+    local file = io and io.open and io.open(path, "r")
+    local line = file and file:read("l")
+    if file then
+        file:close()
+    end
+    local key = line and line:match("^(.-)%s*$")
+    if not key or key == "" then
+        return nil, "must name a file that can be read, with the key in its first line"
+    end
+    return parseCallerKey(key)
+end
+
 -- Arguments of lua-load-per-thread arrive from HAProxy 2.7 on; on 2.6 the same settings come from
 -- the environment (`setenv` or `presetenv` in the global section). An argument wins.
 local SETTINGS = {
@@ -232,6 +276,26 @@ local SETTINGS = {
         variable = "ENTRA_AUTH_MAX_TOKEN_BYTES",
         default = "16384",
         parse = parseNumber(1024, 1048576),
+    },
+    -- Calls under way at the same time, in each thread.
+    ["max-calls"] = {
+        variable = "ENTRA_AUTH_MAX_CALLS",
+        default = "512",
+        parse = parseNumber(1, 100000),
+    },
+    ["max-calls-per-source"] = {
+        variable = "ENTRA_AUTH_MAX_CALLS_PER_SOURCE",
+        default = "256",
+        parse = parseNumber(1, 100000),
+    },
+    ["count-bad-tokens"] = {
+        variable = "ENTRA_AUTH_COUNT_BAD_TOKENS",
+        parse = parseCounter,
+    },
+    ["limit-bad-tokens"] = {
+        variable = "ENTRA_AUTH_BAD_TOKENS_PER_10S",
+        default = "100",
+        parse = parseNumber(1, 1000000),
     },
     ["cache-entries"] = {
         variable = "ENTRA_AUTH_CACHE_ENTRIES",
@@ -258,6 +322,11 @@ local SETTINGS = {
         variable = "ENTRA_AUTH_CALLER_KEY",
         environmentOnly = true,
         parse = parseCallerKey,
+    },
+    -- Read when HAProxy starts. Unlike the variable, `show env` does not show what is in it.
+    ["caller-key-file"] = {
+        variable = "ENTRA_AUTH_CALLER_KEY_FILE",
+        parse = parseKeyFile,
     },
 }
 
@@ -316,6 +385,10 @@ local function readSettings(arguments)
             settings[name] = parsed
         end
     end
+    if settings["caller-key"] and settings["caller-key-file"] then
+        refuseStart("the caller key is given twice: by a variable and by a file")
+    end
+    settings["caller-key"] = settings["caller-key"] or settings["caller-key-file"]
     return settings
 end
 
@@ -457,8 +530,6 @@ end
 local function readCredentials(txn)
     local count = txn.f:req_fhdr_cnt("authorization")
     if count == 0 then
-        -- Still asked: the challenge names the policy's resource metadata, which only the
-        -- verifier's configuration knows.
         return nil
     elseif count > 1 then
         return nil, "ambiguous_credentials"
@@ -470,6 +541,34 @@ local function readCredentials(txn)
         return nil, "token_too_long"
     end
     return value
+end
+
+-- Whether these are credentials of another scheme than Bearer: no token was sent then.
+local function isOtherScheme(credentials)
+    local scheme, after = credentials:match("^([!#$%%&'*+%-.^_`|~%w]+)(.?)")
+    return scheme ~= nil and (after == "" or after == " ") and scheme:lower() ~= "bearer"
+end
+
+-- The token of these credentials, whatever the spelling of "Bearer "; nil where there is none.
+local function tokenOf(credentials)
+    local scheme, start = credentials:match("^(%a+) +()")
+    return scheme and scheme:lower() == "bearer" and credentials:sub(start) or nil
+end
+
+local function isSameToken(one, other)
+    if one == other then
+        return true
+    end
+    local token = tokenOf(one)
+    return token ~= nil and token == tokenOf(other)
+end
+
+-- The end of the token: finds an entry, and decides nothing.
+local function tailOf(credentials)
+    if #credentials > 2 * TAIL_BYTES then
+        return credentials:sub(-TAIL_BYTES)
+    end
+    return tokenOf(credentials) or credentials
 end
 
 -- The credentials of the common case, for a look into the cache; nil also where they need a closer
@@ -507,8 +606,12 @@ end
 
 -- A fixed handful: every header of the client could overrun HAProxy's own header table, and the
 -- verdict depends on the policy and the token alone.
-local function verifyHeaders(txn, credentials, requestId)
-    local headers = { ["x-entra-auth-contract"] = { CONTRACT } }
+local function verifyHeaders(txn, headerNames, credentials, requestId)
+    local headers = {
+        ["x-entra-auth-contract"] = { CONTRACT },
+        ["x-entra-auth-prepared"] = { "1" },
+        ["user-agent"] = { OWN_NAME },
+    }
     if credentials then
         headers["authorization"] = { credentials }
     end
@@ -518,9 +621,11 @@ local function verifyHeaders(txn, credentials, requestId)
     if requestId then
         headers["x-request-id"] = { requestId }
     end
-    local traceparent = txn.sf:req_fhdr("traceparent")
-    if isTraceparent(traceparent) then
-        headers["traceparent"] = { traceparent }
+    if headerNames:find("traceparent", 1, true) then
+        local traceparent = txn.sf:req_fhdr("traceparent")
+        if isTraceparent(traceparent) then
+            headers["traceparent"] = { traceparent }
+        end
     end
     addLogHeader(headers, "x-forwarded-method", txn.sf:method())
     addLogHeader(headers, "x-forwarded-proto", isTls(txn) and "https" or "http")
@@ -545,7 +650,7 @@ local function challengeFor(failure)
         return {}
     end
     return {
-        ('Bearer realm="entra", error="%s", error_description="%s"'):format(
+        ('Bearer realm="entra-id", error="%s", error_description="%s"'):format(
             failure.error,
             failure.text:gsub('"', "'")
         ),
@@ -561,7 +666,9 @@ local function refuse(reason)
         error = failure.error,
         text = failure.text,
         challenges = challengeFor(failure),
-        retryAfter = failure.status == 503 and RETRY_AFTER_SECONDS or nil,
+        retryAfter = failure.status == 503 and RETRY_AFTER_SECONDS
+            or failure.status == 429 and BAD_TOKENS_RETRY_SECONDS
+            or nil,
     }
 end
 
@@ -620,11 +727,7 @@ end
 -- The names that the verifier manages. The list is the same in every answer of a configuration.
 local lastManaged
 
-local function readManaged(headers)
-    local list, problem = single(headers, "x-entra-auth-headers")
-    if not list then
-        return nil, problem or "X-Entra-Auth-Headers is missing"
-    end
+local function readManagedList(list)
     local known = lastManaged
     if known and known.list == list then
         return known
@@ -641,6 +744,14 @@ local function readManaged(headers)
     local managed = { list = list, names = names, stem = commonStem(names) }
     lastManaged = managed
     return managed
+end
+
+local function readManaged(headers)
+    local list, problem = single(headers, "x-entra-auth-headers")
+    if not list then
+        return nil, problem or "X-Entra-Auth-Headers is missing"
+    end
+    return readManagedList(list)
 end
 
 -- The identity headers that have a value, the largest last.
@@ -682,27 +793,40 @@ local function readAbout(headers, outcome)
 end
 
 -- Whose verdict it is, as revocations name it; nil when the verifier does not say enough.
-local function readSubject(headers)
-    local said = {}
-    for _, name in ipairs({ "user", "tenant", "client", "token-id", "issued-at", "key-id" }) do
-        local value = single(headers, "x-entra-auth-" .. name)
-        if not value then
-            return nil
-        end
-        said[name] = value
-    end
+local function createSubject(said)
     local tenant = said.tenant:lower()
-    if tenant == "" or said["key-id"] == "" or not said["issued-at"]:find("^%d+$") then
+    if tenant == "" or said.keyId == "" or not said.issuedAt:find("^%d+$") then
         return nil
     end
     return {
-        issuedAt = tonumber(said["issued-at"]),
+        issuedAt = tonumber(said.issuedAt),
         tenant = tenant,
         user = tenant .. "/" .. said.user:lower(),
         client = tenant .. "/" .. said.client:lower(),
-        token = said["token-id"],
-        key = said["key-id"],
+        token = said.token_id,
+        key = said.keyId,
     }
+end
+
+local SUBJECT = {
+    user = "x-entra-auth-user",
+    tenant = "x-entra-auth-tenant",
+    client = "x-entra-auth-client",
+    token_id = "x-entra-auth-token-id",
+    issuedAt = "x-entra-auth-issued-at",
+    keyId = "x-entra-auth-key-id",
+}
+
+local function readSubject(headers)
+    local said = {}
+    for field, name in pairs(SUBJECT) do
+        local value = single(headers, name)
+        if not value then
+            return nil
+        end
+        said[field] = value
+    end
+    return createSubject(said)
 end
 
 local function readMaxAge(headers)
@@ -714,6 +838,67 @@ local function readMaxAge(headers)
         seconds = seconds or directive:match("^max%-age=(%d+)$")
     end
     return seconds and #seconds <= 9 and math.tointeger(tonumber(seconds)) or 0
+end
+
+-- What precedes the values of the identity headers in the prepared value of an allow.
+local PREPARED = { "form", "version", "user", "tenant", "client", "actor", "token_id", "issuedAt", "keyId", "list" }
+
+-- An allow as one value: reading some 25 headers one by one costs more than all the rest of a call.
+-- Fields with a tab between them; the verifier's documentation of the HTTP interface has them.
+local function readPrepared(prepared, outcome)
+    if prepared:find("[^\32-\126\9]") then
+        return "X-Entra-Auth-Prepared has a character that is not printable ASCII"
+    end
+    local position, find, sub = 1, string.find, string.sub
+    local function nextField()
+        local tab = find(prepared, "\t", position, true)
+        local field = tab and sub(prepared, position, tab - 1)
+        position = tab and tab + 1 or position
+        return field
+    end
+    local said = {}
+    for index = 1, #PREPARED do
+        local field = nextField()
+        if not field then
+            return "X-Entra-Auth-Prepared is cut off"
+        end
+        said[PREPARED[index]] = field
+    end
+    if said.form ~= "1" then
+        return "X-Entra-Auth-Prepared has a form that is not known here"
+    end
+    local managed, problem = readManagedList(said.list)
+    if not managed then
+        return problem
+    end
+    local names, values, largest, largestSize = {}, {}, 0, 0
+    for _, name in ipairs(managed.names) do
+        local value = nextField()
+        if not value then
+            return "X-Entra-Auth-Prepared is cut off"
+        elseif value ~= "" then
+            local count = #names + 1
+            names[count], values[count] = name, value
+            if #name + #value > largestSize then
+                largest, largestSize = count, #name + #value
+            end
+        end
+    end
+    if sub(prepared, position) ~= "." then
+        return "X-Entra-Auth-Prepared has more or less in it than it says"
+    end
+    local last = #names
+    if last > 0 then
+        names[largest], names[last] = names[last], names[largest]
+        values[largest], values[last] = values[last], values[largest]
+    end
+    outcome.managed, outcome.names, outcome.values = managed, names, values
+    for _, name in ipairs({ "user", "tenant", "client", "actor", "token_id" }) do
+        outcome[name] = said[name] ~= "" and said[name] or nil
+    end
+    outcome.version = said.version
+    outcome.subject = createSubject(said)
+    return nil
 end
 
 local function judgeAllow(headers, body)
@@ -728,6 +913,18 @@ local function judgeAllow(headers, body)
         return badSetup(setup)
     end
     local outcome = { ok = true, status = 200 }
+    local prepared = headers["x-entra-auth-prepared"]
+    if prepared then
+        if prepared[1] ~= nil or headers["x-entra-auth-report"] or headers["x-entra-auth-headers"] then
+            return unavailable("an allow with a prepared value and something else")
+        end
+        problem = readPrepared(prepared[0], outcome)
+        if problem then
+            return unavailable(problem)
+        end
+        outcome.maxAgeSeconds = readMaxAge(headers)
+        return outcome
+    end
     problem = readIdentity(headers, outcome) or readAbout(headers, outcome)
     local report, reportProblem = single(headers, "x-entra-auth-report")
     problem = problem or reportProblem
@@ -795,11 +992,16 @@ local function judgeRefusal(status, reason, headers, body)
     }
 end
 
+-- What HAProxy and Node answer to header fields that do not fit into their buffers.
+local TOO_LARGE = { [400] = true, [413] = true, [431] = true }
+-- Below this, a call fits into every buffer.
+local LARGE_TOKEN_BYTES = 4096
+
 local REPEATED = { [400] = true, [401] = true, [403] = true, [503] = true }
 
 -- The one place that decides whether an answer is one. Only status 200 with the verdict `allow`
 -- passes; a refusal has a reason code, so an answer without one comes from some other program.
-local function judge(response, policy)
+local function judge(response, policy, credentials)
     local status, headers = response.status, response.headers or {}
     if status == 200 then
         return judgeAllow(headers, response.body)
@@ -820,6 +1022,12 @@ local function judge(response, policy)
         return badSetup("the verifier refuses the caller key: see ENTRA_AUTH_CALLER_KEY")
     elseif reason and REPEATED[status] then
         return judgeRefusal(status, reason, headers, response.body)
+    elseif TOO_LARGE[status] and #(credentials or "") > LARGE_TOKEN_BYTES then
+        logOnceInAWhile(
+            "token_does_not_fit",
+            ("a token of %d bytes does not fit into a call: raise tune.bufsize"):format(#credentials)
+        )
+        return refuse("token_does_not_fit")
     end
     return unavailable(("status %s"):format(tostring(status)))
 end
@@ -838,6 +1046,8 @@ local feed = {
         -- kind → id → {before, ending} in seconds.
         revoked = { user = {}, client = {}, token = {}, tenant = {}, key = {} },
         count = 0,
+        -- policy → challenge of a request without credentials.
+        challenges = {},
     },
     etag = nil,
     -- When the last good answer was asked for.
@@ -887,8 +1097,54 @@ local function parseRevocation(text, position)
     return revocation, position
 end
 
--- A strict parser for this one shape: {"version": "…", "revocations": […]}. Returns the version
--- and the records, or nil and what is wrong. What is not understood could be a revocation.
+-- A string of JSON with no other escapes than \" and \\ from `position` on: the text and the position
+-- behind it, or nil.
+local function parseString(text, position)
+    local start = text:match('^%s*"()', position)
+    local from = start
+    while start do
+        local stop, char = text:match('^[^"\\%c]*()(["\\])', start)
+        if not stop then
+            return nil
+        elseif char == '"' then
+            return (text:sub(from, stop - 1):gsub("\\(.)", "%1")), stop + 1
+        elseif not text:find('^["\\]', stop + 1) then
+            return nil
+        end
+        start = stop + 2
+    end
+    return nil
+end
+
+-- The end of the answer: "challenges": {"POLICY": "…"} in form 2, nothing else.
+local function parseChallenges(text, position)
+    local challenges = {}
+    if text:find("^%s*}%s*$", position) then
+        return challenges
+    end
+    position = text:match('^%s*,%s*"challenges"%s*:%s*{()', position)
+    local tail = position and text:match("^%s*}()", position)
+    while position and not tail do
+        local policy, afterPolicy = parseString(text, position)
+        local colon = policy and text:match("^%s*:()", afterPolicy)
+        local value, afterValue = parseString(text, colon or #text + 1)
+        if not value or not isPrintable(value) or #value > CHALLENGE_LIMIT then
+            return nil, "the challenges of the answer cannot be read"
+        end
+        challenges[policy] = value
+        local separator, following = text:match("^%s*([,}])()", afterValue)
+        tail = separator == "}" and following or nil
+        position = separator == "," and following or nil
+    end
+    if not tail or not text:find("^%s*}%s*$", tail) then
+        return nil, "there is more in the answer than what is known"
+    end
+    return challenges
+end
+
+-- A strict parser for this one shape: {"version": "…", "revocations": […], "challenges": {…}}, the
+-- last in form 2. Returns the version, the records and the challenges, or nil and what is wrong. What
+-- is not understood could be a revocation.
 local function parseFeed(text)
     if #text > FEED_LIMIT_BYTES then
         return nil, "the answer is too long"
@@ -919,10 +1175,11 @@ local function parseFeed(text)
         end
         position = following
     end
-    if not text:find("^%s*}%s*$", tail) then
-        return nil, "there is more in the answer than what is known"
+    local challenges, problem = parseChallenges(text, tail)
+    if not challenges then
+        return nil, problem
     end
-    return version, records
+    return version, records, challenges
 end
 
 -- What is known and in force together with what was said; of two for one identity, the stricter.
@@ -1084,7 +1341,7 @@ local function createEntry(policy, credentials, outcome, askedAtMs)
         values = outcome.values,
         subject = outcome.subject,
         credentials = credentials,
-        tail = credentials:sub(-TAIL_BYTES),
+        tail = tailOf(credentials),
         size = entrySize(outcome, credentials),
         expiresMs = askedAtMs + outcome.maxAgeSeconds * 1000,
         used = false,
@@ -1159,8 +1416,8 @@ end
 local function recall(txn, policy, headerNames)
     local bucket = buckets[policy]
     local credentials = bucket and readPlainCredentials(txn, headerNames)
-    local entry = credentials and bucket[credentials:sub(-TAIL_BYTES)]
-    if not entry or entry.credentials ~= credentials or not isStillGood(entry) then
+    local entry = credentials and bucket[tailOf(credentials)]
+    if not entry or not isSameToken(entry.credentials, credentials) or not isStillGood(entry) then
         return nil
     end
     entry.used = true
@@ -1192,7 +1449,11 @@ end
 -- Poll ------------------------------------------------------------------------------------------
 
 local function pollHeaders()
-    local headers = { ["x-entra-auth-contract"] = { CONTRACT } }
+    local headers = {
+        ["x-entra-auth-contract"] = { CONTRACT },
+        ["x-entra-auth-feed"] = { "2" },
+        ["user-agent"] = { OWN_NAME },
+    }
     if settings["caller-key"] then
         headers["x-entra-auth-key"] = { settings["caller-key"] }
     end
@@ -1202,12 +1463,13 @@ local function pollHeaders()
     return headers
 end
 
-local function acceptFeed(version, merged, count, etag)
+local function acceptFeed(version, merged, count, challenges, etag)
     atomically(function()
         if version ~= feed.known.version then
             dropEverything()
         end
-        feed.known = { version = version, revoked = merged, count = count }
+        feed.known =
+            { version = version, revoked = merged, count = count, challenges = challenges }
     end)
     feed.etag = etag
 end
@@ -1236,7 +1498,7 @@ local function judgeFeed(response)
     elseif status ~= 200 then
         return ("status %s"):format(tostring(status))
     end
-    local version, records = parseFeed(response.body or "")
+    local version, records, challenges = parseFeed(response.body or "")
     if not version then
         return records == "too_many" and refuseTooMany() or records
     end
@@ -1244,7 +1506,7 @@ local function judgeFeed(response)
     if not merged then
         return refuseTooMany()
     end
-    acceptFeed(version, merged, count, etag)
+    acceptFeed(version, merged, count, challenges, etag)
     return nil
 end
 
@@ -1293,17 +1555,87 @@ local function keepPolling()
     end
 end
 
+-- Calls under way -------------------------------------------------------------------------------
+-- Bounded, in all and for each source, so that whoever sends tokens nobody knows takes neither
+-- HAProxy's connections nor the verifier's time from others. What is in the cache needs no call.
+
+local callsUnderWay = { count = 0, bySource = {}, first = 1, last = 0 }
+
+-- Only inside of `atomically`.
+local function endCall(call)
+    if call.isCounted then
+        call.isCounted = false
+        callsUnderWay.count = callsUnderWay.count - 1
+        local left = callsUnderWay.bySource[call.source] - 1
+        callsUnderWay.bySource[call.source] = left > 0 and left or nil
+    end
+end
+
+-- HAProxy ends a coroutine without a word when its client goes away, so a call may never be ended
+-- here: after a moment it counts no more. Only inside of `atomically`.
+local function dropOldCalls(now)
+    local calls = callsUnderWay
+    while calls.first <= calls.last do
+        local call = calls[calls.first]
+        if call.isCounted and now - call.startedMs < CALL_COUNTED_MS then
+            return
+        end
+        endCall(call)
+        calls[calls.first] = nil
+        calls.first = calls.first + 1
+    end
+end
+
+-- The call that may be made now, or nil.
+local function startCall(source)
+    local call
+    atomically(function()
+        local calls, now = callsUnderWay, nowMs()
+        dropOldCalls(now)
+        local ofSource = calls.bySource[source] or 0
+        if calls.count < settings["max-calls"] and ofSource < settings["max-calls-per-source"] then
+            call = { source = source, startedMs = now, isCounted = true }
+            calls.count = calls.count + 1
+            calls.bySource[source] = ofSource + 1
+            calls.last = calls.last + 1
+            calls[calls.last] = call
+        end
+    end)
+    return call
+end
+
+-- The address of the client; of IPv6 the network of 64 bits, which one client has for itself.
+local function readSource(txn)
+    local address = txn.sf:src()
+    if address:find(":", 1, true) then
+        return txn.sc:ipmask(address, 32, 64)
+    end
+    return address
+end
+
 -- Decision --------------------------------------------------------------------------------------
 
 -- A new client object for each call: one serves a single request. It keeps its connections alive.
-local function ask(txn, policy, credentials, requestId)
+local function ask(txn, policy, headerNames, credentials, requestId)
+    local call = startCall(readSource(txn))
+    if not call then
+        return refuse("too_many_calls")
+    end
     local askedAtMs = nowMs()
-    local response = core.httpclient():get({
-        url = "http://" .. settings["verifier"] .. "/verify/" .. percentEncode(policy),
-        headers = verifyHeaders(txn, credentials, requestId),
-        timeout = settings["timeout-ms"],
-    })
-    local outcome = judge(response or {}, policy)
+    local finished, response = pcall(function()
+        return core.httpclient():get({
+            url = "http://" .. settings["verifier"] .. "/verify/" .. percentEncode(policy),
+            headers = verifyHeaders(txn, headerNames, credentials, requestId),
+            timeout = settings["timeout-ms"],
+        })
+    end)
+    atomically(function()
+        endCall(call)
+    end)
+    if not finished then
+        error(response, 0)
+    end
+    local outcome = judge(response or {}, policy, credentials)
     outcome.ms = math.max(0, nowMs() - askedAtMs)
     outcome.cache = "miss"
     atomically(function()
@@ -1327,9 +1659,37 @@ local function passPreflight()
     }
 end
 
+-- The verifier's refusal of a request without credentials, as the feed told it; nil where it did not,
+-- or where that is too long ago.
+local function challengeOf(policy)
+    local challenge = feed.known.challenges[policy]
+    if not challenge or nowMs() >= feed.usableUntilMs then
+        return nil
+    end
+    return {
+        ok = false,
+        status = 401,
+        reason = "no_credentials",
+        error = "no_credentials",
+        text = "No access token was sent; send one in the header Authorization: Bearer <token>.",
+        challenges = { challenge },
+    }
+end
+
+-- Whether this request is a call of this action, which its verifier's address led back here.
+local function isOwnCall(txn, headerNames)
+    return headerNames:find("user-agent", 1, true) ~= nil
+        and txn.sf:req_fhdr("user-agent") == OWN_NAME
+end
+
+local function hasManyBadTokens(txn)
+    local counter = settings["count-bad-tokens"]
+    return counter and txn.f:sc_gpc0_rate(counter) > settings["limit-bad-tokens"]
+end
+
 -- A verdict that is not remembered. Refusals never are: the verifier answers a known one faster
 -- than an operator's correction should wait.
-local function decide(txn, policy, requestId)
+local function decide(txn, policy, headerNames, requestId)
     local outcome
     if policy == "" then
         outcome = badSetup("the action was called without a policy")
@@ -1337,11 +1697,19 @@ local function decide(txn, policy, requestId)
         outcome = passPreflight()
     else
         local credentials, problem = readCredentials(txn)
+        local isWithout = not credentials or isOtherScheme(credentials)
         if problem then
             outcome = refuse(problem)
-        else
+        elseif isOwnCall(txn, headerNames) then
+            outcome = badSetup("the address of the verifier leads back to HAProxy itself")
+        elseif isWithout then
+            outcome = challengeOf(policy)
+        elseif hasManyBadTokens(txn) then
+            outcome = refuse("too_many_bad_tokens")
+        end
+        if not outcome then
             count("misses")
-            outcome = ask(txn, policy, credentials, requestId)
+            outcome = ask(txn, policy, headerNames, credentials, requestId)
         end
     end
     outcome.policy = policy
@@ -1544,12 +1912,13 @@ end
 
 -- Action ----------------------------------------------------------------------------------------
 
--- Counts a token that was none in the configuration's stick table, if there is one: a source that
--- keeps sending such tokens is limited there, before anything is asked. A request without credentials
--- is how each client begins, so it does not count.
+-- Counts a token that was none on the sticky counter that the settings name: a source that keeps
+-- sending such tokens loses its calls for a while, and nothing that is in the cache. A request without
+-- credentials is how each client begins, so it does not count.
 local function countBadToken(txn, outcome)
-    if outcome.status == 401 and outcome.reason ~= "no_credentials" then
-        txn.f:sc_inc_gpc0(0)
+    local counter = settings["count-bad-tokens"]
+    if counter and outcome.status == 401 and outcome.reason ~= "no_credentials" then
+        txn.f:sc_inc_gpc0(counter)
     end
 end
 
@@ -1563,7 +1932,7 @@ local function verify(txn, given, enforce)
     if not outcome then
         clearVariables(txn)
         requestId = readRequestId(txn)
-        outcome = decide(txn, policy, requestId)
+        outcome = decide(txn, policy, headerNames, requestId)
     end
     if outcome.ok and enforce then
         outcome = setIdentityOrRefuse(txn, outcome, headerNames)

@@ -76,6 +76,7 @@ function globalLines({ callerKey }: Config): string[] {
           '    # ENTRA_AUTH_CALLER_KEY.',
         ]),
     '    presetenv ENTRA_AUTH_VERIFIER 127.0.0.1:14480',
+    '    setenv ENTRA_AUTH_COUNT_BAD_TOKENS sc0',
     `    lua-load-per-thread ${variable('ENTRA_AUTH_LUA_FILE', '/etc/haproxy/entra-auth.lua')}`,
   ]
 }
@@ -164,11 +165,10 @@ function frontendLines(
     '    http-request set-header connection upgrade if { req.fhdr(upgrade) -m found }',
     '    http-request del-header proxy-connection',
     '    http-request del-header keep-alive',
-    '    # A source that keeps sending tokens that are none waits: the action counts each in gpc0.',
+    '    # The action counts the bad tokens of each source here, and makes no calls for one with too many.',
     '    # CHANGE: behind a proxy that all clients share, track the address that it forwards, not src.',
     '    stick-table type ipv6 size 100k expire 30s store gpc0,gpc0_rate(10s)',
-    '    http-request track-sc0 src',
-    `    http-request deny deny_status 429 hdr retry-after 10 if { sc_gpc0_rate(0) gt ${variable('ENTRA_AUTH_BAD_TOKENS_PER_10S', '100')} }`,
+    '    http-request track-sc0 src,ipmask(32,64)',
     ...metadataPaths.map((path) => `    use_backend entra-metadata if { path ${quoteWord(path)} }`),
     ...(policies.length === 1 && only !== undefined
       ? [`    default_backend ${only}`]

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { Agent } from 'node:http'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { isHit, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
 import { allow, deny } from './fake-verifier.ts'
 import { type Stack, startStack } from './stack.ts'
@@ -37,6 +38,34 @@ describe('a source that keeps sending bad tokens', () => {
     assert.equal(refusal.status, 429)
     assert.deepEqual(values(refusal, 'retry-after'), ['10'])
     assert.equal(stack.verifier.calls.length, calls)
+  })
+
+  it('loses its calls, never what is in the cache', async (t) => {
+    const own = await startCacheStack({ env: { ENTRA_AUTH_BAD_TOKENS_PER_10S: String(limit) } })
+    t.after(() => own.stop())
+    await own.untilRemembered('good')
+    own.verifier.script = () => deny(401, 'signature_invalid')
+    for (let index = 0; index < limit + 2; index++) await own.askFor(`bad-${index}`)
+    assert.equal((await own.askFor('bad')).status, 429)
+    const hit = await own.askFor('good')
+    assert.ok(hit.status === 200 && isHit(hit))
+  })
+
+  it('is counted only where a setting names the counter', async (t) => {
+    const own = await startStack({
+      env: { ENTRA_AUTH_BAD_TOKENS_PER_10S: '1' },
+      // An operator's own meaning of the same counter: above 0 is banned.
+      editConfig: (text) =>
+        text
+          .replace(/^ *setenv ENTRA_AUTH_COUNT_BAD_TOKENS .*$/m, '')
+          .replace(
+            'use_backend entra-metadata',
+            'http-request deny deny_status 410 if { sc_get_gpc0(0) gt 0 }\n    use_backend entra-metadata',
+          ),
+    })
+    t.after(() => own.stop())
+    own.verifier.script = () => deny(401, 'token_expired')
+    for (let index = 0; index < 5; index++) assert.equal((await own.ask()).status, 401)
   })
 
   it('does not keep other sources waiting', async (t) => {

@@ -254,16 +254,24 @@ describe('the cache', () => {
     assert.equal((await stack.askFor('', { headers: only })).status, 401)
   })
 
+  it('is shared by the spellings of one and the same token', async () => {
+    for (const token of ['short', `long.${'x'.repeat(200)}`]) {
+      stack.reset()
+      stack.verifier.script = allowTheToken
+      await stack.askFor(token)
+      stack.verifier.script = () => deny(401, 'malformed_credentials')
+      for (const value of [`bearer ${token}`, `BEARER  ${token}`, `Bearer ${token}`]) {
+        const reply = await stack.askFor('', { headers: [['Authorization', value]] })
+        assert.ok(isHit(reply), value)
+      }
+      assert.equal(stack.verifier.calls.length, 1)
+    }
+  })
+
   it('does not serve what only looks like the credentials', async () => {
     await stack.askFor('exact')
     stack.verifier.script = () => deny(401, 'malformed_credentials')
-    for (const value of [
-      'bearer exact',
-      'Bearer  exact',
-      'Bearer exact,',
-      'Bearer Exact',
-      'exact',
-    ]) {
+    for (const value of ['Bearer exact,', 'Bearer Exact', 'exact']) {
       const reply = await stack.askFor('', { headers: [['Authorization', value]] })
       assert.equal(reply.status, 401, value)
     }

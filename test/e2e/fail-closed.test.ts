@@ -256,33 +256,39 @@ describe('an error in the action', () => {
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
     ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
     ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],
-    'addRefusal',
+    ...['addRefusal', 'challengeOf', 'readPrepared', 'nextField', 'isTraceparent'],
   ])
   /** Only run on some allowed requests, most of them when a verdict is kept or found again. */
   const nowAndThen = new Set([
     ...['remember', 'createEntry', 'entrySize', 'insert', 'link', 'unlink', 'isKept', 'evict'],
+    ...['isSameToken', 'tailOf', 'tokenOf'],
     ...['readPlainCredentials', 'isStillGood', 'isRevoked', 'forget', 'publishNumbers'],
   ])
   /** Without these there is no word of revocations, so nothing is remembered. */
   const forTheFeed = new Set([
     ...['keepPolling', 'poll', 'pollHeaders', 'judgeFeed', 'parseFeed', 'parseRevocation'],
-    ...['parseMember', 'mergeRevocations', 'add', 'revocationId', 'acceptFeed'],
+    ...['parseChallenges', 'parseMember', 'mergeRevocations', 'add', 'revocationId', 'acceptFeed'],
     ...['dropEverything', 'forgetExpired'],
   ])
   /** Neither a verdict nor the cache depends on these. */
   const beside = new Set([
     ...['logPollProblem', 'refuseTooMany', 'addUp', 'describeMetric', 'addMetric'],
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
-    ...['forgetAll', 'sweepSlice'],
+    ...['forgetAll', 'sweepSlice', 'parseString'],
   ])
   // One Lua for all threads has nothing to publish: only the page packs its numbers.
   const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'
   ;(isShared ? beside : nowAndThen).add('packNumbers')
   const atStart = new Set([
     ...['readVariable', 'readSettings', 'readArguments', 'parseVerifier', 'parseNumber'],
-    ...['parseChoice', 'parseVariables'],
+    ...['parseChoice', 'parseVariables', 'parseCounter'],
   ])
-  const onlyForBadSettings = new Set(['refuseStart', 'settingNames', 'parseCallerKey'])
+  const onlyForBadSettings = new Set([
+    'refuseStart',
+    'settingNames',
+    'parseCallerKey',
+    'parseKeyFile',
+  ])
 
   function breaking(name: string, by: string): (text: string) => string {
     const line = new RegExp(`^((?: {4})?local function ${name}\\(.*\\))$`, 'm')

@@ -96,6 +96,25 @@ export function allowFor(maxAgeSeconds: number, identity: Identity = alice): str
 /** An allow that may be kept for a second. */
 export const shortAllow: string = allowFor(1)
 
+/** The same allow as one prepared value, or with the fields that `edit` makes of it. */
+export function allowPrepared(
+  identity: Identity = alice,
+  edit: (fields: string[]) => string[] = (fields) => fields,
+): string {
+  const of = new Map(allowHeaders(identity))
+  const said = ['User', 'Tenant', 'Client', 'Actor', 'Token-Id', 'Issued-At', 'Key-Id'].map(
+    (name) => of.get(`X-Entra-Auth-${name}`) ?? '',
+  )
+  const list = of.get('X-Entra-Auth-Headers') ?? ''
+  const fields = ['1', 'version-1', ...said, list, ...Object.values(identity), '.']
+  return answer(200, [
+    ['X-Entra-Auth-Verdict', 'allow'],
+    ['X-Entra-Auth-Contract', '1'],
+    ['X-Entra-Auth-Prepared', edit(fields).join('\t')],
+    ['Cache-Control', of.get('Cache-Control') ?? ''],
+  ])
+}
+
 /** A refusal as the verifier words it. */
 export function deny(
   status: number,
@@ -126,9 +145,13 @@ export interface Revocation {
   readonly until: number
 }
 
-/** What /revocations says, with an ETag, and 304 to whoever knows it. */
-export function revocations(list: readonly Revocation[] = [], version = 'version-1'): Script {
-  const body = JSON.stringify({ version, revocations: list })
+/** What /revocations says, with an ETag, and 304 to whoever knows it; with challenges in form 2. */
+export function revocations(
+  list: readonly Revocation[] = [],
+  version = 'version-1',
+  challenges?: Readonly<Record<string, string>>,
+): Script {
+  const body = JSON.stringify({ version, revocations: list, challenges })
   const etag = `"${createHash('sha256').update(body).digest('base64url')}"`
   return (call) => {
     const known = call.headers.some(

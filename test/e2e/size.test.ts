@@ -51,6 +51,21 @@ describe('a large identity', () => {
     assertWholeOrRefused(stack, reply, identity, '16 KiB and 200 groups')
   })
 
+  it('is refused for good where the buffers are those of HAProxy, not "again shortly"', async () => {
+    const own = await startStack({
+      editConfig: (text) => text.replace(/^ *tune\.(bufsize|maxrewrite).*$/gm, ''),
+    })
+    try {
+      const reply = await own.ask({ headers: [['Authorization', `Bearer ${'t'.repeat(15_000)}`]] })
+      assert.equal(reply.status, 500)
+      assert.equal(JSON.parse(reply.body).reason, 'token_does_not_fit')
+      assert.deepEqual(values(reply, 'retry-after'), [])
+      await own.haproxy.waitForLog((line) => /15\d{3} bytes does not fit.*tune\.bufsize/.test(line))
+    } finally {
+      await own.stop()
+    }
+  })
+
   it('arrives whole when the body of a POST fills the buffer', async () => {
     const identity = withGroups(200)
     stack.verifier.script = () => allow(identity)

@@ -180,7 +180,7 @@ describe('the verdict', () => {
     assert.equal(JSON.parse(reply.body).reason, 'token_too_long')
     assert.match(
       values(reply, 'www-authenticate')[0] ?? '',
-      /^Bearer realm="entra", error="invalid_token"/,
+      /^Bearer realm="entra-id", error="invalid_token"/,
     )
     assert.equal(stack.verifier.calls.length + stack.app.requests.length, 0)
   })

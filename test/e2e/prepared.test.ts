@@ -1,0 +1,273 @@
+/** What action and verifier say to each other beyond the plain headers, and what older ones hear. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { Agent } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { startEchoApp } from '../../scripts/local-stack/echo-app.ts'
+import { shippedConfig, shippedLua, startHaproxy } from '../../scripts/local-stack/haproxy.ts'
+import { eventually } from '../support/eventually.ts'
+import { startService } from '../support/service.ts'
+import { v2User } from '../support/tokens.ts'
+import { type CacheStack, isHit, startCacheStack } from './cache-stack.ts'
+import { ask, bearer, values } from './client.ts'
+import { alice, allow, allowPrepared, deny, revocations } from './fake-verifier.ts'
+import { complaintOfStart, replacing, startStack } from './stack.ts'
+
+const action010 = resolve(import.meta.dirname, 'fixtures/entra-auth-0.1.0.lua')
+
+describe('an allow as one prepared value', () => {
+  let stack: CacheStack
+  before(async () => {
+    stack = await startCacheStack()
+  })
+  after(() => stack.stop())
+  beforeEach(() => stack.reset())
+
+  it('does what the same allow in headers does, asked for and out of the cache', async () => {
+    const identity = {
+      ...alice,
+      'X-Auth-Request-Name': 'Alice Example',
+      'X-Auth-Request-Email': '',
+    }
+    const seen: unknown[] = []
+    for (const said of [allow(identity), allowPrepared(identity)]) {
+      const path = `/prepared-${seen.length}`
+      stack.verifier.script = () => said
+      const replies = [await stack.askFor(path, { path }), await stack.askFor(path, { path })]
+      assert.deepEqual(replies.map(isHit), [false, true])
+      const identities = stack.app.requests.map(({ headers }) =>
+        headers.filter(([name]) => /^x-auth-request/i.test(name)).toSorted(),
+      )
+      assert.equal(identities[0]?.length, 4)
+      const line = await stack.haproxy.waitForLog(
+        (one) => one.includes(`path=${path} `) && one.includes('cache=hit'),
+      )
+      seen.push([identities, line.replace(/^.* ok=/, 'ok=')])
+      stack.reset()
+    }
+    assert.deepEqual(seen[1], seen[0])
+  })
+
+  const broken: Record<string, (fields: string[]) => string[]> = {
+    'of another form': ([, ...rest]) => ['2', ...rest],
+    'with a field less': (fields) => fields.toSpliced(-2, 1),
+    'with a field more': (fields) => fields.toSpliced(-1, 0, 'x'),
+    'without its end': (fields) => fields.slice(0, -1),
+    'that is cut off': (fields) => fields.slice(0, 5),
+    'with a control character': (fields) => fields.with(-2, 'a\u0001b'),
+    'with a character beyond ASCII': (fields) => fields.with(-2, '\u00e9'),
+    'that manages Authorization': (fields) => fields.with(9, 'Authorization,B,C,D'),
+    'that manages a name twice': (fields) => fields.with(9, 'A,B,C,a'),
+  }
+  for (const [what, edit] of Object.entries(broken)) {
+    it(`is refused ${what}`, async () => {
+      const identity = { ...alice, 'X-Auth-Request-Roles': 'r' }
+      stack.verifier.script = () => allowPrepared(identity, edit)
+      const reply = await stack.askFor(`broken-${what.replaceAll(' ', '-')}`)
+      assert.equal(reply.status, 503)
+      assert.equal(stack.app.requests.length, 0)
+    })
+  }
+
+  it('is refused beside headers that say the same', async () => {
+    const prepared = /^X-Entra-Auth-Prepared: .*$/m.exec(allowPrepared())?.[0] ?? ''
+    stack.verifier.script = () => allow().replace('\r\n\r\n', `\r\n${prepared}\r\n\r\n`)
+    assert.equal((await stack.askFor('both')).status, 503)
+  })
+})
+
+describe('action and verifier of different versions', () => {
+  for (const [what, lua] of [
+    ['this action', shippedLua],
+    ['the action of 0.1.0', action010],
+  ] as const) {
+    it(`let the same identity through: this verifier and ${what}`, async (t) => {
+      const service = await startService()
+      t.after(() => service.close())
+      const app = await startEchoApp()
+      t.after(() => app.stop())
+      const folder = mkdtempSync(join(tmpdir(), 'entra-auth-versions-'))
+      t.after(() => rmSync(folder, { recursive: true }))
+      const config = join(folder, 'haproxy.cfg')
+      const text = readFileSync(shippedConfig, 'utf8')
+      writeFileSync(config, text.replace('lua.entra-auth orders', 'lua.entra-auth default'))
+      const haproxy = await startHaproxy({
+        verifier: `127.0.0.1:${service.port}`,
+        application: app.address,
+        configs: [config],
+        lua,
+      })
+      t.after(() => haproxy.stop())
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+      t.after(() => agent.destroy())
+      const headers = [['Authorization', `Bearer ${v2User({ name: 'Alice' })}`]] as const
+      const path = '/versions'
+      await eventually(
+        async () => {
+          assert.equal((await ask(haproxy.port, { headers, agent, path })).status, 200)
+          return haproxy.logLines.some((line) => line.includes('cache=hit'))
+        },
+        (isRemembered) => isRemembered,
+      )
+      for (const seen of app.requests) {
+        assert.deepEqual(values(seen, 'x-auth-request-name'), ['Alice'])
+      }
+      const refused = await ask(haproxy.port, { headers: [] })
+      assert.equal(refused.status, 401)
+      assert.deepEqual(values(refused, 'www-authenticate'), ['Bearer realm="entra-id"'])
+    })
+  }
+})
+
+describe('a request without a token', () => {
+  const challenge = 'Bearer realm="entra-id", resource_metadata="https://x/\\"y\\""'
+
+  async function start(t: { after(cleanUp: () => unknown): void }) {
+    const feed = revocations([], 'version-1', { orders: challenge, other: 'Bearer realm="x"' })
+    const stack = await startCacheStack({ feed })
+    t.after(() => stack.stop())
+    await stack.untilRemembered()
+    stack.reset()
+    stack.verifier.script = () => deny(401, 'no_credentials', ['Bearer realm="asked"'])
+    return stack
+  }
+
+  it('is refused without a call, in the words of the verifier', async (t) => {
+    const stack = await start(t)
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    t.after(() => agent.destroy())
+    for (const headers of [
+      [],
+      [['Authorization', 'Basic YTpi']],
+      [['Authorization', 'Negotiate']],
+    ] as const) {
+      const reply = await eventually(
+        () => stack.ask({ headers, agent }),
+        (one) => values(one, 'www-authenticate')[0] === challenge,
+      )
+      assert.equal(reply.status, 401)
+      assert.deepEqual(values(reply, 'www-authenticate'), [challenge])
+      assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['no_credentials'])
+      assert.equal(JSON.parse(reply.body).error, 'no_credentials')
+      stack.verifier.calls.length = 0
+      for (let index = 0; index < 5; index++) await stack.ask({ headers, agent })
+      assert.equal(stack.verifier.calls.length, 0)
+    }
+  })
+
+  it('asks the verifier once the feed is too old, and where it told no challenge', async (t) => {
+    const stack = await start(t)
+    stack.verifier.feed = revocations([], 'version-1', {})
+    await eventually(
+      () => stack.ask({ headers: [] }),
+      (reply) => values(reply, 'www-authenticate')[0] === 'Bearer realm="asked"',
+    )
+    const calls = stack.verifier.calls.length
+    await stack.ask({ headers: [] })
+    assert.equal(stack.verifier.calls.length, calls + 1)
+  })
+
+  it('is not answered from a feed that is odd', async (t) => {
+    for (const odd of ['{"orders":1}', '[]', '{"orders":"a\\u0001b"}', '{"orders":"x"}}', 'null']) {
+      const body = `{"version":"version-1","revocations":[],"challenges":${odd}}`
+      const stack = await startCacheStack({
+        feed: () =>
+          `HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      })
+      t.after(() => stack.stop())
+      await stack.haproxy.waitForLog((line) => line.includes('revocations cannot be read'))
+      for (let index = 0; index < 3; index++) assert.equal(isHit(await stack.askFor()), false)
+    }
+  })
+})
+
+describe('calls under way', () => {
+  it('are bounded for each source, and hits are not', async (t) => {
+    const stack = await startCacheStack({
+      env: { ENTRA_AUTH_MAX_CALLS_PER_SOURCE: '3', ENTRA_AUTH_MAX_CALLS: '5' },
+      editConfig: replacing('zero-warning', 'zero-warning\n    nbthread 1'),
+    })
+    t.after(() => stack.stop())
+    await stack.untilRemembered()
+    stack.verifier.calls.length = 0
+    // Longer than the burst, shorter than what counts as gone.
+    stack.verifier.script = () => new Promise((done) => setTimeout(() => done(allow()), 400))
+    const from = (last: number) => {
+      const agent = new Agent({ localAddress: `127.0.0.${last}` })
+      t.after(() => agent.destroy())
+      return (index: number) =>
+        stack.ask({ agent, headers: [['Authorization', `Bearer of-${last}-${index}`]] })
+    }
+    const [one, other] = [from(2), from(3)]
+    const asked = [0, 1, 2, 3, 4, 5].map(one)
+    await eventually(
+      () => stack.verifier.calls.length,
+      (calls) => calls >= 3,
+    )
+    const more = [0, 1, 2].map(other)
+    assert.ok(isHit(await stack.askFor()))
+    const replies = await Promise.all([...asked, ...more])
+    const statuses = replies.map(({ status }) => status)
+    assert.deepEqual(statuses.slice(0, 6).toSorted(), [200, 200, 200, 503, 503, 503])
+    assert.deepEqual(statuses.slice(6).toSorted(), [200, 200, 503])
+    for (const reply of replies.filter(({ status }) => status === 503)) {
+      assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['too_many_calls'])
+      assert.deepEqual(values(reply, 'retry-after'), ['5'])
+    }
+    // All have ended, so there is room again.
+    assert.equal((await one(9)).status, 200)
+  })
+})
+
+describe('a verifier address that leads back to HAProxy', () => {
+  it('is told from the call, and makes no loop', async (t) => {
+    const stack = await startStack({
+      editConfig: (text) =>
+        text.replace(
+          /server v1 "\$\{ENTRA_AUTH_VERIFIER_SERVER.*$/m,
+          'server v1 "${ENTRA_AUTH_BIND}"',
+        ),
+    })
+    t.after(() => stack.stop())
+    const reply = await stack.ask({ headers: [bearer] })
+    assert.ok(reply.status >= 500, `status ${reply.status}`)
+    assert.equal(stack.app.requests.length, 0)
+    await stack.haproxy.waitForLog((line) => line.includes('leads back to HAProxy itself'))
+  })
+})
+
+describe('the caller key in a file', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'entra-auth-key-'))
+  after(() => rmSync(folder, { recursive: true }))
+
+  it('is sent like that of the variable', async (t) => {
+    const file = join(folder, 'key')
+    writeFileSync(file, 'caller-key-out-of-a-file\n')
+    const stack = await startStack({ env: { ENTRA_AUTH_CALLER_KEY_FILE: file } })
+    t.after(() => stack.stop())
+    await stack.ask()
+    const [call] = stack.verifier.calls
+    assert.ok(call)
+    assert.deepEqual(values(call, 'x-entra-auth-key'), ['caller-key-out-of-a-file'])
+  })
+
+  it('stops the start where it cannot be read, is empty, or is not the only one', async () => {
+    const empty = join(folder, 'empty')
+    writeFileSync(empty, '\n')
+    for (const [env, complaint] of [
+      [{ ENTRA_AUTH_CALLER_KEY_FILE: join(folder, 'none') }, /CALLER_KEY_FILE must name a file/],
+      [{ ENTRA_AUTH_CALLER_KEY_FILE: empty }, /CALLER_KEY_FILE must name a file/],
+      [
+        {
+          ENTRA_AUTH_CALLER_KEY_FILE: shippedLua,
+          ENTRA_AUTH_CALLER_KEY: 'one-caller-key-or-other',
+        },
+        /CALLER_KEY_FILE must be printable|caller key is given twice/,
+      ],
+    ] as const) {
+      assert.match(await complaintOfStart({ env }), complaint)
+    }
+  })
+})
