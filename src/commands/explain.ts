@@ -16,8 +16,10 @@ import { createSignatureEngine } from '../token/signature.ts'
 import { compileRules, type Rules } from '../verify/rules.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 import { requireConfig } from './serve.ts'
+import { decodeText, findToken } from './token-input.ts'
 
-const maxInputBytes = 32 * 1024
+/** Characters. */
+const maxInputLength = 32 * 1024
 
 interface ExplainOptions {
   readonly policy: string
@@ -98,18 +100,16 @@ async function readToken({ stdin, stderr, exit }: CommandIo): Promise<string> {
   let bytes = 0
   for await (const chunk of stdin) {
     bytes += chunk.length
-    if (bytes > maxInputBytes) {
-      stderr.write('error: more than 32 KiB on standard input; send one token and nothing else\n')
-      return exit(exitCodes.usage)
-    }
+    // UTF-16 takes two bytes a character.
+    if (bytes > 2 * maxInputLength + 2) break
     chunks.push(chunk)
   }
-  // Some shells put a byte order mark in front.
-  const text = Buffer.concat(chunks)
-    .toString('utf8')
-    .replace(/^\uFEFF/, '')
-    .trim()
-  const token = text.replace(/^bearer +/i, '')
+  const text = decodeText(Buffer.concat(chunks))
+  if (bytes > 2 * maxInputLength + 2 || text.length > maxInputLength) {
+    stderr.write('error: more than 32 KiB on standard input; send one token and nothing else\n')
+    return exit(exitCodes.usage)
+  }
+  const token = findToken(text)
   if (token !== '') return token
   stderr.write('error: nothing on standard input; pipe the token in\n')
   return exit(exitCodes.usage)

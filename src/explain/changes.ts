@@ -1,7 +1,13 @@
 import { type FailureCode, failures } from '../failure.ts'
-import { metadataUrl } from '../keys/discovery.ts'
-import { scopePrefix } from '../policy/compile.ts'
 import { chooseGrant, denies, findFailure } from '../policy/evaluate.ts'
+import { change, isGuidLike, list, requestScope, tenantName } from './advice.ts'
+import { adviseOnAudience } from './audience-advice.ts'
+import {
+  adviseOnAuthority,
+  adviseOnIssuer,
+  adviseOnTenant,
+  adviseOnUnknownKey,
+} from './authority-advice.ts'
 import type { Change } from './explanation.ts'
 import { describeDistance, describeSpan, type Facts, type FailedStep, nameTenant } from './facts.ts'
 
@@ -29,20 +35,6 @@ export function adviseOnGrants(facts: Facts, failed: FailedStep): readonly Chang
     return changes.map((item) => ({ ...item, rule }))
   })
 }
-
-/** Tenant of personal Microsoft accounts. */
-const consumerTenant = '9188040d-6c67-4c5b-b112-36a304b66dad'
-
-const microsoftApis: ReadonlyMap<string, string> = new Map([
-  ['00000003-0000-0000-c000-000000000000', 'Microsoft Graph'],
-  ['https://graph.microsoft.com', 'Microsoft Graph'],
-  ['00000002-0000-0000-c000-000000000000', 'Azure AD Graph'],
-  ['https://graph.windows.net', 'Azure AD Graph'],
-  ['797f4846-ba00-4fd7-ba43-dac1f8f63013', 'Azure Resource Manager'],
-  ['https://management.azure.com', 'Azure Resource Manager'],
-  ['https://management.core.windows.net', 'Azure Resource Manager'],
-  ['api://azureadtokenexchange', 'workload identity federation'],
-])
 
 const shrinkGroups = change(
   'registration',
@@ -100,14 +92,16 @@ const advice: Readonly<Partial<Record<FailureCode, Advice>>> = {
     ),
   ],
   claim_missing: (facts, claim) =>
-    isMissingClient(facts, claim) || claim === 'oid'
-      ? adviseOnKind(facts, claim)
-      : [
-          change(
-            'request',
-            `Send an access token of Entra ID; each one has the claim ${claim}. If a claims mapping policy of the API removes it, change that policy.`,
-          ),
-        ],
+    isWithoutServicePrincipal(facts, claim)
+      ? adviseOnServicePrincipal(facts)
+      : isMissingClient(facts, claim) || claim === 'oid'
+        ? adviseOnKind(facts, claim)
+        : [
+            change(
+              'request',
+              `Send an access token of Entra ID; each one has the claim ${claim}. If a claims mapping policy of the API removes it, change that policy.`,
+            ),
+          ],
   claim_malformed: (_facts, claim) => [
     change(
       'registration',
@@ -315,86 +309,29 @@ function adviseOnKind(facts: Facts, claim: string | undefined): Change[] {
   ]
 }
 
+/** Entra issues app-only tokens without oid to a client that is not registered in the tenant. */
+function isWithoutServicePrincipal({ payload }: Facts, claim: string | undefined): boolean {
+  const hasClient = Object.hasOwn(payload, 'azp') || Object.hasOwn(payload, 'appid')
+  return (claim === 'oid' || claim === 'sub') && hasClient && !Object.hasOwn(payload, 'scp')
+}
+
+function adviseOnServicePrincipal({ payload, rules, origin }: Facts): Change[] {
+  const client = String(payload.azp ?? payload.appid)
+  const tenant = origin ? nameTenant(rules, origin.tenantId) : 'this tenant'
+  return [
+    change(
+      'directory',
+      `The client ${client} has no service principal in ${tenant}, so its token has no oid and can have no role. Create it with "az ad sp create --id ${client}" in that tenant, or let an administrator consent to the client; then assign the role and request a new token.`,
+    ),
+    change(
+      'request',
+      'Or request the token from the tenant that the client belongs to, if that one is meant.',
+    ),
+  ]
+}
+
 function isMissingClient({ payload }: Facts, claim: string | undefined): boolean {
   return (claim === 'azp' || claim === 'appid') && !Object.hasOwn(payload, 'scp')
-}
-
-function adviseOnTenant(facts: Facts): Change[] {
-  const { rules, policy, payload } = facts
-  const tid = String(payload.tid)
-  const configured = rules.authorities.has(tid)
-  const admitted = (configured ? [...policy.tenants] : [...rules.authorities.keys()]).map((id) =>
-    nameTenant(rules, id),
-  )
-  const personal =
-    tid === consumerTenant
-      ? ' The token comes from a personal Microsoft account; a work or school account is needed.'
-      : ''
-  return [
-    change(
-      'request',
-      `Sign in to ${admitted.join(' or ')}: ask the token endpoint of that tenant, not /common or /organizations.${personal} A user of another organization can be invited as a guest, and then asks there too.`,
-    ),
-    configured
-      ? change(
-          'policy',
-          `Or add the tenant ${rules.authorities.get(tid)?.tenant.name} to "tenants" of the policy ${policy.name}.`,
-        )
-      : change(
-          'configuration',
-          `Or add the tenant ${tid} to "tenants", if you trust whoever runs it.`,
-        ),
-  ]
-}
-
-function adviseOnIssuer(facts: Facts): Change[] {
-  const { authority, origin } = facts
-  if (authority && origin && authority.issuerKeys(origin.version).state().state === 'absent') {
-    return [
-      change(
-        'registration',
-        `This authority issues v2.0 tokens only, and the token is v${origin.version}. Set requestedAccessTokenVersion to 2 in the manifest of the API, and check "authority" of the tenant.`,
-      ),
-    ]
-  }
-  return [
-    change(
-      'configuration',
-      `The issuer of the token is not that of ${tenantName(facts)}. Check "cloud" or "authority" of the tenant: a national cloud, External ID and a test authority have issuers of their own.`,
-    ),
-    change('request', 'Or request the token from the configured authority.'),
-  ]
-}
-
-function adviseOnAuthority(facts: Facts): Change[] {
-  const { authority, origin } = facts
-  const url = authority && origin ? metadataUrl(authority.tenant, origin.version) : 'its metadata'
-  return [
-    change(
-      'network',
-      `The authority could not be read. Try "curl ${url}" from this machine: DNS, firewall, HTTPS_PROXY and NODE_EXTRA_CA_CERTS are the usual causes. The service answers again by itself once it is back; "haproxy-entra-auth check" shows the details.`,
-    ),
-  ]
-}
-
-function adviseOnUnknownKey(facts: Facts): Change[] {
-  const appId = facts.authority?.tenant.appId
-  const audience = facts.claims?.audience
-  return [
-    appId === undefined
-      ? change(
-          'configuration',
-          `If the API has a custom signing key (claims mapping, a custom claims provider or "Attributes & Claims" of its enterprise application), its keys are published only under its own id: set "appId: ${audience && isGuidLike(audience) ? audience : 'CLIENT-ID-OF-THE-API'}" at the tenant.`,
-        )
-      : change(
-          'configuration',
-          `Check "appId: ${appId}" of the tenant: it must be the client id of the API that the token is for${audience ? ` (aud ${audience})` : ''}.`,
-        ),
-    change(
-      'request',
-      'Else request a new token: this one is old, or comes from another authority or a test authority whose keys were made anew. A key that was published just now is looked up at most once in 5 minutes.',
-    ),
-  ]
 }
 
 function adviseOnExpiry({ claims, nowMs, rules }: Facts): Change[] {
@@ -418,81 +355,6 @@ function adviseOnFuture({ claims, nowMs }: Facts): Change[] {
       'clock',
       `The token begins ${describeDistance(start - nowMs / 1000)}, and Entra ID dates tokens five minutes back: the clock of this machine is slow. Compare clocks ("haproxy-entra-auth check" does, or "chronyc tracking") and run a time service.`,
     ),
-  ]
-}
-
-/** Audience as GUID or URI, which the token version decides, is what people lose days over. */
-function adviseOnAudience(facts: Facts): Change[] {
-  const { policy, payload, claims } = facts
-  const aud = String(payload.aud)
-  const audiences = [...policy.audiences]
-  const api = microsoftApis.get(aud.toLowerCase().replace(/\/+$/, ''))
-  if (api !== undefined) {
-    return [
-      change(
-        'request',
-        `The client asked for ${api}. Ask for ${requestScope(facts)} instead, in a token request of its own: one token is for one API.`,
-      ),
-    ]
-  }
-  const near = audiences.find((audience) => plain(audience) === plain(aud))
-  if (near !== undefined) return adviseOnSpelling(facts, aud, near)
-  const changes = [
-    change(
-      'request',
-      `The token is for ${aud}. If that is another API, ask for ${requestScope(facts)}.`,
-    ),
-  ]
-  if (claims && aud === claims.clientId) {
-    changes.push(
-      change(
-        'request',
-        'Its audience is its own client, so the client asked for itself: a scope of this API was not in the request.',
-      ),
-    )
-  }
-  const isV1 = claims?.version === '1.0'
-  if (isV1 !== isGuidLike(aud)) {
-    changes.push(
-      isV1
-        ? change(
-            'registration',
-            `If ${aud} is an identifier URI of this API: a v1.0 token has the URI as aud, a v2.0 token the client id (GUID). Set requestedAccessTokenVersion to 2 in the manifest of the API (App registrations > API > Manifest), and new tokens have the client id.`,
-          )
-        : change(
-            'registration',
-            `If ${aud} is the client id of this API: its registration has requestedAccessTokenVersion 2, so tokens have the client id as aud and never an identifier URI. Leave that as it is.`,
-          ),
-    )
-  }
-  changes.push(
-    change(
-      'policy',
-      `${isV1 ? 'Or add' : 'Then add'} ${aud} to "audiences" of the policy ${policy.name}, if it is this API.`,
-    ),
-  )
-  return changes
-}
-
-/** The same API written another way: `api://GUID` and GUID, letter case, a slash at the end. */
-function adviseOnSpelling({ policy, claims }: Facts, aud: string, near: string): Change[] {
-  const isForm = isGuidLike(aud) !== isGuidLike(near)
-  const add = change(
-    'policy',
-    `Add ${aud} to "audiences" of the policy ${policy.name}: it has ${near}, which is the same API${isForm ? ' in the form of the other token version' : ', but audiences are compared letter by letter'}.`,
-  )
-  if (!isForm) return [add]
-  return [
-    add,
-    claims?.version === '1.0'
-      ? change(
-          'registration',
-          'Or set requestedAccessTokenVersion to 2 in the manifest of the API (App registrations > API > Manifest): v2.0 tokens have the client id (GUID) as aud, v1.0 tokens the identifier URI.',
-        )
-      : change(
-          'registration',
-          'Its requestedAccessTokenVersion is 2, so its tokens have the client id as aud, whatever URI the client asks for; leave that as it is.',
-        ),
   ]
 }
 
@@ -571,36 +433,6 @@ function requireContext(facts: Facts): Change {
     'directory',
     `A Conditional Access policy must offer the authentication context ${facts.grant?.authContext} (Protection > Conditional Access > Authentication contexts, "Publish to apps").`,
   )
-}
-
-/** A scope to ask for that leads to a token for this policy. */
-function requestScope({ policy }: Facts): string {
-  const hint = policy.allow.find((grant) => grant.scopeHint !== undefined)?.scopeHint
-  return hint ?? `${scopePrefix([...policy.audiences], policy.resource)}/.default`
-}
-
-function tenantName({ rules, origin }: Facts): string {
-  return origin ? `tenant ${nameTenant(rules, origin.tenantId)}` : 'the tenant'
-}
-
-function plain(audience: string): string {
-  return audience
-    .toLowerCase()
-    .replace(/^api:\/\//, '')
-    .replace(/\/+$/, '')
-}
-
-function isGuidLike(text: string): boolean {
-  return /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(text)
-}
-
-function list(items: readonly string[] | undefined, none: string): string {
-  if (!items || items.length === 0) return none
-  return items.length > 10 ? `${items.slice(0, 10).join(', ')} and more` : items.join(', ')
-}
-
-function change(where: Change['where'], text: string): Change {
-  return { where, text }
 }
 
 function adviseOnRevocation(): readonly Change[] {

@@ -95,6 +95,112 @@ describe('explain tells what to change', () => {
     assertAdvice(cased, 'audience_mismatch', ['policy', /letter by letter/])
   })
 
+  for (const [name, aud, audiences, wanted, unwanted] of [
+    [
+      'a slash at the end, before the other form',
+      `api://${ordersId}/`,
+      [ordersId, `api://${ordersId}`],
+      ['policy', new RegExp(`it has api://${ordersId},.*slash`)],
+      /other token version/,
+    ],
+    [
+      'letter case, before the other form',
+      ordersId.toUpperCase().replaceAll('3', 'a').toUpperCase(),
+      [`api://${ordersId.replaceAll('3', 'a')}`, ordersId.replaceAll('3', 'a')],
+      ['policy', new RegExp(`it has ${ordersId.replaceAll('3', 'a')},.*letter case`)],
+      /other token version/,
+    ],
+    [
+      'spn: in front',
+      `spn:${ordersId}`,
+      [`api://${ordersId}`, ordersId],
+      ['request', new RegExp(`ask for ${ordersId} without spn:`)],
+      /another API|other token version/,
+    ],
+    [
+      'a scope in the policy',
+      `api://${ordersId}`,
+      [`api://${ordersId}/Orders.Read`],
+      ['policy', /in place of .*is a scope/],
+      /another API/,
+    ],
+    [
+      'the default scope in the policy',
+      ordersId,
+      [`api://${ordersId}/.default`],
+      ['policy', /in place of .*is a scope/],
+      /another API/,
+    ],
+    [
+      'a scope in the token',
+      `api://${ordersId}/.default`,
+      [`api://${ordersId}`],
+      ['request', /is a scope.*v2\.0 token endpoint/],
+      /another API/,
+    ],
+  ] as const) {
+    it(`when the audience is the nearest one but for ${name}`, async () => {
+      const list = audiences.map((one) => `"${one}"`).join(', ')
+      const explanation = await explain(
+        { persona: 'alice', claims: { aud } },
+        { orders: `audiences: [${list}]\n    allow: [${user}]` },
+      )
+      assertAdvice(explanation, 'audience_mismatch', wanted)
+      const texts = explanation.checks.flatMap((check) => check.changes.map(({ text }) => text))
+      assert.doesNotMatch(texts.join('\n'), unwanted)
+    })
+  }
+
+  it('when the audience is another identifier URI of the same host', async () => {
+    const explanation = await explain(
+      { persona: 'alice', claims: { aud: 'https://api.example.com/stock' } },
+      { orders: policyOf('https://api.example.com/orders', user) },
+    )
+    assertAdvice(explanation, 'audience_mismatch', ['request', /If that is another API/])
+  })
+
+  for (const version of ['1.0', '2.0'] as const) {
+    it(`when a client has no service principal in the tenant, v${version}`, async () => {
+      const orders = policyOf(ordersId, '{ actor: app, roles: [Orders.Process] }')
+      const issued = await authority.issue({ persona: 'idle', version })
+      for (const gone of [['oid'], ['oid', 'sub']]) {
+        const payload = JSON.parse(Buffer.from(issued.split('.')[1] ?? '', 'base64url').toString())
+        for (const claim of gone) delete payload[claim]
+        const token = await authority.sign(JSON.stringify(payload))
+        const explanation = await explain(token, { orders })
+        assertAdvice(explanation, 'claim_missing', [
+          'directory',
+          /no service principal in contoso.*az ad sp create --id c3333333/s,
+        ])
+        const texts = explanation.checks.flatMap((check) => check.changes.map(({ text }) => text))
+        assert.doesNotMatch(texts.join('\n'), /scope=/)
+      }
+    })
+  }
+
+  for (const [issuer, authority] of [
+    [`https://login.microsoftonline.us/${contoso}/v2.0`, 'https://login.microsoftonline.us'],
+    [`https://${contoso}.ciamlogin.com/${contoso}/v2.0`, `https://${contoso}.ciamlogin.com`],
+  ] as const) {
+    it(`when the tenant has the wrong authority: ${issuer}`, async () => {
+      const explanation = await explain({ persona: 'alice', claims: { iss: issuer } })
+      assertAdvice(explanation, 'issuer_mismatch', [
+        'configuration',
+        new RegExp(`add to the tenant contoso: authority: ${authority} `),
+      ])
+    })
+  }
+
+  it('but never an authority that anybody can have', async () => {
+    for (const host of ['evil.ciamlogin.com', `${contoso}.ciamlogin.com.evil.example`]) {
+      const iss = `https://${host}/${contoso}/v2.0`
+      const explanation = await explain({ persona: 'alice', claims: { iss } })
+      assert.equal(explanation.reason, 'issuer_mismatch')
+      const texts = explanation.checks.flatMap((check) => check.changes.map(({ text }) => text))
+      assert.doesNotMatch(texts.join('\n'), /evil/)
+    }
+  })
+
   it('when the token is one for Microsoft Graph', async () => {
     const graph = { aud: '00000003-0000-0000-c000-000000000000' }
     const withNonce = await explain({ persona: 'alice', claims: graph, header: { nonce: 'x' } })

@@ -69,6 +69,30 @@ describe('the command explain', () => {
     assert.equal((await run(orders, { stdin: `\uFEFFBearer ${token}\r\n` })).code, 0)
   })
 
+  it('takes a token in the forms that tools and browsers give', async () => {
+    const token = await authority.issue({ persona: 'alice' })
+    const texts = [
+      JSON.stringify({ token_type: 'Bearer', expires_in: 3599, access_token: token }),
+      JSON.stringify({ accessToken: token, expiresOn: '2030-01-01 00:00:00.000000' }, undefined, 2),
+      JSON.stringify({ Token: token, ExpiresOn: '2030' }),
+      JSON.stringify(token),
+      `Authorization: Bearer ${token}`,
+      `authorization:bearer  ${token}\r\n`,
+    ]
+    for (const text of texts) {
+      assert.equal((await run(orders, { stdin: text })).code, 0, text.slice(0, 30))
+      assert.equal((await run(orders, { stdin: Buffer.from(text, 'utf16le') })).code, 0)
+      assert.equal((await run(orders, { stdin: Buffer.from(`\uFEFF${text}`, 'utf16le') })).code, 0)
+      const bigEndian = Buffer.from(`\uFEFF${text}`, 'utf16le').swap16()
+      assert.equal((await run(orders, { stdin: bigEndian })).code, 0)
+    }
+  })
+
+  it('takes no token out of JSON that has none', async () => {
+    const ran = await run(orders, { stdin: JSON.stringify({ id_token: 'a.b.c' }) })
+    assert.match(ran.stdout, /^policy orders: deny 401 /)
+  })
+
   it('shows neither the token nor its signature', async () => {
     for (const request of [{ persona: 'alice' }, { persona: 'alice', header: { kid: 'x' } }]) {
       const token = await authority.issue(request)
