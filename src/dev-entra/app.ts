@@ -1,18 +1,26 @@
 import { randomBytes } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
 import { setTimeout as waitFor } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { isLoopback } from '../loopback.ts'
 import { addAuthorizeEndpoint } from './authorize-endpoint.ts'
 import type { DevEntraContext, Flavour } from './context.ts'
 import { addDevSurface } from './dev-surface.ts'
-import { createApiDirectory } from './directory.ts'
+import { clients, createApiDirectory } from './directory.ts'
 import { addDiscovery } from './discovery.ts'
+import { addEndSession } from './end-session.ts'
 import { EntraError, shapeEntraError } from './entra-error.ts'
 import { createFaultBoard } from './faults.ts'
+import { addKeyVault } from './key-vault.ts'
 import { createKeyring, type Random } from './keys.ts'
+import { addManagedIdentity } from './managed-identity.ts'
 import { parseForm } from './parameters.ts'
+import { listInitialRefusals } from './personas.ts'
+import { createRefusalBoard } from './refusals.ts'
+import { createRegistrations } from './registrations.ts'
 import { createRequestCounter, type Endpoint } from './requests.ts'
 import { createSignIns } from './sign-ins.ts'
+import { createSsoSessions } from './sso-sessions.ts'
 import type { TlsIdentity } from './tls.ts'
 import { addTokenEndpoint } from './token-endpoint.ts'
 import { createTokenIssuer } from './token-issuer.ts'
@@ -33,6 +41,8 @@ export interface DevEntraOptions {
   readonly origin?: string
   /** More identifier URIs of the orders API. */
   readonly identifierUris?: readonly string[]
+  /** More redirect URIs of the portal. */
+  readonly redirectUris?: readonly string[]
   /** Answers on other addresses than loopback too; default false. */
   readonly allowRemote?: boolean
   /** Answers over HTTPS, as MSAL wants it; default: plain HTTP. */
@@ -68,9 +78,22 @@ export function buildDevEntra(options: DevEntraOptions): FastifyInstance {
   const keyring = createKeyring(now, random)
   const issuer = createTokenIssuer({ flavour, origin, now, random, apis, keyring })
   const faults = createFaultBoard(wait)
-  const context: DevEntraContext = { flavour, origin, now, apis, keyring, issuer, faults }
+  const registrations = createRegistrations()
+  const context: DevEntraContext = {
+    flavour,
+    origin,
+    now,
+    apis,
+    keyring,
+    issuer,
+    faults,
+    registrations,
+    signIns: createSignIns(now, random),
+    sessions: createSsoSessions(random, () => origin().startsWith('https:')),
+    refusals: createRefusalBoard(listInitialRefusals()),
+  }
+  registrations.change(clients.portal, { redirectUris: options.redirectUris ?? [] })
   const requests = createRequestCounter()
-  const signIns = createSignIns(now, random)
 
   app.addHook('onReady', () => keyring.prepare())
   app.addHook('onRequest', async (request, reply) => {
@@ -88,17 +111,28 @@ export function buildDevEntra(options: DevEntraOptions): FastifyInstance {
     { parseAs: 'string' },
     (_request, body, done) => done(null, parseForm(String(body))),
   )
-  app.setErrorHandler((failure, _request, reply) =>
+  app.setErrorHandler((failure, request, reply) =>
     failure instanceof EntraError
-      ? reply.code(failure.status).send(shapeEntraError(failure, now(), origin()))
+      ? reply
+          .code(failure.status)
+          .send(shapeEntraError(failure, now(), origin(), readCorrelationId(request.headers)))
       : reply.send(failure),
   )
 
   addDiscovery(app, context)
-  addTokenEndpoint(app, context, signIns)
-  addAuthorizeEndpoint(app, context, signIns)
+  addTokenEndpoint(app, context)
+  addAuthorizeEndpoint(app, context)
+  addEndSession(app, context)
+  addManagedIdentity(app, context)
+  addKeyVault(app, context, random)
   addDevSurface(app, context, requests)
   return app
+}
+
+/** The correlation id that a client sends along; undefined when it sends none. */
+function readCorrelationId(headers: IncomingHttpHeaders): string | undefined {
+  const chosen = String(headers['client-request-id'])
+  return /^[0-9a-f-]{36}$/i.test(chosen) ? chosen : undefined
 }
 
 function readOrigin(app: FastifyInstance, scheme: 'http' | 'https'): string {

@@ -6,6 +6,7 @@ import type { Flavour } from './context.ts'
 import { contoso, ordersApi } from './directory.ts'
 import { faultKinds, faultTargets } from './faults.ts'
 import { personas } from './personas.ts'
+import { refusalKinds } from './refusals.ts'
 import { createTlsIdentity } from './tls.ts'
 
 /** What the commands need from the process. */
@@ -30,6 +31,7 @@ interface ServeOptions {
   origin?: string
   flavour: Flavour
   identifierUri?: string[]
+  redirectUri?: string[]
   tls?: string
 }
 
@@ -69,6 +71,7 @@ export function addDevEntraCommands(program: Command, io: DevEntraIo): void {
   addRemote(devEntra, io, 'withdraw', 'publish the current key only')
   addRemote(devEntra, io, 'reset', 'end all faults and set the request counts to zero')
   addFault(devEntra, io)
+  addRefusals(devEntra, io)
 }
 
 function addServe(devEntra: Command, io: DevEntraIo): void {
@@ -89,6 +92,7 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
       'one more identifier URI of the orders API, repeatable',
       append,
     )
+    .option('--redirect-uri <uri>', 'one more redirect URI of the portal, repeatable', append)
     .option(
       '--tls <file>',
       'HTTPS with a new certificate, written to this file for clients to trust; MSAL wants HTTPS',
@@ -109,6 +113,7 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
         flavour: options.flavour,
         allowRemote: remote,
         ...(options.identifierUri ? { identifierUris: options.identifierUri } : {}),
+        ...(options.redirectUri ? { redirectUris: options.redirectUri } : {}),
         ...(options.origin === undefined ? {} : { origin: options.origin }),
         ...(tls && { tls }),
       })
@@ -187,6 +192,32 @@ function addFault(devEntra: Command, io: DevEntraIo): void {
         await post('/dev/fault', io, command, { target, kind, ...(ms === undefined ? {} : { ms }) })
         io.stdout.write(`${target}: ${kind}\n`)
       },
+    )
+}
+
+function addRefusals(devEntra: Command, io: DevEntraIo): void {
+  const kinds = Object.entries(refusalKinds).map(([kind, { code }]) => `  ${kind}: AADSTS${code}`)
+  const send = async (subject: string, kind: string, command: Command) => {
+    await post('/dev/refusal', io, command, { subject, kind })
+    io.stdout.write(`${subject}: ${kind === 'none' ? 'admitted' : kind}\n`)
+  }
+  addUrl(devEntra.command('disable <persona>'))
+    .description('disable a person: sessions end, refresh tokens are revoked, no sign-in')
+    .action((persona: string, _options: unknown, command: Command) =>
+      send(persona, 'disabled', command),
+    )
+  addUrl(devEntra.command('enable <persona-or-client>'))
+    .description('end what disable or refuse did')
+    .action((subject: string, _options: unknown, command: Command) =>
+      send(subject, 'none', command),
+    )
+  addUrl(devEntra.command('refuse'))
+    .description('refuse sign-ins of a person or at a client, as Entra does')
+    .argument('<persona-or-client>', 'for example alice, or portal')
+    .argument('<kind>', Object.keys(refusalKinds).join(', '))
+    .addHelpText('after', `\nKinds:\n${kinds.join('\n')}`)
+    .action((subject: string, kind: string, _options: unknown, command: Command) =>
+      send(subject, kind, command),
     )
 }
 

@@ -1,6 +1,10 @@
 import type { ApiDirectory } from './directory.ts'
 import type { FaultBoard } from './faults.ts'
 import type { Keyring } from './keys.ts'
+import type { RefusalBoard } from './refusals.ts'
+import type { Registrations } from './registrations.ts'
+import type { SignIns } from './sign-ins.ts'
+import type { SsoSessions } from './sso-sessions.ts'
 import type { TokenIssuer } from './token-issuer.ts'
 
 /** `entra`: workforce tenants; `external-id`: v2.0 only, no shared authorities. */
@@ -17,4 +21,8 @@ export interface DevEntraContext {
   readonly keyring: Keyring
   readonly issuer: TokenIssuer
   readonly faults: FaultBoard
+  readonly signIns: SignIns
+  readonly sessions: SsoSessions
+  readonly refusals: RefusalBoard
+  readonly registrations: Registrations
 }

@@ -1,8 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import type { DevEntraContext } from './context.ts'
+import { clients, findClientByName, tokenExchange } from './directory.ts'
 import { type FaultKind, type FaultTarget, faultKinds, faultTargets } from './faults.ts'
 import { type KeyChoice, signToken } from './keys.ts'
-import { personas } from './personas.ts'
+import { findUser, personas } from './personas.ts'
+import { type Refusal, refusalKinds } from './refusals.ts'
+import type { RegistrationChanges } from './registrations.ts'
 import type { RequestCounter } from './requests.ts'
 import { IssueError, type IssueRequest } from './token-issuer.ts'
 
@@ -51,6 +54,38 @@ const faultSchema = {
     target: { enum: faultTargets },
     kind: { enum: Object.keys(faultKinds) },
     ms: { type: 'integer', minimum: 0 },
+  },
+}
+
+const refusalSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['subject', 'kind'],
+  properties: {
+    subject: { type: 'string' },
+    kind: { enum: ['none', ...Object.keys(refusalKinds)] },
+  },
+}
+
+const registrationSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['client'],
+  properties: {
+    client: { type: 'string' },
+    redirectUris: stringList,
+    logoutUrl: { type: 'string', pattern: '^https?://' },
+    certificate: { type: 'string' },
+  },
+}
+
+const federatedSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    subject: { type: 'string' },
+    audience: { type: 'string' },
+    expiresInSeconds: { type: 'integer' },
   },
 }
 
@@ -115,6 +150,78 @@ export function addDevSurface(
     },
   )
 
+  app.post<{ Body: { subject: string; kind: Refusal | 'none' } }>(
+    '/dev/refusal',
+    { schema: { body: refusalSchema } },
+    (request, reply) => {
+      const { subject, kind } = request.body
+      const name = findUser(subject)?.name ?? findClientByName(subject)?.name
+      const kindOfSubject = findUser(subject) ? 'persona' : 'client'
+      if (name === undefined) {
+        return reply
+          .code(400)
+          .send({ error: 'bad_request', message: `There is no person or client "${subject}".` })
+      }
+      if (kind === 'none') context.refusals.set(name, undefined)
+      else {
+        const subjects: readonly string[] = refusalKinds[kind].subjects
+        if (!subjects.includes(kindOfSubject)) {
+          const message = `A ${kindOfSubject} cannot be refused with "${kind}".`
+          return reply.code(400).send({ error: 'bad_request', message })
+        }
+        context.refusals.set(name, kind)
+        // As in Entra, disabling ends the sessions and revokes the refresh tokens.
+        if (kind === 'disabled') {
+          context.sessions.signOutEverywhere(name)
+          context.signIns.revoke(name)
+        }
+      }
+      return reply.send({ subject: name, kind })
+    },
+  )
+
+  app.post<{ Body: RegistrationChanges & { client: string } }>(
+    '/dev/registration',
+    { schema: { body: registrationSchema } },
+    (request, reply) => {
+      const { client: name, ...changes } = request.body
+      const client = findClientByName(name)
+      const refuse = (message: string) => reply.code(400).send({ error: 'bad_request', message })
+      if (!client) return refuse(`There is no client "${name}".`)
+      try {
+        context.registrations.change(client, changes)
+      } catch {
+        return refuse('The certificate is not one in PEM.')
+      }
+      return reply.send({ client: client.name, id: client.appId })
+    },
+  )
+
+  app.post<{ Body: { subject?: string; audience?: string; expiresInSeconds?: number } }>(
+    '/dev/federated-token',
+    { schema: { body: federatedSchema } },
+    async (request) => {
+      const key = await keyring.choose('current')
+      const [kubernetes] = clients.portal.federated
+      const {
+        subject = kubernetes.subject,
+        audience = tokenExchange.uri,
+        expiresInSeconds = 3600,
+      } = request.body
+      const iat = Math.floor(context.now() / 1000)
+      const claims = {
+        aud: [audience],
+        exp: iat + expiresInSeconds,
+        iat,
+        iss: `${context.origin()}${kubernetes.issuerPath}`,
+        nbf: iat,
+        sub: subject,
+      }
+      const header = { alg: 'RS256', kid: key.kid }
+      return { token: signToken(JSON.stringify(header), JSON.stringify(claims), key) }
+    },
+  )
+
   app.get('/dev/personas', () =>
     personas.map(({ name, kind, about, tenant, oid, scopes, roles }) => ({
       name,
@@ -130,6 +237,7 @@ export function addDevSurface(
   app.post('/dev/reset', () => {
     requests.reset()
     faults.clear()
+    context.refusals.clear()
     return requests.read()
   })
 }

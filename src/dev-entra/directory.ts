@@ -27,7 +27,14 @@ export interface ClientRegistration {
   readonly persona?: string
   /** Service principal of a client that is no persona: an application without a role. */
   readonly objectId?: string
+  /** Optional claims that its ID tokens have, as its registration asks for them. */
+  readonly idTokenClaims?: readonly OptionalClaim[]
+  /** Issuers, below dev-entra's own origin, and subjects whose tokens stand for a secret. */
+  readonly federated?: readonly { readonly issuerPath: string; readonly subject: string }[]
 }
+
+/** https://learn.microsoft.com/entra/identity-platform/optional-claims-reference */
+export type OptionalClaim = 'sid' | 'login_hint' | 'acrs' | 'acct'
 
 export type TokenVersion = '1.0' | '2.0'
 
@@ -104,7 +111,46 @@ export const clients = {
     secret: 'idle-secret',
     persona: 'idle',
   },
+  /** One registration with the orders API: it signs people in and has an API. */
+  portal: {
+    name: 'portal',
+    appId: '33333333-3333-4333-8333-333333333333',
+    secret: 'portal-secret',
+    objectId: 'b5555555-5555-4555-8555-555555555555',
+    idTokenClaims: ['sid', 'login_hint', 'acrs', 'acct'],
+    federated: [
+      {
+        issuerPath: '/dev/kubernetes',
+        subject: 'system:serviceaccount:haproxy:haproxy-entra-auth',
+      },
+      // The managed identity among the personas.
+      { issuerPath: `/${contoso.id}/v2.0`, subject: 'b3333333-3333-4333-8333-333333333333' },
+    ],
+  },
 } as const satisfies Record<string, ClientRegistration>
+
+/** Hosts whose redirect URIs the portal has, beside those on loopback. */
+export const portalHosts: readonly string[] = [
+  'portal.contoso.com',
+  'wiki.contoso.com',
+  'portal.contoso.test',
+  'wiki.contoso.test',
+]
+
+/** Azure Key Vault, whose tokens are for `https://vault.azure.net`; the id is Microsoft's own. */
+export const vaultApi: ApiRegistration = {
+  name: 'vault',
+  appId: 'cfa8b339-82a2-471a-a3c9-0fa0be7a4093',
+  identifierUris: ['https://vault.azure.net'],
+  scopes: ['user_impersonation'],
+  version: '1.0',
+}
+
+/** Audience of tokens that are exchanged for others (workload identity federation). */
+export const tokenExchange = {
+  appId: 'fb60f99c-7a34-4190-8149-302f77469936',
+  uri: 'api://AzureADTokenExchange',
+} as const
 
 const guid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/
 
@@ -125,6 +171,14 @@ export function findClient(appId: string): ClientRegistration | undefined {
   return Object.values<ClientRegistration>(clients).find((client) => client.appId === wanted)
 }
 
+/** Finds a client by its name or id; undefined when there is none. */
+export function findClientByName(name: string): ClientRegistration | undefined {
+  return (
+    Object.values<ClientRegistration>(clients).find((client) => client.name === name) ??
+    findClient(name)
+  )
+}
+
 /** The APIs of one dev-entra. */
 export interface ApiDirectory {
   /** Finds an API by client id, `api://` + client id, or identifier URI; undefined when there is none. */
@@ -134,7 +188,7 @@ export interface ApiDirectory {
 /** Creates the API directory; `identifierUris` are more names of the orders API. */
 export function createApiDirectory(identifierUris: readonly string[] = []): ApiDirectory {
   const orders = { ...ordersApi, identifierUris: [...ordersApi.identifierUris, ...identifierUris] }
-  const apis: readonly ApiRegistration[] = [orders, billingApi, mappedApi]
+  const apis: readonly ApiRegistration[] = [orders, billingApi, mappedApi, vaultApi]
   return {
     find: (audience) =>
       apis.find(

@@ -156,16 +156,24 @@ function shapeMetadata(
   const flow = version === '1.0' ? `${base}/oauth2` : `${base}/oauth2/v2.0`
   return {
     token_endpoint: `${flow}/token`,
-    token_endpoint_auth_methods_supported: ['client_secret_post', 'client_secret_basic'],
+    token_endpoint_auth_methods_supported: [
+      'client_secret_post',
+      'private_key_jwt',
+      'client_secret_basic',
+    ],
     jwks_uri: `${keysBase}/discovery/${version === '1.0' ? '' : 'v2.0/'}keys${query}`,
-    response_modes_supported: ['query'],
+    response_modes_supported: ['query', 'form_post'],
     subject_types_supported: ['pairwise'],
     id_token_signing_alg_values_supported: ['RS256'],
     response_types_supported: ['code'],
-    scopes_supported: version === '1.0' ? ['openid'] : ['openid', 'profile', 'email'],
+    scopes_supported:
+      version === '1.0' ? ['openid'] : ['openid', 'profile', 'email', 'offline_access'],
     issuer,
     request_uri_parameter_supported: false,
     authorization_endpoint: `${flow}/authorize`,
+    http_logout_supported: true,
+    frontchannel_logout_supported: true,
+    end_session_endpoint: `${flow}/logout`,
     claims_supported: [
       'sub',
       'iss',

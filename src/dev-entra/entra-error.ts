@@ -14,11 +14,18 @@ export class EntraError extends Error {
   }
 }
 
-/** The JSON body of an Entra error; `timeMs` since the epoch. */
-export function shapeEntraError(failure: EntraError, timeMs: number, origin: string) {
+/**
+ * The JSON body of an Entra error; `timeMs` since the epoch. `correlationId` is the one that the
+ * client sent as `client-request-id`, by default a new one.
+ */
+export function shapeEntraError(
+  failure: EntraError,
+  timeMs: number,
+  origin: string,
+  correlationId: string = randomUUID(),
+) {
   const timestamp = `${new Date(timeMs).toISOString().slice(0, 19).replace('T', ' ')}Z`
   const traceId = randomUUID()
-  const correlationId = randomUUID()
   return {
     error: failure.error,
     error_description: `${failure.message} Trace ID: ${traceId} Correlation ID: ${correlationId} Timestamp: ${timestamp}`,

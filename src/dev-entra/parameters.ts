@@ -6,6 +6,8 @@ export interface Parameters {
   get(name: string): string | undefined
   /** The value; throws AADSTS900144 when it is missing or empty. */
   require(name: string): string
+  /** All of them as a query, without the question mark. */
+  encode(): string
 }
 
 /**
@@ -28,6 +30,7 @@ export function readParameters(source: unknown): Parameters {
   const get = (name: string) => values.get(name) || undefined
   return {
     get,
+    encode: () => new URLSearchParams([...values]).toString(),
     require(name) {
       const value = get(name)
       if (value !== undefined) return value

@@ -1,5 +1,6 @@
 import type { TokenVersion } from './directory.ts'
 import { type ClientRegistration, clients, contoso, fabrikam, type Tenant } from './directory.ts'
+import type { Refusal } from './refusals.ts'
 
 interface PersonaBase {
   readonly name: string
@@ -28,6 +29,8 @@ export interface UserPersona extends PersonaBase {
   readonly groups: readonly string[]
   /** Where a guest comes from; absent for members. */
   readonly homeTenant?: Tenant
+  /** How a sign-in on a page ends until told otherwise; absent: well. */
+  readonly refusal?: Refusal
 }
 
 /** An application that acts for itself. */
@@ -129,6 +132,62 @@ export const personas: readonly Persona[] = [
     oid: 'a7777777-7777-4777-8777-777777777777',
     groups: createGroups(201),
   }),
+  createUser({
+    name: 'uwe',
+    about: 'user with an umlaut and a sharp s in the name',
+    givenName: 'Uwe',
+    familyName: 'Müller-Weiß',
+    oid: 'e1111111-1111-4111-8111-111111111111',
+  }),
+  createUser({
+    name: 'layla',
+    about: 'user with a name written from right to left',
+    givenName: 'ليلى',
+    familyName: 'حداد',
+    oid: 'e2222222-2222-4222-8222-222222222222',
+  }),
+  createUser({
+    name: 'dora',
+    about: 'sign-in: not assigned to the application (AADSTS50105)',
+    familyName: 'Dorn',
+    oid: 'e3333333-3333-4333-8333-333333333333',
+    refusal: 'not-assigned',
+  }),
+  createUser({
+    name: 'cora',
+    about: 'sign-in: has to consent first (AADSTS65001 without a page)',
+    familyName: 'Conti',
+    oid: 'e4444444-4444-4444-8444-444444444444',
+    refusal: 'consent-missing',
+  }),
+  createUser({
+    name: 'kurt',
+    about: 'sign-in: an administrator has to consent (AADSTS90094)',
+    familyName: 'Kern',
+    oid: 'e5555555-5555-4555-8555-555555555555',
+    refusal: 'admin-consent-missing',
+  }),
+  createUser({
+    name: 'erik',
+    about: 'sign-in: blocked by Conditional Access (AADSTS53003)',
+    familyName: 'Ebert',
+    oid: 'e6666666-6666-4666-8666-666666666666',
+    refusal: 'conditional-access',
+  }),
+  createUser({
+    name: 'mona',
+    about: 'sign-in: needs a second factor (AADSTS50076 without a page)',
+    familyName: 'Mohr',
+    oid: 'e7777777-7777-4777-8777-777777777777',
+    refusal: 'multi-factor',
+  }),
+  createUser({
+    name: 'nina',
+    about: 'sign-in: has to enrol a second factor (AADSTS50079 without a page)',
+    familyName: 'Noll',
+    oid: 'e8888888-8888-4888-8888-888888888888',
+    refusal: 'multi-factor-registration',
+  }),
   {
     kind: 'app',
     name: 'robot',
@@ -226,5 +285,30 @@ export function findPersona(wanted: string): Persona | undefined {
   return (
     personas.find((persona) => persona.name === name) ??
     personas.find((persona) => persona.kind === 'user' && persona.upn === wanted.toLowerCase())
+  )
+}
+
+/** The claim `login_hint` of a person: opaque, good for `login_hint` and `logout_hint`. */
+export function shapeLoginHint(persona: UserPersona): string {
+  return `O.${Buffer.from(`${persona.tenant.id} ${persona.oid}`).toString('base64url')}`
+}
+
+/**
+ * Finds the user that a `login_hint` or `logout_hint` means: a name, a user principal name, or the
+ * claim `login_hint`; undefined when there is none.
+ */
+export function findUser(hint: string): UserPersona | undefined {
+  const persona =
+    findPersona(hint) ??
+    personas.find((candidate) => candidate.kind === 'user' && shapeLoginHint(candidate) === hint)
+  return persona?.kind === 'user' ? persona : undefined
+}
+
+/** The refusals that personas are made for, by name. */
+export function listInitialRefusals(): ReadonlyMap<string, Refusal> {
+  return new Map(
+    personas.flatMap((persona) =>
+      persona.kind === 'user' && persona.refusal ? [[persona.name, persona.refusal] as const] : [],
+    ),
   )
 }

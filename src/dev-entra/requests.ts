@@ -1,5 +1,12 @@
 /** The endpoints that are counted. */
-export type Endpoint = 'metadata' | 'keys' | 'instance' | 'token' | 'authorize' | 'elsewhere'
+export type Endpoint =
+  | 'metadata'
+  | 'keys'
+  | 'instance'
+  | 'token'
+  | 'authorize'
+  | 'logout'
+  | 'elsewhere'
 
 /** How often each endpoint and each path was asked for since the start or the last reset. */
 export interface RequestCounts {
@@ -17,7 +24,15 @@ const maxPaths = 1000
 
 /** Creates the counter; after 1000 different paths it counts new ones by endpoint only. */
 export function createRequestCounter(): RequestCounter {
-  const zero = { metadata: 0, keys: 0, instance: 0, token: 0, authorize: 0, elsewhere: 0 }
+  const zero = {
+    metadata: 0,
+    keys: 0,
+    instance: 0,
+    token: 0,
+    authorize: 0,
+    logout: 0,
+    elsewhere: 0,
+  }
   let counts: Record<Endpoint, number> = { ...zero }
   let paths = new Map<string, number>()
   return {

@@ -1,40 +1,45 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { authenticateClient, type ClientProof } from './client-authentication.ts'
 import type { DevEntraContext } from './context.ts'
 import { type ClientRegistration, findClient, sharedAuthorities } from './directory.ts'
 import { resolveAuthority } from './discovery.ts'
 import { EntraError } from './entra-error.ts'
 import { type Parameters, readParameters } from './parameters.ts'
+import { findUser, shapeLoginHint, type UserPersona } from './personas.ts'
+import { refuse } from './refusals.ts'
 import { checkResource, findApi, readScopes } from './scope-request.ts'
-import type { SignIns } from './sign-ins.ts'
+import type { SignIn } from './sign-ins.ts'
+import { deriveIssuer, type IssueRequest } from './token-issuer.ts'
+import type { JsonObject } from './tokens.ts'
 
 type TokenRequest = FastifyRequest<{ Params: { tenant: string } }>
 
 interface Grant {
   readonly parameters: Parameters
   readonly client: ClientRegistration
-  readonly authenticated: boolean
+  readonly proof: ClientProof
   /** Path segment of the authority. */
   readonly segment: string
 }
 
-/** Adds the token endpoints: client credentials (v1.0 and v2.0) and authorization code (v2.0). */
-export function addTokenEndpoint(
-  app: FastifyInstance,
-  context: DevEntraContext,
-  signIns: SignIns,
-): void {
+/**
+ * Adds the token endpoints: client credentials (v1.0 and v2.0), authorization code and refresh
+ * token (v2.0).
+ */
+export function addTokenEndpoint(app: FastifyInstance, context: DevEntraContext): void {
   app.post<{ Params: { tenant: string } }>(
     '/:tenant/oauth2/v2.0/token',
     { config: { devEntraEndpoint: 'token' } },
-    (request, reply) => {
+    async (request, reply) => {
       reply.headers({ 'cache-control': 'no-store', pragma: 'no-cache' })
-      const grant = readGrant(request, context)
+      const grant = await readGrant(request, context)
       const grantType = grant.parameters.require('grant_type')
       if (grantType === 'client_credentials') {
         return grantToClient(grant, readDefaultScope(grant, context), context)
       }
-      if (grantType === 'authorization_code') return grantToUser(grant, signIns, context)
+      if (grantType === 'authorization_code') return redeemCode(grant, context)
+      if (grantType === 'refresh_token') return redeemRefreshToken(grant, context)
       throw refuseGrantType(grantType)
     },
   )
@@ -44,7 +49,7 @@ export function addTokenEndpoint(
     { config: { devEntraEndpoint: 'token' } },
     async (request, reply) => {
       reply.headers({ 'cache-control': 'no-store', pragma: 'no-cache' })
-      const grant = readGrant(request, context)
+      const grant = await readGrant(request, context)
       const grantType = grant.parameters.require('grant_type')
       if (grantType !== 'client_credentials') throw refuseGrantType(grantType)
       const resource = grant.parameters.require('resource')
@@ -64,7 +69,7 @@ export function addTokenEndpoint(
   )
 }
 
-function readGrant(request: TokenRequest, context: DevEntraContext): Grant {
+async function readGrant(request: TokenRequest, context: DevEntraContext): Promise<Grant> {
   const { segment } = resolveAuthority(request.params.tenant, context)
   const parameters = readParameters(request.body)
   const basic = readBasicCredentials(request.headers.authorization)
@@ -78,16 +83,8 @@ function readGrant(request: TokenRequest, context: DevEntraContext): Grant {
       `Application with identifier '${clientId}' was not found in the directory.`,
     )
   }
-  const secret = basic?.secret ?? parameters.get('client_secret')
-  if (secret !== undefined && secret !== client.secret) {
-    throw new EntraError(
-      401,
-      'invalid_client',
-      7000215,
-      `Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '${client.appId}'.`,
-    )
-  }
-  return { parameters, client, authenticated: secret !== undefined, segment }
+  const proof = await authenticateClient(client, parameters, basic?.secret, segment, context)
+  return { parameters, client, proof, segment }
 }
 
 function readBasicCredentials(header: string | undefined) {
@@ -129,7 +126,7 @@ async function grantToClient(grant: Grant, audience: string, context: DevEntraCo
     persona,
     audience,
     tenant: grant.segment,
-    client: { appId, proof: '1' },
+    client: { appId, proof: grant.proof },
     ...(objectId === undefined ? {} : { claims: { oid: objectId, sub: objectId } }),
   })
   return {
@@ -140,31 +137,45 @@ async function grantToClient(grant: Grant, audience: string, context: DevEntraCo
   }
 }
 
-async function grantToUser(grant: Grant, signIns: SignIns, context: DevEntraContext) {
+async function redeemCode(grant: Grant, context: DevEntraContext) {
   const { parameters, client } = grant
   if (client.secret !== undefined) requireSecret(grant)
-  const signIn = signIns.redeem(parameters.require('code'))
+  const signIn = context.signIns.redeem(parameters.require('code'))
   const fits =
     signIn?.clientId === client.appId && signIn.redirectUri === parameters.require('redirect_uri')
-  if (!signIn || !fits) {
-    throw new EntraError(
-      400,
-      'invalid_grant',
-      70008,
-      'The provided authorization code or refresh token has expired, was redeemed before, or was issued to another client.',
-    )
-  }
+  if (!signIn || !fits) throw refuseGrant()
   checkVerifier(signIn.codeChallenge, parameters.get('code_verifier'))
-  const { audience, scopes, openid } = readScopes(signIn.scope, context.apis, client.appId)
+  return grantToUser(grant, signIn, signIn.scope, context)
+}
+
+async function redeemRefreshToken(grant: Grant, context: DevEntraContext) {
+  const { parameters, client } = grant
+  if (client.secret !== undefined) requireSecret(grant)
+  const signIn = context.signIns.refresh(parameters.require('refresh_token'))
+  if (signIn?.clientId !== client.appId) throw refuseGrant()
+  const { nonce: _, ...again } = signIn
+  return grantToUser(grant, again, parameters.get('scope') ?? signIn.scope, context)
+}
+
+async function grantToUser(
+  { parameters, client, proof }: Grant,
+  signIn: SignIn,
+  scope: string,
+  context: DevEntraContext,
+) {
+  const persona = findUser(signIn.persona)
+  if (!persona) throw refuseGrant()
+  checkRefusals(persona, client, context)
+  const { audience, scopes, openid } = readScopes(scope, context.apis, client.appId)
   checkResource(parameters.get('resource'), audience, context.apis)
   const common = {
     persona: signIn.persona,
     tenant: signIn.tenantId,
-    client: { appId: client.appId, proof: client.secret === undefined ? '0' : '1' },
+    client: { appId: client.appId, proof },
   } as const
-  const access = audience
-    ? await context.issuer.issue({ ...common, audience, ...(scopes ? { scopes } : {}) })
-    : undefined
+  const access = await (audience
+    ? context.issuer.issue({ ...common, audience, ...(scopes ? { scopes } : {}) })
+    : issueForGraph(common, scope, context))
   const identity = openid
     ? await context.issuer.issue({
         ...common,
@@ -172,27 +183,115 @@ async function grantToUser(grant: Grant, signIns: SignIns, context: DevEntraCont
         version: '2.0',
         audience: client.appId,
         expiresInSeconds: 3600,
+        claims: shapeOptionalClaims(persona, client, signIn, context),
+        removeClaims: listUnaskedClaims(persona, client, scope),
         ...(signIn.nonce === undefined ? {} : { nonce: signIn.nonce }),
       })
     : undefined
-  const expiresIn = access?.expiresInSeconds ?? 3600
   return {
     token_type: 'Bearer',
     scope: audience
-      ? String(access?.claims.scp)
+      ? String(access.claims.scp)
           .split(' ')
           .map((name) => `${audience}/${name}`)
           .join(' ')
-      : signIn.scope,
-    expires_in: expiresIn,
-    ext_expires_in: expiresIn,
-    ...(access ? { access_token: access.token } : {}),
+      : scope,
+    expires_in: access.expiresInSeconds,
+    ext_expires_in: access.expiresInSeconds,
+    access_token: access.token,
+    ...(namesOf(scope).includes('offline_access')
+      ? { refresh_token: context.signIns.addRefreshToken(signIn) }
+      : {}),
     ...(identity ? { id_token: identity.token } : {}),
   }
 }
 
-function requireSecret({ authenticated }: Grant): void {
-  if (authenticated) return
+/** A person who is refused since the sign-in gets no tokens; what needs a page says so. */
+function checkRefusals(
+  { name, upn }: UserPersona,
+  client: ClientRegistration,
+  { refusals }: DevEntraContext,
+): void {
+  for (const refusal of [refusals.get(name), refusals.get(client.name)]) {
+    if (refusal === 'disabled' || refusal === 'not-assigned' || refusal === 'conditional-access') {
+      throw refuse(refusal, upn, client.appId, 'invalid_grant')
+    }
+  }
+}
+
+/**
+ * Where no API is named, the access token is for Microsoft Graph, and as with Graph's own nobody
+ * else can verify it: its header was signed with the hash of the nonce in it.
+ */
+async function issueForGraph(
+  common: Pick<IssueRequest, 'persona' | 'tenant' | 'client'>,
+  scope: string,
+  { issuer }: DevEntraContext,
+) {
+  const nonce = randomUUID()
+  const issued = await issuer.issue({
+    ...common,
+    audience: '00000003-0000-0000-c000-000000000000',
+    version: '1.0',
+    scopes: namesOf(scope).filter((name) => name !== 'offline_access'),
+    header: { nonce: createHash('sha256').update(nonce).digest('base64url') },
+  })
+  const [, ...rest] = issued.token.split('.')
+  const header = Buffer.from(JSON.stringify({ ...issued.header, nonce })).toString('base64url')
+  return { ...issued, token: [header, ...rest].join('.') }
+}
+
+/** The optional claims that the registration of the client asks for. */
+function shapeOptionalClaims(
+  persona: UserPersona,
+  { idTokenClaims = [] }: ClientRegistration,
+  { sid, contexts }: SignIn,
+  { origin }: DevEntraContext,
+): JsonObject {
+  const guest = persona.homeTenant !== undefined
+  const optional = {
+    sid,
+    login_hint: shapeLoginHint(persona),
+    acct: guest ? 1 : 0,
+    ...(contexts.length === 0 ? {} : { acrs: contexts }),
+  }
+  const asked = Object.entries(optional).filter(([name]) => idTokenClaims.includes(name as never))
+  return {
+    ...Object.fromEntries(asked),
+    ...(guest ? { idp: deriveIssuer(origin(), persona.homeTenant?.id ?? '', '1.0') } : {}),
+  }
+}
+
+/** The claims that an ID token has only with a scope, or with a registration that asks for them. */
+function listUnaskedClaims(
+  persona: UserPersona,
+  { idTokenClaims = [] }: ClientRegistration,
+  scope: string,
+): string[] {
+  const scopes = namesOf(scope)
+  return [
+    ...(idTokenClaims.includes('sid') ? [] : ['sid']),
+    ...(scopes.includes('profile') ? [] : ['oid', 'name', 'preferred_username']),
+    // Guests have it by default.
+    ...(scopes.includes('email') || persona.homeTenant ? [] : ['email']),
+  ]
+}
+
+function namesOf(scope: string): string[] {
+  return scope.split(' ').filter((name) => name !== '')
+}
+
+function refuseGrant(): EntraError {
+  return new EntraError(
+    400,
+    'invalid_grant',
+    70008,
+    'The provided authorization code or refresh token has expired, was redeemed before, or was issued to another client.',
+  )
+}
+
+function requireSecret({ proof }: Grant): void {
+  if (proof !== '0') return
   throw new EntraError(
     401,
     'invalid_client',

@@ -128,7 +128,7 @@ function createSignIn(t: TestContext, options = {}) {
       client_id: desktop,
       redirect_uri: redirectUri,
       response_type: 'code',
-      scope: 'openid api://orders/Orders.Read',
+      scope: 'openid profile api://orders/Orders.Read',
       state: 's t',
       code_challenge: challenge,
       code_challenge_method: 'S256',

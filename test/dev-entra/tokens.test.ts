@@ -35,6 +35,9 @@ const shapes: [persona: string, wishes: object, claims: string[]][] = [
   ['mallory', {}, [...user2, 'scp']],
   ['groups200', {}, [...user2, 'scp', 'groups']],
   ['many', {}, [...user2, 'scp', '_claim_names', '_claim_sources']],
+  ...['uwe', 'layla', 'dora', 'cora', 'kurt', 'erik', 'mona', 'nina'].map(
+    (persona): [string, object, string[]] => [persona, {}, [...user2, 'scp']],
+  ),
   ['robot', {}, [...app2, 'roles']],
   [
     'robot',
