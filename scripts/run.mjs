@@ -34,6 +34,12 @@ const COMMANDS = {
   demo: { script: 'scripts/demo.ts', args: [], haproxy: () => true },
   test: { script: 'scripts/test.ts', args: [], haproxy: testNeedsHaproxy, helm: testNeedsHelm },
   e2e: { script: 'scripts/test.ts', args: ['--only', 'e2e'], haproxy: () => true },
+  browser: {
+    script: 'scripts/test.ts',
+    args: ['--only', 'browser'],
+    haproxy: () => true,
+    programs: [{ program: 'chromium', debian: 'chromium' }],
+  },
   load: { script: 'scripts/matrix.ts', args: ['--load'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
   faults: { script: 'scripts/faults.ts', args: [], haproxy: () => true },

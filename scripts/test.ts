@@ -17,6 +17,8 @@ const E2E = join(ROOT, 'test', 'e2e')
 const RECIPES = [join(ROOT, 'test', 'recipes'), join(ROOT, 'test', 'package')]
 /** Runs on its own, on several versions of HAProxy: `npm run test:load`. */
 const LOAD = join(ROOT, 'test', 'load')
+/** Needs Chromium, so it runs on its own: `npm run test:browser`. */
+const BROWSER = join(ROOT, 'test', 'browser')
 const CHART = join(ROOT, 'test', 'chart')
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
@@ -185,7 +187,8 @@ function planSteps(): Step[] {
   const e2e = files.filter((file) => file.startsWith(E2E))
   const chart = files.filter((file) => file.startsWith(CHART))
   const load = files.filter((file) => file.startsWith(LOAD))
-  const unit = files.filter((file) => ![...e2e, ...chart, ...load].includes(file))
+  const browser = files.filter((file) => file.startsWith(BROWSER))
+  const unit = files.filter((file) => ![...e2e, ...chart, ...load, ...browser].includes(file))
   const e2eConcurrency = Number(process.env.E2E_CONCURRENCY || 1)
   if (!Number.isInteger(e2eConcurrency) || e2eConcurrency < 1) {
     fail('E2E_CONCURRENCY must be a whole number from 1')
@@ -223,14 +226,21 @@ function planSteps(): Step[] {
       title: 'tests under load',
       run: () => runFiles(load, 1, values.name),
     },
+    {
+      name: 'browser',
+      title: 'tests in a browser',
+      run: () => runFiles(browser, 1, values.name),
+    },
   ]
   const names = steps.map((step) => step.name)
   if (values.only !== undefined && !names.includes(values.only)) {
     fail(`--only takes one of ${names.join(', ')}`)
   }
   if (values.only !== undefined) return steps.filter((step) => step.name === values.only)
-  if (chosen.length === 0) return steps.filter((step) => step.name !== 'load')
-  const wanted = Object.entries({ unit, chart, e2e, load }).filter(([, some]) => some.length > 0)
+  if (chosen.length === 0) return steps.filter(({ name }) => !['load', 'browser'].includes(name))
+  const wanted = Object.entries({ unit, chart, e2e, load, browser }).filter(
+    ([, some]) => some.length > 0,
+  )
   return steps.filter(({ name }) => wanted.some(([one]) => one === name))
 }
 
