@@ -107,10 +107,20 @@ function noteOptionalClaims({ name, allow, deny, requireIdtyp }: PolicyConfig): 
   })
   const guests =
     allow.some((grant) => grant.guests === false) || deny.some((rule) => rule.guests === true)
+  const agents = [...allow, ...deny].some((rule) => rule.actor === 'agent')
   const groups = [...allow, ...deny].some((rule) => rule.groups !== undefined)
   return [
     ...(guests
       ? [note('rules on guests', 'acct', 'Add it as an optional claim; without it all are guests')]
+      : []),
+    ...(agents
+      ? [
+          note(
+            'rules on agents',
+            'xms_act_fct, xms_sub_fct or xms_par_app_azp',
+            'Add all three as optional claims; without them an agent counts as an app or a user',
+          ),
+        ]
       : []),
     ...(groups
       ? [

@@ -1,3 +1,6 @@
+import type { Static } from 'typebox'
+import type { denyRuleSchema, grantSchema } from './schema.ts'
+
 /** The configuration after loading: checked, defaults filled in, ids in lower case, files read. */
 export interface Config {
   readonly listen: ListenAddress & { readonly tls?: TlsConfig }
@@ -167,33 +170,16 @@ export interface PolicyConfig {
 
 export type Actor = 'user' | 'app' | 'agent'
 
-/** Conditions of one grant: everything that is present must hold; a list means any of. */
-export interface GrantConditions {
-  /** Takes sessions instead of tokens. */
-  readonly session?: boolean
-  readonly scopes?: readonly string[] | 'any'
-  readonly roles?: readonly string[] | 'any'
-  readonly groups?: readonly string[]
-  readonly clients?: readonly string[]
-  /** `false` refuses guests. */
-  readonly guests?: boolean
-  /** The client must have proved itself with a secret or certificate. */
-  readonly confidential?: boolean
-  /** Authentication context (`c1` to `c99`) for step-up. */
-  readonly authContext?: string
-}
+/** One grant, as the schema has it: everything that is present must hold; a list means any of. */
+export type GrantConfig = Frozen<Static<typeof grantSchema>>
 
-export interface GrantConfig extends GrantConditions {
-  readonly actor: Actor
-}
+/** A deny rule, as the schema has it: refuses when everything that is present holds. */
+export type DenyConfig = Frozen<Static<typeof denyRuleSchema>>
 
-/** A deny rule: refuses when everything that is present holds. */
-export interface DenyConfig {
-  readonly actor?: Actor
-  readonly scopes?: readonly string[]
-  readonly roles?: readonly string[]
-  readonly groups?: readonly string[]
-  readonly clients?: readonly string[]
-  readonly users?: readonly string[]
-  readonly guests?: true
+type Frozen<Rule> = {
+  readonly [Key in keyof Rule]: Rule[Key] extends infer Value
+    ? Value extends readonly (infer Item)[]
+      ? readonly Item[]
+      : Value
+    : never
 }

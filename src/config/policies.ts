@@ -1,19 +1,10 @@
 import { isLoopback } from '../loopback.ts'
-import type {
-  Actor,
-  DenyConfig,
-  GrantConditions,
-  GrantConfig,
-  PolicyConfig,
-  TenantConfig,
-} from './config.ts'
+import type { Actor, DenyConfig, GrantConfig, PolicyConfig, TenantConfig } from './config.ts'
 import { checkGuids, isGuid } from './guid.ts'
 import { nearest } from './nearest.ts'
 import { type Path, quote, type Report } from './problems.ts'
-import { AUDIENCES_DESCRIPTION } from './schema.ts'
+import { AUDIENCES_DESCRIPTION, denyRuleSchema, GUID_PATTERN, grantSchema } from './schema.ts'
 import { entriesOf, itemsOf, mappingOf, memberOf, textOf } from './values.ts'
-
-type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 // A token for one of these is issued for Microsoft's API, and any app can get one: whoever accepts
 // it lets another API's callers in (confused deputy).
@@ -37,9 +28,21 @@ const FIRST_PARTY_AUDIENCES = new Set([
   'azureadtokenexchangechina',
 ])
 
-const GROUP_HINT = 'Write the object id of the group (its page in Entra), not its name.'
-const CLIENT_HINT = 'Write the application (client) id of the calling app.'
-const USER_HINT = 'Write the object id of the user, not a name or an address.'
+const GUID_HINT = 'Write each id as a GUID.'
+const GUID_HINTS: Readonly<Record<string, string>> = {
+  groups: 'Write the object id of the group (its page in Entra), not its name.',
+  clients: 'Write the application (client) id of the calling app.',
+  users: 'Write the object id of the user, not a name or an address.',
+}
+
+/** The conditions that are lists of GUIDs: tokens have these in lower case. */
+const guidLists: ReadonlySet<string> = new Set(
+  [grantSchema, denyRuleSchema].flatMap(({ properties }) =>
+    entriesOf(properties)
+      .filter(([, schema]) => memberOf(memberOf(schema, 'items'), 'pattern') === GUID_PATTERN)
+      .map(([key]) => key),
+  ),
+)
 
 /** Checks the section `policies`, whose tenant names are looked up in `tenants`. */
 export function checkPolicies(
@@ -218,17 +221,7 @@ function checkGrant(raw: unknown, path: Path, report: Report): GrantConfig {
     )
   }
   if (has('session')) checkSessionGrant(raw, actor, path, report)
-  const grant: Writable<GrantConditions> = conditionsOf(raw, path, report)
-  for (const key of ['scopes', 'roles'] as const) {
-    if (memberOf(raw, key) === 'any') grant[key] = 'any'
-  }
-  for (const key of ['guests', 'confidential', 'session'] as const) {
-    const value = memberOf(raw, key)
-    if (typeof value === 'boolean') grant[key] = value
-  }
-  const authContext = textOf(memberOf(raw, 'authContext'))
-  if (authContext !== undefined) grant.authContext = authContext
-  return { actor, ...grant }
+  return conditionsOf<GrantConfig>(raw, path, report)
 }
 
 /** A session has no scopes and no client that asked for it: with one of these it could never hold. */
@@ -252,47 +245,38 @@ function checkSessionGrant(raw: unknown, actor: Actor, path: Path, report: Repor
 }
 
 function checkDenyRule(raw: unknown, path: Path, report: Report): DenyConfig {
-  const actor = actorOf(memberOf(raw, 'actor'))
-  const users = memberOf(raw, 'users')
-  return {
-    ...(actor === undefined ? {} : { actor }),
-    ...conditionsOf(raw, path, report),
-    ...(users === undefined
-      ? {}
-      : { users: checkGuids(users, [...path, 'users'], USER_HINT, report) }),
-    ...(memberOf(raw, 'guests') === true ? { guests: true } : {}),
-  }
+  return conditionsOf<DenyConfig>(raw, path, report)
 }
 
-/** The lists that grants and deny rules have in common. */
-function conditionsOf(raw: unknown, path: Path, report: Report) {
-  const conditions: {
-    scopes?: readonly string[]
-    roles?: readonly string[]
-    groups?: readonly string[]
-    clients?: readonly string[]
-  } = {}
-  for (const key of ['scopes', 'roles'] as const) {
-    const value = memberOf(raw, key)
-    if (!Array.isArray(value)) continue
-    conditions[key] = [...new Set(itemsOf(value).map((item) => textOf(item) ?? ''))]
-  }
-  for (const [index, scope] of (conditions.scopes ?? []).entries()) {
+/**
+ * Every key of a grant or a deny rule, so that no condition can be dropped here; what the schema does
+ * not know, or has in another type, it reports.
+ */
+function conditionsOf<Rule>(raw: unknown, path: Path, report: Report): Rule {
+  const conditions = entriesOf(raw).map(([key, value]) => [
+    key,
+    conditionOf(key, value, [...path, key], report),
+  ])
+  return Object.fromEntries(conditions) as Rule
+}
+
+function conditionOf(key: string, value: unknown, path: Path, report: Report): unknown {
+  if (guidLists.has(key)) return checkGuids(value, path, GUID_HINTS[key] ?? GUID_HINT, report)
+  if (!Array.isArray(value)) return value
+  const words = [...new Set(value.map((item) => textOf(item) ?? ''))]
+  if (key === 'scopes') checkScopes(words, path, report)
+  return words
+}
+
+function checkScopes(scopes: readonly string[], path: Path, report: Report): void {
+  for (const [index, scope] of scopes.entries()) {
     if (!/^(api|https?):\/\/|^\.default$/i.test(scope)) continue
     report(
-      [...path, 'scopes', index],
+      [...path, index],
       `can never match: ${quote(scope)} is what a client asks for, not what a token holds`,
       'Write the scope as in the claim scp: the part after the last slash, such as Orders.Read.',
     )
   }
-  for (const [key, hint] of [
-    ['groups', GROUP_HINT],
-    ['clients', CLIENT_HINT],
-  ] as const) {
-    const value = memberOf(raw, key)
-    if (value !== undefined) conditions[key] = checkGuids(value, [...path, key], hint, report)
-  }
-  return conditions
 }
 
 function actorOf(value: unknown): Actor | undefined {

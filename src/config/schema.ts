@@ -123,7 +123,12 @@ const tenant = Type.Union(
   { description: 'Write the tenant id (a GUID), or a mapping with id, authority and appId.' },
 )
 
-const grant = Type.Object(
+/**
+ * A grant. Each key becomes a condition by itself: `config/config.ts` takes its type from here, the
+ * loader copies every key, and the compiler demands an evaluation (policy/evaluate.ts) and a
+ * description (explain/rule-reports.ts) for each.
+ */
+export const grantSchema = Type.Object(
   {
     actor,
     session: Type.Optional(
@@ -152,7 +157,8 @@ const grant = Type.Object(
   { ...strict, description: 'Write a grant, such as { actor: user, scopes: [Orders.Read] }.' },
 )
 
-const denyRule = Type.Object(
+/** A deny rule; as with grants, each key becomes a condition by itself. */
+export const denyRuleSchema = Type.Object(
   {
     actor: Type.Optional(actor),
     scopes: Type.Optional(words('scope', 'Orders.Read')),
@@ -238,13 +244,13 @@ const policy = Type.Object(
           'Write false to let pages of other sites send requests with a session; then the application must refuse forged ones.',
       }),
     ),
-    allow: Type.Array(grant, {
+    allow: Type.Array(grantSchema, {
       minItems: 1,
       description:
         'List at least one grant, such as { actor: user, scopes: [Orders.Read] }; without one nobody gets in.',
     }),
     deny: Type.Optional(
-      Type.Array(denyRule, {
+      Type.Array(denyRuleSchema, {
         minItems: 1,
         description: 'List deny rules, such as { users: [GUID] }, or remove the key.',
       }),

@@ -59,6 +59,8 @@ export const findingTable = {
   'idtyp-required': ['error', 'the policy has `requireIdtyp`, tokens have no `idtyp`'],
   'idtyp-recommended': ['warning', 'apps are admitted, and tokens have no `idtyp`'],
   'acct-missing': ['error', 'the policy asks for guests, tokens have no `acct`'],
+  'agent-claims-missing': ['error', 'a rule names agents, and tokens do not tell them'],
+  'agent-claims-recommended': ['warning', 'tokens do not tell agents from apps and users'],
   'groups-claim-missing': ['error', 'the policy asks for groups, tokens have none'],
   'groups-claim-format': ['error', 'tokens hold names of groups, or hold them as roles'],
   'email-claim-missing': ['info', 'the header set shows e-mail, tokens have no verified address'],

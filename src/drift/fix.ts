@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { PolicyConfig } from '../config/config.ts'
 import { collectNeeds, type Needs } from './needs.ts'
 import { isObject, type JsonObject, objectsOf, type Registration } from './registration.ts'
-import { clashes } from './registration-checks.ts'
+import { agentClaims, clashes } from './registration-checks.ts'
 
 /**
  * The part of an application object that brings the registration in line with the policies; empty
@@ -73,7 +73,7 @@ function fixScopes(app: Registration, { scopes }: Needs, refused: ReadonlySet<st
 }
 
 function fixClaims(app: Registration, policies: readonly PolicyConfig[]): JsonObject {
-  const wanted = new Set<string>()
+  const wanted = new Set<string>(agentClaims)
   for (const { requireIdtyp, allow, deny } of policies) {
     if (requireIdtyp || allow.some(({ actor }) => actor === 'app')) wanted.add('idtyp')
     if (allow.some(({ guests }) => guests === false) || deny.some(({ guests }) => guests)) {

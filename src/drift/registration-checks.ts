@@ -21,8 +21,10 @@ export function checkRegistration(
       ...checkResource(app, policy),
       ...checkIdtyp(app, policy),
       ...checkGuests(app, policy),
+      ...checkAgentRules(app, policy),
       ...checkGroups(app, policy),
     ]),
+    ...checkAgentClaims(app, policies),
     ...checkEmail(app, config.identityHeaders),
     ...checkSignInAudience(app, policies),
   ]
@@ -245,6 +247,48 @@ function checkGuests(app: Registration, { name, allow, deny }: PolicyConfig): Fi
       { policy: name },
       `refuses guests, and tokens of ${app.appId} do not hold acct: every user counts as a guest`,
       `Add the optional claim acct for access tokens; ${fixHint}`,
+    ),
+  ]
+}
+
+/**
+ * Optional claims that tell an agent from an app or a user ("Token claims reference for agents").
+ * Without them an agent is admitted as what it looks like, and a rule on agents never holds.
+ */
+export const agentClaims = ['xms_act_fct', 'xms_sub_fct', 'xms_par_app_azp']
+
+const namesAgents = ({ allow, deny }: PolicyConfig) =>
+  [...allow, ...deny].some(({ actor }) => actor === 'agent')
+
+function missingAgentClaims(app: Registration): string {
+  return agentClaims.filter((name) => !hasClaim(app, name)).join(', ')
+}
+
+const agentHint = (missing: string) =>
+  `Add the optional claims ${missing} for access tokens; ${fixHint}`
+
+function checkAgentRules(app: Registration, policy: PolicyConfig): Finding[] {
+  const missing = missingAgentClaims(app)
+  if (missing === '' || !namesAgents(policy)) return []
+  return [
+    finding(
+      'agent-claims-missing',
+      { policy: policy.name },
+      `has rules on agents, and tokens of ${app.appId} do not hold ${missing}: an agent can count as an app or a user`,
+      agentHint(missing),
+    ),
+  ]
+}
+
+function checkAgentClaims(app: Registration, policies: readonly PolicyConfig[]): Finding[] {
+  const missing = missingAgentClaims(app)
+  if (missing === '' || policies.some(namesAgents)) return []
+  return [
+    finding(
+      'agent-claims-recommended',
+      placeOf(app),
+      `does not put ${missing} into access tokens, so an agent can count as an app or a user`,
+      agentHint(missing),
     ),
   ]
 }

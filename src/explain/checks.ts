@@ -1,6 +1,8 @@
 import { identityBytes, maxIdentityBytes } from '../identity/headers.ts'
 import { metadataUrl } from '../keys/discovery.ts'
+import type { Policy } from '../policy/compile.ts'
 import { maxTokenLength } from '../token/bearer.ts'
+import { agentClaims } from '../token/claims.ts'
 import { visibleGroups } from '../verify/outcome.ts'
 import type { VerifyStep } from '../verify/verifier.ts'
 import type { Said } from './explanation.ts'
@@ -73,12 +75,14 @@ export const stepDescriptions: Readonly<Record<VerifyStep, StepDescription>> = {
     expected: ({ origin }) => [
       `oid, sub, aud, iat, exp, ${origin?.version === '1.0' ? 'appid' : 'azp'}; scp for a user; each of the right type`,
     ],
-    said: ({ payload, origin }, failed) => {
+    said: (facts, failed) => {
+      const { payload, origin } = facts
       const names = ['oid', origin?.version === '1.0' ? 'appid' : 'azp', 'aud']
       return [
         ...quoteClaims(payload, ...names),
-        ...quotePresent(payload, 'sub', 'idtyp', 'xms_act_fct', 'xms_sub_fct'),
-        ...quoteFailed(payload, failed, [...names, 'sub', 'idtyp', 'xms_act_fct', 'xms_sub_fct']),
+        ...quotePresent(payload, 'sub', 'idtyp', ...agentClaims),
+        ...quoteFailed(payload, failed, [...names, 'sub', 'idtyp', ...agentClaims]),
+        ...quoteMissing(facts),
       ]
     },
   },
@@ -152,6 +156,45 @@ export const stepDescriptions: Readonly<Record<VerifyStep, StepDescription>> = {
     said: (facts) => [{ claim: 'bytes', value: countIdentityBytes(facts) }],
   },
 }
+
+/**
+ * The optional claims that the token lacks and the policy depends on: Entra sends them only where the
+ * registration of the API asks for them, so their absence says nothing of the caller.
+ */
+function quoteMissing({ payload, policy }: Facts): Said[] {
+  return optionalClaims
+    .filter(({ isWanted }) => isWanted(policy))
+    .flatMap(({ claims, without }) => {
+      const missing = claims.filter((claim) => !Object.hasOwn(payload, claim))
+      // One of the claims on agents is enough to tell one.
+      if (missing.length < claims.length) return []
+      return missing.map((claim) => ({ claim, note: `optional claim; ${without}` }))
+    })
+}
+
+const optionalClaims: readonly {
+  readonly claims: readonly string[]
+  readonly without: string
+  isWanted(policy: Policy): boolean
+}[] = [
+  {
+    claims: agentClaims,
+    without: 'without it an agent counts as an app or a user',
+    isWanted: () => true,
+  },
+  {
+    claims: ['idtyp'],
+    without: 'without it only sub and oid tell apps from users',
+    isWanted: ({ requireIdtyp, allow, deny }) =>
+      requireIdtyp || [...allow, ...deny].some(({ actor }) => actor === 'app'),
+  },
+  {
+    claims: ['acct'],
+    without: 'without it every user counts as a guest',
+    isWanted: ({ allow, deny }) =>
+      allow.some((grant) => grant.guests === false) || deny.some((rule) => rule.guests === true),
+  },
+]
 
 /** The claim that failed, unless it is among those shown anyway. */
 function quoteFailed(

@@ -1,5 +1,6 @@
 import type { DenyRule, Grant, Policy } from '../policy/compile.ts'
 import {
+  type DenyCondition,
   denies,
   denyConditions,
   type GrantConditionName,
@@ -21,7 +22,7 @@ export function reportGrants(facts: Facts, token: AccessToken): RuleReport[] {
           name: condition.name,
           holds: reason === null,
           expected: describeGrantCondition(grant, condition.name),
-          said: quoteFor(condition.name, facts, token),
+          said: quotes[condition.name](facts.payload, token),
           reason,
         }
       })
@@ -42,7 +43,7 @@ export function reportDenyRules(facts: Facts, token: AccessToken): RuleReport[] 
         name: condition.name,
         holds: condition.holds(rule, token),
         expected: describeDenyCondition(rule, condition.name),
-        said: quoteFor(condition.name, facts, token),
+        said: quotes[condition.name](facts.payload, token),
         reason: null,
       })),
   }))
@@ -53,12 +54,13 @@ function pathOf(policy: Policy, list: 'allow' | 'deny', index: number): string {
 }
 
 function describeGrantCondition(grant: Grant, name: GrantConditionName): string {
+  if (name === 'session') return 'a session of a browser, not a token'
   if (name === 'guests') return 'no guest (acct = 0)'
   if (name === 'confidential') return 'a client with a secret or certificate (1 or 2)'
   return describeWanted(grant[name])
 }
 
-function describeDenyCondition(rule: DenyRule, name: keyof DenyRule): string {
+function describeDenyCondition(rule: DenyRule, name: DenyCondition['name']): string {
   return name === 'guests' ? 'a guest, or nobody can tell' : describeWanted(rule[name])
 }
 
@@ -68,34 +70,30 @@ function describeWanted(wanted: ReadonlySet<string> | string | boolean | undefin
   return items.length === 1 ? String(items[0]) : `one of ${items.join(', ')}`
 }
 
-/** The claims that a condition looks at. */
-function quoteFor(condition: string, { payload }: Facts, token: AccessToken): Said[] {
-  const isV1 = token.version === '1.0'
-  switch (condition) {
-    case 'actor':
-      return [{ claim: 'actor', value: token.actor, note: 'derived' }]
-    case 'users':
-      return quoteClaims(payload, 'oid')
-    case 'clients':
-      return quoteClaims(payload, isV1 ? 'appid' : 'azp')
-    case 'confidential':
-      return quoteClaims(payload, isV1 ? 'appidacr' : 'azpacr')
-    case 'scopes':
-      return quoteClaims(payload, 'scp')
-    case 'groups': {
-      const said = quoteClaims(payload, 'groups')
-      return token.groupsOverage
-        ? [{ claim: 'groups', note: 'left out by Entra: more than 200 groups' }]
-        : said
-    }
-    case 'guests':
-      return token.appOnly ? [{ claim: 'acct', note: 'no user, so no guest' }] : quoteAcct(payload)
-    case 'authContext':
-      return quoteClaims(payload, 'acrs', 'xms_cc')
-    default:
-      return quoteClaims(payload, condition)
-  }
+/** The claims that a condition looks at; the compiler refuses a condition without an entry. */
+const quotes: Readonly<
+  Record<ConditionName, (payload: Facts['payload'], token: AccessToken) => Said[]>
+> = {
+  actor: (_payload, token) => [{ claim: 'actor', value: token.actor, note: 'derived' }],
+  session: (_payload, { session }) => [
+    { claim: 'session', value: session !== undefined, note: 'derived' },
+  ],
+  users: (payload) => quoteClaims(payload, 'oid'),
+  clients: (payload, { version }) => quoteClaims(payload, version === '1.0' ? 'appid' : 'azp'),
+  confidential: (payload, { version }) =>
+    quoteClaims(payload, version === '1.0' ? 'appidacr' : 'azpacr'),
+  scopes: (payload) => quoteClaims(payload, 'scp'),
+  roles: (payload) => quoteClaims(payload, 'roles'),
+  groups: (payload, { groupsOverage }) =>
+    groupsOverage
+      ? [{ claim: 'groups', note: 'left out by Entra: more than 200 groups' }]
+      : quoteClaims(payload, 'groups'),
+  guests: (payload, { appOnly }) =>
+    appOnly ? [{ claim: 'acct', note: 'no user, so no guest' }] : quoteAcct(payload),
+  authContext: (payload) => quoteClaims(payload, 'acrs', 'xms_cc'),
 }
+
+type ConditionName = DenyCondition['name'] | GrantConditionName
 
 function quoteAcct(payload: Facts['payload']): Said[] {
   return quoteClaims(payload, 'acct').map((said) => ({

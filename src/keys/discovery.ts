@@ -52,7 +52,7 @@ function isExpectedIssuer(tenant: TenantConfig, version: EndpointVersion, issuer
   if (tenant.cloud) {
     const { v1Issuer, v2Issuers } = clouds[tenant.cloud]
     const expected = version === '1.0' ? [v1Issuer] : v2Issuers
-    return expected.some((template) => template.replace('{tid}', tenant.id) === issuer)
+    return expected.some((template) => template.replaceAll('{tid}', tenant.id) === issuer)
   }
   return issuer.endsWith(version === '1.0' ? `/${tenant.id}/` : `/${tenant.id}/v2.0`)
 }

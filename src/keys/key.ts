@@ -60,7 +60,7 @@ export function importKey(jwk: unknown, owner: KeyOwner): ImportedKey {
 function belongsTo(key: Record<string, unknown>, owner: KeyOwner): boolean {
   if (key.issuer !== undefined) {
     if (typeof key.issuer !== 'string') return false
-    if (key.issuer.replace('{tenantid}', owner.tenantId) !== owner.issuer) return false
+    if (key.issuer.replaceAll('{tenantid}', owner.tenantId) !== owner.issuer) return false
   }
   return (
     key.cloud_instance_name === undefined || key.cloud_instance_name === owner.cloudInstanceName

@@ -1,4 +1,5 @@
-import type { Actor, DenyConfig, GrantConfig, PolicyConfig } from '../config/config.ts'
+import type { DenyConfig, GrantConfig, PolicyConfig } from '../config/config.ts'
+import { denyConditions, grantConditions } from './evaluate.ts'
 
 /** A policy made ready for evaluation: lists became sets, nothing is worked out per request. */
 export interface Policy {
@@ -22,33 +23,24 @@ export interface Policy {
   readonly allowsCrossSite: boolean
 }
 
-/** One entry of `allow`: everything that is present must hold, any member of a set will do. */
-export interface Grant {
-  readonly actor: Actor
-  /** Takes sessions and no token; every other grant takes tokens and no session. */
-  readonly session: boolean
-  readonly scopes: ReadonlySet<string> | 'any' | undefined
-  readonly roles: ReadonlySet<string> | 'any' | undefined
-  readonly groups: ReadonlySet<string> | undefined
-  readonly clients: ReadonlySet<string> | undefined
-  readonly refusesGuests: boolean
-  readonly confidential: boolean
-  readonly authContext: string | undefined
+/** One entry of `allow`: every condition that is present must hold, any member of a set will do. */
+export type Grant = Compiled<GrantConfig> & {
   /** Value of `scope` in a challenge, fully qualified as Entra wants it in a token request. */
   readonly scopeHint: string | undefined
   /** Value of the claims challenge for `authContext`, as base64 JSON. */
   readonly claimsChallenge: string | undefined
 }
 
-/** One entry of `deny`: denies when everything that is present holds. */
-export interface DenyRule {
-  readonly actor: Actor | undefined
-  readonly scopes: ReadonlySet<string> | undefined
-  readonly roles: ReadonlySet<string> | undefined
-  readonly groups: ReadonlySet<string> | undefined
-  readonly clients: ReadonlySet<string> | undefined
-  readonly users: ReadonlySet<string> | undefined
-  readonly guests: boolean
+/** One entry of `deny`: denies when every condition that is present holds. */
+export type DenyRule = Compiled<DenyConfig>
+
+/** A rule with all its keys, whose lists became sets. */
+type Compiled<Rule> = {
+  readonly [Key in keyof Rule]: Rule[Key] extends infer Value
+    ? Value extends readonly (infer Item)[]
+      ? ReadonlySet<Item>
+      : Value
+    : never
 }
 
 /** Compiles the policies, by their exact names. */
@@ -69,7 +61,7 @@ export function compilePolicy(config: PolicyConfig): Policy {
     allow: config.allow.map((grant) =>
       compileGrant(grant, scopePrefix(config.audiences, config.resource)),
     ),
-    deny: config.deny.map(compileDenyRule),
+    deny: config.deny.map((rule) => compileRule(rule, denyConditions)),
     namedGroups: config.groups === 'all' ? undefined : namedGroups(config),
     resource: config.resource,
     groupsNamed: namedGroups(config),
@@ -80,15 +72,7 @@ export function compilePolicy(config: PolicyConfig): Policy {
 
 function compileGrant(grant: GrantConfig, prefix: string): Grant {
   return {
-    actor: grant.actor,
-    session: grant.session === true,
-    scopes: setOrAny(grant.scopes),
-    roles: setOrAny(grant.roles),
-    groups: setOf(grant.groups),
-    clients: setOf(grant.clients),
-    refusesGuests: grant.guests === false,
-    confidential: grant.confidential === true,
-    authContext: grant.authContext,
+    ...compileRule(grant, grantConditions),
     scopeHint: Array.isArray(grant.scopes)
       ? grant.scopes.map((scope) => `${prefix}/${scope}`).join(' ')
       : undefined,
@@ -98,16 +82,16 @@ function compileGrant(grant: GrantConfig, prefix: string): Grant {
   }
 }
 
-function compileDenyRule(rule: DenyConfig): DenyRule {
-  return {
-    actor: rule.actor,
-    scopes: setOf(rule.scopes),
-    roles: setOf(rule.roles),
-    groups: setOf(rule.groups),
-    clients: setOf(rule.clients),
-    users: setOf(rule.users),
-    guests: rule.guests === true,
-  }
+/** Every key of a rule; throws for one that no condition looks at, since it would count as held. */
+function compileRule<Rule extends object>(
+  rule: Rule,
+  conditions: readonly { readonly name: keyof Rule }[],
+): Compiled<Rule> {
+  const entries = Object.entries(rule).map(([key, value]) => {
+    if (!conditions.some(({ name }) => name === key)) throw new Error(`no condition named ${key}`)
+    return [key, Array.isArray(value) ? new Set(value) : value]
+  })
+  return Object.fromEntries(entries) as Compiled<Rule>
 }
 
 /**
@@ -124,14 +108,6 @@ export function scopePrefix(audiences: readonly string[], resource?: string): st
 /** The groups that the rules of a policy ask for. */
 export function namedGroups(config: Pick<PolicyConfig, 'allow' | 'deny'>): ReadonlySet<string> {
   return new Set([...config.allow, ...config.deny].flatMap((rule) => rule.groups ?? []))
-}
-
-function setOf(list: readonly string[] | undefined): ReadonlySet<string> | undefined {
-  return list && new Set(list)
-}
-
-function setOrAny(list: readonly string[] | 'any' | undefined) {
-  return list === 'any' ? list : setOf(list)
 }
 
 function encodeClaims(claims: object): string {

@@ -1,3 +1,4 @@
+import type { DenyConfig, GrantConfig } from '../config/config.ts'
 import type { FailureCode, Observe } from '../failure.ts'
 import type { AccessToken } from '../token/claims.ts'
 import type { DenyRule, Grant, Policy } from './compile.ts'
@@ -82,46 +83,29 @@ const bindings: readonly {
 
 /** One condition of a deny rule, under its name in the configuration. */
 export interface DenyCondition {
-  readonly name: keyof DenyRule
+  readonly name: keyof DenyConfig
   isSet(rule: DenyRule): boolean
   holds(rule: DenyRule, token: AccessToken): boolean
 }
 
+/** What each key of a deny rule means: the compiler refuses a key of the schema without an entry. */
+const denyTable: { readonly [Name in keyof Required<DenyConfig>]: DenyCondition['holds'] } = {
+  actor: (rule, token) => rule.actor === token.actor,
+  users: (rule, token) => has(rule.users, token.userId),
+  clients: (rule, token) => has(rule.clients, token.clientId),
+  scopes: (rule, token) => hasAny(rule.scopes, token.scopes),
+  roles: (rule, token) => hasAny(rule.roles, token.roles),
+  // Whoever has too many groups to tell may be in this one.
+  groups: (rule, token) => token.groupsOverage || hasAny(rule.groups, token.groups),
+  guests: (_rule, token) => mayBeGuest(token),
+}
+
 /** The conditions of a deny rule, which denies where all that are set hold. */
-export const denyConditions: readonly DenyCondition[] = [
-  {
-    name: 'actor',
-    isSet: (rule) => rule.actor !== undefined,
-    holds: (rule, token) => rule.actor === token.actor,
-  },
-  {
-    name: 'users',
-    isSet: (rule) => rule.users !== undefined,
-    holds: (rule, token) => has(rule.users, token.userId),
-  },
-  {
-    name: 'clients',
-    isSet: (rule) => rule.clients !== undefined,
-    holds: (rule, token) => has(rule.clients, token.clientId),
-  },
-  {
-    name: 'scopes',
-    isSet: (rule) => rule.scopes !== undefined,
-    holds: (rule, token) => hasAny(rule.scopes, token.scopes),
-  },
-  {
-    name: 'roles',
-    isSet: (rule) => rule.roles !== undefined,
-    holds: (rule, token) => hasAny(rule.roles, token.roles),
-  },
-  {
-    name: 'groups',
-    isSet: (rule) => rule.groups !== undefined,
-    // Whoever has too many groups to tell may be in this one.
-    holds: (rule, token) => token.groupsOverage || hasAny(rule.groups, token.groups),
-  },
-  { name: 'guests', isSet: (rule) => rule.guests, holds: (_rule, token) => mayBeGuest(token) },
-]
+export const denyConditions: readonly DenyCondition[] = keysOf(denyTable).map((name) => ({
+  name,
+  isSet: (rule) => rule[name] !== undefined,
+  holds: denyTable[name],
+}))
 
 /** Whether a deny rule denies. */
 export function denies(rule: DenyRule, token: AccessToken): boolean {
@@ -136,66 +120,47 @@ export interface GrantCondition {
 }
 
 /** Names of conditions, as in the configuration. */
-export type GrantConditionName =
-  | 'actor'
-  | 'clients'
-  | 'confidential'
-  | 'scopes'
-  | 'roles'
-  | 'groups'
-  | 'guests'
-  | 'authContext'
+export type GrantConditionName = keyof GrantConfig
+
+/**
+ * What each key of a grant means, in the order in which they are checked: the compiler refuses a key
+ * of the schema without an entry.
+ */
+const grantTable: { readonly [Name in keyof Required<GrantConfig>]: GrantCondition['check'] } = {
+  actor: (grant, token) => (grant.actor === token.actor ? undefined : 'actor_not_allowed'),
+  session: (_grant, token) => (token.session ? undefined : 'actor_not_allowed'),
+  clients: (grant, token) =>
+    has(grant.clients, token.clientId) ? undefined : 'client_not_allowed',
+  confidential: (_grant, token) => (isConfidential(token) ? undefined : 'client_not_confidential'),
+  scopes: (grant, token) => (satisfies(grant.scopes, token.scopes) ? undefined : 'scope_missing'),
+  roles: (grant, token) => (satisfies(grant.roles, token.roles) ? undefined : 'role_missing'),
+  groups: (grant, token) => {
+    if (hasAny(grant.groups, token.groups)) return undefined
+    return token.groupsOverage ? 'groups_overage' : 'group_missing'
+  },
+  guests: (_grant, token) => (mayBeGuest(token) ? 'guest_not_allowed' : undefined),
+  authContext: (grant, token) => {
+    if (grant.authContext && token.authContexts.includes(grant.authContext)) return undefined
+    return token.canAnswerClaimsChallenge ? 'step_up_possible' : 'step_up_required'
+  },
+}
+
+/** Values that ask for nothing, as if the key were absent. */
+const withoutEffect: { readonly [Name in GrantConditionName]?: unknown } = {
+  confidential: false,
+  guests: true,
+}
 
 /** The conditions of a grant, in the order in which they are checked. */
-export const grantConditions: readonly GrantCondition[] = [
-  {
-    name: 'actor',
-    isSet: () => true,
-    check: (grant, token) => (grant.actor === token.actor ? undefined : 'actor_not_allowed'),
-  },
-  {
-    name: 'clients',
-    isSet: (grant) => grant.clients !== undefined,
-    check: (grant, token) =>
-      has(grant.clients, token.clientId) ? undefined : 'client_not_allowed',
-  },
-  {
-    name: 'confidential',
-    isSet: (grant) => grant.confidential,
-    check: (_grant, token) => (isConfidential(token) ? undefined : 'client_not_confidential'),
-  },
-  {
-    name: 'scopes',
-    isSet: (grant) => grant.scopes !== undefined,
-    check: (grant, token) => (satisfies(grant.scopes, token.scopes) ? undefined : 'scope_missing'),
-  },
-  {
-    name: 'roles',
-    isSet: (grant) => grant.roles !== undefined,
-    check: (grant, token) => (satisfies(grant.roles, token.roles) ? undefined : 'role_missing'),
-  },
-  {
-    name: 'groups',
-    isSet: (grant) => grant.groups !== undefined,
-    check: (grant, token) => {
-      if (hasAny(grant.groups, token.groups)) return undefined
-      return token.groupsOverage ? 'groups_overage' : 'group_missing'
-    },
-  },
-  {
-    name: 'guests',
-    isSet: (grant) => grant.refusesGuests,
-    check: (_grant, token) => (mayBeGuest(token) ? 'guest_not_allowed' : undefined),
-  },
-  {
-    name: 'authContext',
-    isSet: (grant) => grant.authContext !== undefined,
-    check: (grant, token) => {
-      if (grant.authContext && token.authContexts.includes(grant.authContext)) return undefined
-      return token.canAnswerClaimsChallenge ? 'step_up_possible' : 'step_up_required'
-    },
-  },
-]
+export const grantConditions: readonly GrantCondition[] = keysOf(grantTable).map((name) => ({
+  name,
+  isSet: (grant) => grant[name] !== undefined && grant[name] !== withoutEffect[name],
+  check: grantTable[name],
+}))
+
+function keysOf<Table extends object>(table: Table): (keyof Table)[] {
+  return Object.keys(table) as (keyof Table)[]
+}
 
 /** The grant that admits, or the one that came furthest, with the condition that stopped it. */
 export type GrantChoice =
@@ -218,7 +183,7 @@ export function chooseGrant(policy: Policy, token: AccessToken): GrantChoice {
 
 /** Whether a grant takes this kind of credential at all: a session or a token. */
 function takes(grant: Grant, token: AccessToken): boolean {
-  return grant.session === (token.session !== undefined)
+  return (grant.session === true) === (token.session !== undefined)
 }
 
 /** Why a grant does not hold; undefined where it does. */

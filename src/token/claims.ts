@@ -155,6 +155,8 @@ function readTimes(payload: JsonObject) {
   const issuedAt = requireSeconds(payload, 'iat')
   const notBefore = payload.nbf === undefined ? issuedAt : requireSeconds(payload, 'nbf')
   if (expiresAt <= issuedAt) throw new Refusal('claim_malformed', 'exp')
+  // A token that ends before it begins is never valid; the clock skew would make it so.
+  if (notBefore >= expiresAt) throw new Refusal('claim_malformed', 'nbf')
   return { expiresAt, issuedAt, notBefore }
 }
 
@@ -166,7 +168,7 @@ function readTimes(payload: JsonObject) {
  * ID token or worse.
  */
 function readKind(payload: JsonObject, scopes: readonly string[], subjectIsObject: boolean) {
-  const agent = readAgentFacets(payload)
+  const agent = readAgent(payload)
   const idtyp = readString(payload, 'idtyp')
   const hasScopes = scopes.length > 0
   if (idtyp !== undefined && idtyp !== 'app' && idtyp !== 'user') {
@@ -179,18 +181,28 @@ function readKind(payload: JsonObject, scopes: readonly string[], subjectIsObjec
   return { actor, appOnly, appByIdtyp: idtyp === 'app' }
 }
 
-/** Agent identity (11) or agent user (13) in the facets of actor or subject. */
-function readAgentFacets(payload: JsonObject): boolean {
-  const facets = ['xms_act_fct', 'xms_sub_fct'].map(
-    (claim) => [claim, readString(payload, claim)] as const,
-  )
-  return facets.some(([claim, facet]) => {
-    if (facet === undefined) return false
-    if (!/^(?:0|[1-9]\d{0,8})(?: (?:0|[1-9]\d{0,8}))*$/.test(facet)) {
-      throw new Refusal('claim_malformed', claim)
-    }
-    return facet.split(' ').some((number) => number === '11' || number === '13')
-  })
+/**
+ * Claims that tell an agent from an app or a user. Entra puts them into a token for an API of one's
+ * own only where its registration asks for them as optional claims; each alone makes an agent.
+ */
+export const agentClaims = ['xms_act_fct', 'xms_sub_fct', 'xms_par_app_azp'] as const
+
+/** Agent identity (11) or agent user (13) in a facet, or the blueprint that an agent comes from. */
+function readAgent(payload: JsonObject): boolean {
+  const actor = hasAgentFacet(payload, 'xms_act_fct')
+  const subject = hasAgentFacet(payload, 'xms_sub_fct')
+  const blueprint = payload.xms_par_app_azp !== undefined
+  if (blueprint) requireGuid(payload, 'xms_par_app_azp')
+  return actor || subject || blueprint
+}
+
+function hasAgentFacet(payload: JsonObject, claim: string): boolean {
+  const facet = readString(payload, claim)
+  if (facet === undefined) return false
+  if (!/^(?:0|[1-9]\d{0,8})(?: (?:0|[1-9]\d{0,8}))*$/.test(facet)) {
+    throw new Refusal('claim_malformed', claim)
+  }
+  return facet.split(' ').some((number) => number === '11' || number === '13')
 }
 
 /** A token id; it goes into headers and logs, so its length is bounded. */

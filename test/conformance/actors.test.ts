@@ -21,6 +21,14 @@ const policies = {
   apps: { audiences, allow: [{ actor: 'app', roles }] },
   agents: { audiences, allow: [{ actor: 'agent', scopes: ['Orders.Read'] }] },
   'agents-by-role': { audiences, allow: [{ actor: 'agent', roles }] },
+  'no-agents': {
+    audiences,
+    allow: [
+      { actor: 'app', roles },
+      { actor: 'agent', roles },
+    ],
+    deny: [{ actor: 'agent' }],
+  },
 }
 const service = await startService({ config: { policies } })
 after(() => service.close())
@@ -127,6 +135,28 @@ describe('agents', () => {
     )
     refuses(`the facets "${facets}"`, 'agents', v2Agent({ xms_act_fct: facets }))
   }
+  const blueprint = { xms_par_app_azp: ids.otherClient }
+  const byBlueprint = {
+    ...blueprint,
+    xms_act_fct: undefined,
+    xms_sub_fct: undefined,
+    scp: undefined,
+  }
+  admitsAs('agent', 'an app token with a blueprint alone', 'agents-by-role', v2App(blueprint))
+  admitsAs('agent', 'a user token with a blueprint alone', 'agents', v2User(blueprint))
+  admitsAs('agent', 'a v1.0 token with a blueprint alone', 'agents', v1User(blueprint))
+  refuses('an agent that only its blueprint tells', 'apps', v2AutonomousAgent(byBlueprint))
+  refuses('an app token with a blueprint alone', 'apps', v2App(blueprint))
+  refuses('a user token with a blueprint alone', 'users', v2User(blueprint))
+  for (const value of ['', 'x', ids.otherClient.toUpperCase(), null, [ids.otherClient]]) {
+    isNoAccessToken(
+      `the blueprint ${JSON.stringify(value)}, which is no id`,
+      v2App({ xms_par_app_azp: value }),
+      'claim_malformed',
+    )
+  }
+  it('are denied by a rule on agents where only the blueprint tells them', async () =>
+    assertInsufficientScope(await verify(service, 'no-agents', v2App(blueprint)), 'denied_by_rule'))
   refuses('an autonomous agent with the role', 'apps', v2AutonomousAgent())
   refuses('an agent on behalf of a user with the role', 'users-by-role', v2Agent({ roles }))
   it('are refused by a role that the agent lacks', async () =>

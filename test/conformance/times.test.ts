@@ -57,6 +57,11 @@ describe('times ahead', () => {
   refuses('nbf 301 s ahead', { nbf: now + 301 }, 'token_not_yet_valid')
   admits('iat 300 s ahead', { iat: now + 300, nbf: now })
   refuses('iat 301 s ahead', { iat: now + 301, nbf: now }, 'token_not_yet_valid')
+  const soon = { iat: now - 600, exp: now - 200 }
+  admits('nbf one second before exp', { ...soon, nbf: now - 201 })
+  refuses('nbf at exp', { ...soon, nbf: now - 200 }, 'claim_malformed')
+  refuses('nbf later than exp, both within the skew', { ...soon, nbf: now }, 'claim_malformed')
+  refuses('nbf later than exp, both ahead', { nbf: now + 9000 }, 'claim_malformed')
   admits('nbf now, without clock skew', { nbf: now }, 'default', strict)
   refuses(
     'nbf one second ahead, without clock skew',

@@ -54,7 +54,7 @@ describe('the change to a registration', () => {
     )
     assert.deepEqual(
       patch.optionalClaims.accessToken.map(({ name }: Loose) => name),
-      ['email', 'xms_edov', 'idtyp', 'acct'],
+      ['email', 'xms_edov', 'xms_act_fct', 'xms_sub_fct', 'xms_par_app_azp', 'idtyp', 'acct'],
     )
     assert.deepEqual(patch.optionalClaims.idToken, [{ name: 'email' }])
   })

@@ -18,6 +18,8 @@ const withoutClaim = (name: string) => (app: Loose) => {
 const policy = (piece: string, by: string) => configOf(replaced(fixture('config.yaml'), piece, by))
 const orders = 'audiences: [api://orders, 33333333-3333-4333-8333-333333333333]'
 
+const denyingAgents = await configOf(`${fixture('config.yaml')}    deny: [{ actor: agent }]\n`)
+
 interface Row {
   readonly name: string
   readonly change: Change
@@ -129,6 +131,19 @@ const rows: readonly Row[] = [
     found: ['idtyp-required at policy orders', 'idtyp-recommended at policy stock'],
   },
   { name: 'no acct', change: withoutClaim('acct'), found: ['acct-missing at policy orders'] },
+  ...['xms_act_fct', 'xms_sub_fct', 'xms_par_app_azp'].flatMap((claim) => [
+    {
+      name: `no ${claim}`,
+      change: withoutClaim(claim),
+      found: ['agent-claims-recommended at the registration'],
+    },
+    {
+      name: `no ${claim}, where a deny rule names agents`,
+      change: withoutClaim(claim),
+      config: denyingAgents,
+      found: ['agent-claims-missing at policy stock'],
+    },
+  ]),
   {
     name: 'no optional claims',
     change: (app) => (app.optionalClaims = null),
@@ -136,6 +151,7 @@ const rows: readonly Row[] = [
       'idtyp-required at policy orders',
       'acct-missing at policy orders',
       'idtyp-recommended at policy stock',
+      'agent-claims-recommended at the registration',
       'email-claim-missing at the registration',
     ],
   },

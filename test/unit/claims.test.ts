@@ -168,6 +168,8 @@ describe('the kind of caller', () => {
     ['an agent of a user', { ...user, xms_act_fct: '3 11' }, 'agent', false, false],
     ['an agent user', { ...user, xms_sub_fct: '13' }, 'agent', false, false],
     ['an agent by itself', { ...app, xms_act_fct: '11 9', scp: '/' }, 'agent', true, true],
+    ['an agent by its blueprint', { ...user, xms_par_app_azp: ids.app }, 'agent', false, false],
+    ['an app with a blueprint', { ...app, xms_par_app_azp: ids.app }, 'agent', true, true],
     ['a user with other facets', { ...user, xms_act_fct: '0 111 9' }, 'user', false, false],
     ['a user with the largest facet', { ...user, xms_act_fct: '999999999' }, 'user', false, false],
   ] as const) {
@@ -221,7 +223,7 @@ describe('a claim of another type or form', () => {
   for (const claim of ['scp', 'name', 'preferred_username', 'upn', 'unique_name', 'email']) {
     malformed(claim, notText)
   }
-  for (const claim of ['tid', 'oid', 'azp']) {
+  for (const claim of ['tid', 'oid', 'azp', 'xms_par_app_azp']) {
     malformed(claim, [
       'x',
       ids.user.toUpperCase(),

@@ -144,6 +144,11 @@ describe('a key of an issuer', () => {
     assert.equal(accepted({ issuer: owner.issuer }), true)
     assert.equal(accepted({ issuer: owner.issuer.replace(ids.contoso, '{tenantid}') }), true)
   })
+  it('may have the placeholder in host and path, as External ID writes it', () => {
+    const issuer = `https://${ids.contoso}.ciamlogin.com/${ids.contoso}/v2.0`
+    const template = 'https://{tenantid}.ciamlogin.com/{tenantid}/v2.0'
+    assert.equal(accepted({ issuer: template }, { ...owner, issuer }), true)
+  })
   it('may name nobody', () => assert.equal(accepted({}), true))
   for (const issuer of [
     owner.issuer.replace(ids.contoso, ids.consumers),

@@ -245,6 +245,7 @@ describe('a grant', () => {
     }
     assert.deepEqual(names, [
       'actor',
+      'session',
       'clients',
       'confidential',
       'scopes',
@@ -257,6 +258,7 @@ describe('a grant', () => {
     assert.deepEqual(
       isSet({
         actor: 'user',
+        session: true,
         clients: [],
         confidential: true,
         scopes: [],
@@ -311,6 +313,9 @@ describe('a grant for sessions', () => {
     if (!tokens || !sessions) throw new Error('two grants')
     assert.equal(findFailure(sessions, tokenOf()), 'actor_not_allowed')
     assert.equal(findFailure(sessions, sessionOf()), undefined)
+    const condition = grantConditions.find(({ name }) => name === 'session')
+    assert.equal(condition?.check(sessions, tokenOf()), 'actor_not_allowed')
+    assert.equal(condition?.check(sessions, sessionOf()), undefined)
     assert.equal(findFailure(tokens, sessionOf({ scopes: ['A'] })), 'actor_not_allowed')
     assert.equal(chooseGrant(policy(), tokenOf({ scp: 'B' })).failure, 'scope_missing')
   })
