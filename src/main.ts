@@ -20,6 +20,7 @@ if (process.argv[2] === 'serve') {
 }
 
 const { default: closeWithGrace } = await import('close-with-grace')
+const { decodeText } = await import('./commands/token-input.ts')
 const { runProgram } = await import('./commands/program.ts')
 
 const { version } = JSON.parse(
@@ -35,7 +36,8 @@ const io: CommandIo = {
   stderr: process.stderr,
   env: process.env,
   now: Date.now,
-  readFile: (path) => readFileSync(path, 'utf8'),
+  // Windows PowerShell writes UTF-16.
+  readFile: (path) => decodeText(readFileSync(path)),
   listFolder: (path) => {
     if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return undefined
     const entries = readdirSync(path, { withFileTypes: true })

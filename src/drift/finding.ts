@@ -66,6 +66,7 @@ export const findingTable = {
   'email-claim-missing': ['info', 'the header set shows e-mail, tokens have no verified address'],
   'sign-in-audience-wide': ['warning', 'more tenants can sign in than the policies admit'],
   'sign-in-audience-narrow': ['warning', 'policies admit tenants that cannot sign in'],
+  'registration-partial': ['error', 'the file lacks a part of the registration'],
 } as const satisfies Record<string, readonly [Severity, string]>
 
 export type FindingCode = keyof typeof findingTable

@@ -7,15 +7,19 @@ import { agentClaims, clashes } from './registration-checks.ts'
 /**
  * The part of an application object that brings the registration in line with the policies; empty
  * where nothing is to change. Microsoft Graph replaces whole lists, so each list is complete: what
- * exists stays, ids included. Nothing is taken away: that is a decision, and it revokes consent.
+ * exists stays, ids included. Nothing is taken away: that is a decision, and it revokes consent. A list
+ * that the file lacks, or does not hold whole, is left alone.
  */
 export function fixRegistration(app: Registration, policies: readonly PolicyConfig[]): JsonObject {
   const needs = collectNeeds(policies)
   const refused = new Set(clashes(app, needs))
+  const isWhole = (...paths: readonly string[]) => !paths.some((path) => app.missing.includes(path))
+  // Scopes and roles share their names, so neither is added where the other is unknown.
+  const knowsNames = isWhole('appRoles', 'api.oauth2PermissionScopes')
   return {
-    ...fixRoles(app, needs, refused),
-    ...fixScopes(app, needs, refused),
-    ...fixClaims(app, policies),
+    ...(knowsNames && fixRoles(app, needs, refused)),
+    ...(knowsNames && fixScopes(app, needs, refused)),
+    ...(isWhole('optionalClaims') && fixClaims(app, policies)),
   }
 }
 
@@ -90,7 +94,7 @@ function fixClaims(app: Registration, policies: readonly PolicyConfig[]): JsonOb
     optionalClaims: {
       idToken: objectsOf(idToken),
       accessToken: [...objectsOf(accessToken), ...added],
-      saml2Token: objectsOf(saml2Token),
+      ...(saml2Token !== undefined && { saml2Token: objectsOf(saml2Token) }),
     },
   }
 }

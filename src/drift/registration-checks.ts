@@ -12,21 +12,41 @@ export function checkRegistration(
   config: Config,
 ): Finding[] {
   const needs = collectNeeds(policies)
+  /** A check of what the file lacks would take a missing member for an empty one. */
+  const where = (paths: readonly string[], check: () => Finding[]) =>
+    paths.some((path) => app.missing.includes(path)) ? [] : check()
+  const audience = ['identifierUris', 'api.requestedAccessTokenVersion', 'optionalClaims']
   return [
-    ...checkScopes(app, needs),
-    ...checkRoles(app, needs),
+    ...checkPartial(app),
+    ...where(['api.oauth2PermissionScopes'], () => checkScopes(app, needs)),
+    ...where(['appRoles'], () => checkRoles(app, needs)),
     ...checkClash(app, needs),
     ...policies.flatMap((policy) => [
-      ...checkAudiences(app, policy),
-      ...checkResource(app, policy),
-      ...checkIdtyp(app, policy),
-      ...checkGuests(app, policy),
-      ...checkAgentRules(app, policy),
-      ...checkGroups(app, policy),
+      ...where(audience, () => [...checkAudiences(app, policy), ...checkResource(app, policy)]),
+      ...where(['optionalClaims'], () => [
+        ...checkIdtyp(app, policy),
+        ...checkGuests(app, policy),
+        ...checkAgentRules(app, policy),
+      ]),
+      ...where(['optionalClaims', 'groupMembershipClaims'], () => checkGroups(app, policy)),
     ]),
-    ...checkAgentClaims(app, policies),
-    ...checkEmail(app, config.identityHeaders),
+    ...where(['optionalClaims'], () => [
+      ...checkAgentClaims(app, policies),
+      ...checkEmail(app, config.identityHeaders),
+    ]),
     ...checkSignInAudience(app, policies),
+  ]
+}
+
+function checkPartial(app: Registration): Finding[] {
+  if (app.missing.length === 0) return []
+  return [
+    finding(
+      'registration-partial',
+      placeOf(app),
+      `does not hold ${app.missing.join(', ')}, or not whole, so that was not compared`,
+      `Print all of it, without --query or $select: az ad app show --id ${app.appId}.`,
+    ),
   ]
 }
 
@@ -171,20 +191,33 @@ function checkAudiences(app: Registration, { name, audiences }: PolicyConfig): F
         `Use ${[app.appId, ...app.identifierUris].join(' or ')}.`,
       ),
     )
-  const fits = app.tokenVersion === 2 ? isGuid : (audience: string) => !isGuid(audience)
+  const holdsId = holdsClientId(app)
+  const fits = holdsId ? isGuid : (audience: string) => !isGuid(audience)
   if (audiences.some((audience) => known(audience) && fits(audience))) return findings
-  const wanted = app.tokenVersion === 2 ? app.appId : app.identifierUris.join(' or ')
+  const wanted = holdsId ? app.appId : app.identifierUris.join(' or ')
   return [
     ...findings,
     finding(
       'audience-version',
       { policy: name },
       `does not admit the audience of v${app.tokenVersion}.0 tokens, which ${app.appId} is issued (${
-        app.tokenVersion === 2 ? 'the client id' : 'an identifier URI'
+        holdsId ? 'the client id' : 'an identifier URI'
       })`,
-      `${wanted === '' ? 'Give the registration an identifier URI' : `Add ${wanted} to its audiences`}, or set api.requestedAccessTokenVersion to ${app.tokenVersion === 2 ? 1 : 2}.`,
+      `${wanted === '' ? 'Give the registration an identifier URI' : `Add ${wanted} to its audiences`}${
+        app.tokenVersion === 1 && holdsId
+          ? ', or remove use_guid from the optional claim aud.'
+          : `, or set api.requestedAccessTokenVersion to ${app.tokenVersion === 2 ? 1 : 2}.`
+      }`,
     ),
   ]
+}
+
+/** Whether tokens have the client id as aud: v2.0 always, v1.0 with the optional claim aud and use_guid. */
+function holdsClientId(app: Registration): boolean {
+  const asGuid = app.accessTokenClaims.some(
+    ({ name, additionalProperties }) => name === 'aud' && additionalProperties.includes('use_guid'),
+  )
+  return app.tokenVersion === 2 || asGuid
 }
 
 function checkResource(app: Registration, policy: PolicyConfig): Finding[] {
@@ -200,7 +233,7 @@ function checkResource(app: Registration, policy: PolicyConfig): Finding[] {
       ),
     ]
   }
-  if (app.tokenVersion === 2 || audiences.includes(resource)) return []
+  if (holdsClientId(app) || audiences.includes(resource)) return []
   return [
     finding(
       'resource-audience',

@@ -10,6 +10,8 @@ export interface Registration {
   /** Such as `SecurityGroup`; empty where no groups are asked for. */
   readonly groupMembershipClaims: readonly string[]
   readonly signInAudience: string
+  /** Paths of members that the file lacks, or that cannot be read whole: what they hold is unknown. */
+  readonly missing: readonly string[]
   readonly raw: JsonObject
 }
 
@@ -32,26 +34,30 @@ export type JsonObject = Readonly<Record<string, unknown>>
 
 /**
  * Reads what `az ad app show` or `GET /applications/{id}` prints. Returns a text that says what is
- * wrong where it is something else.
+ * wrong where it is something else, and which command prints the right thing.
  */
 export function readRegistration(text: string): Registration | string {
-  let raw: unknown
+  let parsed: unknown
   try {
     // PowerShell writes a byte order mark.
-    raw = JSON.parse(text.replace(/^\uFEFF/, ''))
+    parsed = JSON.parse(text.replace(/^\uFEFF/, ''))
   } catch {
-    return 'is not JSON'
+    return 'is not JSON; print the registration with az ad app show --id APP-ID'
   }
-  if (Array.isArray(raw)) return 'is a list; print one application, as with az ad app show --id ID'
+  const raw = onlyOneOf(parsed)
+  if (typeof raw === 'string') return raw
+  const other = isObject(raw) ? nameOtherFormat(raw) : undefined
+  if (other !== undefined) return other
   if (!isObject(raw) || typeof raw.appId !== 'string' || raw.appId === '') {
-    return 'is no application: it has no appId'
+    return 'is no application: it has no appId; print one with az ad app show --id APP-ID'
   }
   const api = isObject(raw.api) ? raw.api : {}
   const optionalClaims = isObject(raw.optionalClaims) ? raw.optionalClaims : {}
   return {
     appId: raw.appId.toLowerCase(),
     identifierUris: stringsOf(raw.identifierUris),
-    tokenVersion: api.requestedAccessTokenVersion === 2 ? 2 : 1,
+    // Some tools write numbers as text.
+    tokenVersion: Number(api.requestedAccessTokenVersion) === 2 ? 2 : 1,
     scopes: objectsOf(api.oauth2PermissionScopes).map(readPermission),
     roles: objectsOf(raw.appRoles).map((role) => ({
       ...readPermission(role),
@@ -66,8 +72,78 @@ export function readRegistration(text: string): Registration | string {
       .map((word) => word.trim())
       .filter((word) => word !== '' && word !== 'None'),
     signInAudience: textOf(raw.signInAudience),
+    missing: findMissing(raw),
     raw,
   }
+}
+
+/** The one application of a list, as of `az ad app list` or `GET /applications`. */
+function onlyOneOf(parsed: unknown): unknown {
+  const list = Array.isArray(parsed)
+    ? parsed
+    : isObject(parsed) && Array.isArray(parsed.value)
+      ? parsed.value
+      : [parsed]
+  if (list.length === 1) return list[0]
+  return `is a list of ${list.length}; print one application, as with az ad app show --id APP-ID`
+}
+
+/** Formats that hold less than an application does, or the same under other names. */
+function nameOtherFormat(raw: JsonObject): string | undefined {
+  const has = (...names: readonly string[]) => names.some((name) => Object.hasOwn(raw, name))
+  const id = [raw.appId, raw.AppId, raw.ApplicationId, raw.client_id, raw.application_id].find(
+    (value) => typeof value === 'string' && /^[0-9a-f-]{36}$/i.test(value),
+  )
+  const print = `print the application with az ad app show --id ${id ?? 'APP-ID'}`
+  if (has('servicePrincipalNames', 'servicePrincipalType', 'appOwnerOrganizationId')) {
+    return `is a service principal (enterprise application), which lacks most of the registration; ${print}`
+  }
+  if (has('oauth2Permissions', 'accessTokenAcceptedVersion', 'availableToOtherTenants')) {
+    return `is in the format of Azure AD Graph or of the old manifest; ${print}`
+  }
+  if (has('AppId', 'ApplicationId', 'AppRoles', 'IdentifierUris')) {
+    return `is what PowerShell prints, which cuts nested values off; ${print}`
+  }
+  if (has('terraform_version', 'client_id', 'application_id', 'app_role', 'identifier_uris')) {
+    return `is of terraform; ${print}`
+  }
+  return undefined
+}
+
+/** Members that the checks read, and what each must be where it is not null. */
+const members: readonly (readonly [path: string, isReadable: (value: unknown) => boolean])[] = [
+  ['identifierUris', isListOf((item) => typeof item === 'string')],
+  ['api.requestedAccessTokenVersion', (value) => /^(1|2|null)$/.test(String(value))],
+  ['api.oauth2PermissionScopes', isListOf(isObject)],
+  ['appRoles', isListOf(isObject)],
+  ['optionalClaims', isReadableClaims],
+  ['groupMembershipClaims', (value) => value === null || typeof value === 'string'],
+  ['signInAudience', (value) => value === null || typeof value === 'string'],
+]
+
+/** What a file lacks or has cut off, as after `--query`, `$select` or a limit of depth. */
+function findMissing(raw: JsonObject): string[] {
+  return members
+    .filter(([path, isReadable]) => {
+      const value = path
+        .split('.')
+        .reduce<unknown>((whole, name) => (isObject(whole) ? whole[name] : undefined), raw)
+      return value === undefined || !isReadable(value)
+    })
+    .map(([path]) => path)
+}
+
+function isListOf(isItem: (item: unknown) => boolean): (value: unknown) => boolean {
+  return (value) => value === null || (Array.isArray(value) && value.every(isItem))
+}
+
+/** Each list counts, since a change replaces all of them together. Old files have no saml2Token. */
+function isReadableClaims(value: unknown): boolean {
+  if (value === null) return true
+  if (!isObject(value)) return false
+  const isClaims = isListOf(isObject)
+  const { idToken, accessToken, saml2Token = null } = value
+  return [idToken, accessToken, saml2Token].every(isClaims)
 }
 
 /** The objects of a list; everything else is left out. */

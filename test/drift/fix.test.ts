@@ -91,6 +91,33 @@ describe('the change to a registration', () => {
     )
   })
 
+  for (const member of ['appRoles', 'optionalClaims'] as const) {
+    it(`leaves ${member} alone where the file lacks them, or not all of them can be read`, () => {
+      for (const value of [undefined, ['@{id=1}'], { accessToken: [] }, 'cut off']) {
+        const patch = fix((app) => {
+          breakAll(app)
+          app[member] = value
+        })
+        assert.equal(patch[member], undefined)
+      }
+    })
+  }
+
+  it('adds no scope where the roles, which share their names, are unknown', () => {
+    const patch = fix((app) => {
+      app.api.oauth2PermissionScopes = []
+      delete app.appRoles
+    })
+    assert.deepEqual(patch, {})
+  })
+
+  it('prints no list of optional claims that the file does not have', () => {
+    const { optionalClaims } = fix((app) => {
+      app.optionalClaims = { idToken: [{ name: 'email' }], accessToken: [] }
+    })
+    assert.deepEqual(Object.keys(optionalClaims).sort(), ['accessToken', 'idToken'])
+  })
+
   it('does not add a role whose name is a scope', () => {
     const patch = fix((app) => {
       app.appRoles.pop()

@@ -46,10 +46,7 @@ const rows: readonly Row[] = [
   {
     name: 'no api at all',
     change: (app) => delete app.api,
-    found: ['scope-missing at the registration'],
-    config: await policy(orders, 'audiences: [api://orders, https://api.contoso.com/orders]').then(
-      withoutStock,
-    ),
+    found: ['registration-partial at the registration'],
   },
   {
     name: 'a scope too many',
@@ -109,7 +106,7 @@ const rows: readonly Row[] = [
     change: (app) => (app.identifierUris[0] = 'api://orders/'),
     found: ['audience-unknown at policy orders'],
   },
-  ...[1, null, undefined].map((version) => ({
+  ...[1, null, '1'].map((version) => ({
     name: `token version ${version} where a policy has the client id only`,
     change: ((app) => (app.api.requestedAccessTokenVersion = version)) satisfies Change,
     found: ['resource-audience at policy orders', 'audience-version at policy stock'],
@@ -124,6 +121,31 @@ const rows: readonly Row[] = [
     name: 'a resource that is no identifier URI',
     change: (app) => app.identifierUris.pop(),
     found: ['resource-unknown at policy orders'],
+  },
+  ...[
+    'identifierUris',
+    'appRoles',
+    'optionalClaims',
+    'groupMembershipClaims',
+    'signInAudience',
+  ].map((member) => ({
+    name: `a file without ${member}`,
+    change: ((app) => delete app[member]) satisfies Change,
+    found: ['registration-partial at the registration'],
+  })),
+  {
+    name: 'a file whose roles were cut off',
+    change: (app) => (app.appRoles = ['@{id=1; value=Orders.Admin}']),
+    found: ['registration-partial at the registration'],
+  },
+  {
+    name: 'v1.0 tokens with the client id where a policy has the URI only',
+    change: (app) => {
+      app.api.requestedAccessTokenVersion = 1
+      app.optionalClaims.accessToken.push({ name: 'aud', additionalProperties: ['use_guid'] })
+    },
+    config: await policy(orders, 'audiences: [api://orders, https://api.contoso.com/orders]'),
+    found: ['audience-version at policy orders'],
   },
   {
     name: 'no idtyp',
@@ -190,12 +212,16 @@ const rows: readonly Row[] = [
   },
 ]
 
-function withoutStock(config: Config): Config {
-  return { ...config, policies: config.policies.filter(({ name }) => name === 'orders') }
-}
-
 const alike: readonly [name: string, change: Change, config?: Config][] = [
   ['the clean registration', noChange],
+  [
+    'v1.0 tokens that have the client id as audience',
+    (app) => {
+      app.api.requestedAccessTokenVersion = null
+      app.optionalClaims.accessToken.push({ name: 'aud', additionalProperties: ['use_guid'] })
+    },
+  ],
+  ['the token version as text', (app) => (app.api.requestedAccessTokenVersion = '2')],
   ['the client id in capitals', (app) => (app.appId = app.appId.toUpperCase())],
   [
     'a disabled scope and role that nobody needs',
@@ -276,6 +302,32 @@ describe('a registration file', () => {
     it(`is refused: ${text || 'empty'}`, () =>
       assert.match(String(readRegistration(text)), problem))
   }
+
+  const id = '33333333-3333-4333-8333-333333333333'
+  const formats: readonly [name: string, raw: object, says: RegExp][] = [
+    ['of Azure AD Graph', { appId: id, oauth2Permissions: [] }, /Azure AD Graph/],
+    ['of the old manifest', { appId: id, accessTokenAcceptedVersion: 2 }, /old manifest/],
+    ['of a service principal', { appId: id, servicePrincipalNames: [id] }, /service principal/],
+    ['of PowerShell', { AppId: id, AppRoles: [] }, /PowerShell/],
+    ['of terraform', { client_id: id, app_role: [] }, /terraform/],
+    ['of a list with one of another kind', { value: [{ AppId: id }] }, /PowerShell/],
+  ]
+  for (const [name, raw, says] of formats) {
+    it(`in the format ${name} is named, with the command that prints the right one`, () => {
+      const problem = String(readRegistration(JSON.stringify(raw)))
+      assert.match(problem, says)
+      assert.match(problem, new RegExp(`az ad app show --id ${id}$`))
+    })
+  }
+
+  it('is read out of a list that holds one, and refused where it holds more', () => {
+    const one = { appId: id }
+    for (const list of [[one], { '@odata.context': 'x', value: [one] }]) {
+      const app = readRegistration(JSON.stringify(list))
+      assert.equal(typeof app === 'string' ? app : app.appId, id)
+    }
+    assert.match(String(readRegistration(JSON.stringify({ value: [one, one] }))), /is a list of 2;/)
+  })
 
   it('may begin with a byte order mark', () => {
     assert.equal(typeof readRegistration('\uFEFF{"appId": "x"}'), 'object')
