@@ -37,7 +37,7 @@ export const targets: readonly Target[] = [
     global: 'config-global',
     verifier: 'config-sections',
     frontend: 'config-frontend-late',
-    more: ['presetenv ENTRA_AUTH_LUA_FILE /etc/haproxy-custom-files/entra-auth.lua'],
+    more: ['setenv ENTRA_AUTH_LUA_FILE /etc/haproxy-custom-files/entra-auth.lua'],
   },
 ]
 
@@ -52,10 +52,7 @@ export async function renewLines(target: Target): Promise<string> {
   const global = withoutOwn(section('global'))
   const load = global.findIndex((line) => line.startsWith('lua-load'))
   const from = target.defaults === undefined ? '' : ` from ${target.defaults}`
-  const verifier = [
-    `listen entra-verifier${from}`,
-    ...indent(section('listen entra-verifier').map(withDefaultAddress)),
-  ]
+  const verifier = [`listen entra-verifier${from}`, ...indent(section('listen entra-verifier'))]
   let text = readFileSync(resolve(recipes, target.file), 'utf8')
   text = replaceBlock(text, target.global, global.toSpliced(load, 0, ...target.more))
   text = replaceBlock(text, target.verifier, verifier)
@@ -63,11 +60,6 @@ export async function renewLines(target: Target): Promise<string> {
     ...withoutOwn(section('frontend www')),
     ...withoutOwn(section('backend orders')),
   ])
-}
-
-/** HAProxy may read the section before the controller has written the variable into `global`. */
-function withDefaultAddress(line: string): string {
-  return line.replace('ENTRA_AUTH_VERIFIER}', 'ENTRA_AUTH_VERIFIER-127.0.0.1:14480}')
 }
 
 /** What is printed for the verifier in HAProxy's pod. */

@@ -1,5 +1,6 @@
 import type { Config, ListenAddress } from '../config/config.ts'
 import { isLoopback } from '../loopback.ts'
+import { refuseAmbiguousPaths } from './plain-path.ts'
 import { stripPatterns } from './strip.ts'
 
 /** What the lines are printed for. */
@@ -66,6 +67,8 @@ function globalLines({ callerKey }: Config): string[] {
     '    # Room for a large token and its identity headers.',
     '    tune.bufsize 32768',
     '    tune.maxrewrite 12288',
+    '    # With the default of 100, a few connections without a token take all sockets from the others.',
+    '    tune.h2.max-concurrent-streams 10',
     '    .if version_atleast(3.1)',
     '        tune.lua.bool-sample-conversion normal',
     '    .endif',
@@ -73,9 +76,8 @@ function globalLines({ callerKey }: Config): string[] {
       ? []
       : [
           '    # The verifier has a callerKeyFile: start HAProxy with the same key in the variable',
-          '    # ENTRA_AUTH_CALLER_KEY.',
+          '    # ENTRA_AUTH_CALLER_KEY. Whoever may "show env" on a stats socket (level operator) reads it.',
         ]),
-    '    presetenv ENTRA_AUTH_VERIFIER 127.0.0.1:14480',
     '    setenv ENTRA_AUTH_COUNT_BAD_TOKENS sc0',
     `    lua-load-per-thread ${variable('ENTRA_AUTH_LUA_FILE', '/etc/haproxy/entra-auth.lua')}`,
   ]
@@ -100,7 +102,7 @@ function verifierLines(verifier: string, isTls: boolean): string[] {
   return [
     '# From the action to the verifier. Never route clients to this section.',
     'listen entra-verifier',
-    `    bind ${variable('ENTRA_AUTH_VERIFIER')}`,
+    `    bind ${variable('ENTRA_AUTH_VERIFIER', '127.0.0.1:14480')}`,
     '    mode http',
     '    option dontlog-normal',
     '    option httpchk GET /readyz',
@@ -116,10 +118,13 @@ function verifierLines(verifier: string, isTls: boolean): string[] {
     '    # An answer without an end would keep a request waiting for ever, and fill the memory.',
     '    tcp-response inspect-delay 1s',
     '    tcp-response content reject if { status lt 200 }',
+    '    acl asks_verdict   var(txn.asked) -m beg /verify',
+    '    acl not_modified   status 304',
+    '    acl one_length     res.fhdr_cnt(content-length) eq 1',
     '    http-request set-var(txn.asked) path',
-    '    http-response wait-for-body time 1s if { var(txn.asked) -m beg /verify }',
-    '    http-response deny deny_status 502 if { var(txn.asked) -m beg /verify } { res.body_size gt 12288 }',
-    '    http-response deny deny_status 502 unless { var(txn.asked) -m beg /verify } or { status 304 } or { res.fhdr_cnt(content-length) eq 1 }',
+    '    http-response wait-for-body time 1s if asks_verdict',
+    '    http-response deny deny_status 502 if asks_verdict { res.body_size gt 12288 }',
+    '    http-response deny deny_status 502 if !asks_verdict !not_modified !one_length',
     '    http-response deny deny_status 502 if { res.body_size gt 4194304 }',
     '    default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1',
     ...(isTls
@@ -165,16 +170,23 @@ function frontendLines(
     '    http-request set-header connection upgrade if { req.fhdr(upgrade) -m found }',
     '    http-request del-header proxy-connection',
     '    http-request del-header keep-alive',
+    '    # An application can open a tunnel with a 101 that nobody asked for, or to another protocol.',
+    '    acl asked_websocket  var(txn.upgrade) -m found',
+    '    acl opens_websocket  res.fhdr(upgrade) -m str -i websocket',
+    '    http-request set-var(txn.upgrade) req.fhdr(upgrade)',
+    '    http-response deny deny_status 502 if { status 101 } !asked_websocket',
+    '    http-response deny deny_status 502 if { status 101 } !opens_websocket',
     '    # The action counts the bad tokens of each source here, and makes no calls for one with too many.',
     '    # CHANGE: behind a proxy that all clients share, track the address that it forwards, not src.',
     '    stick-table type ipv6 size 100k expire 30s store gpc0,gpc0_rate(10s)',
     '    http-request track-sc0 src,ipmask(32,64)',
+    '    # Before a decision by path: an application reads /%61dmin, //admin and /.\\admin as /admin.',
+    `    # ${refuseAmbiguousPaths}`,
     ...metadataPaths.map((path) => `    use_backend entra-metadata if { path ${quoteWord(path)} }`),
     ...(policies.length === 1 && only !== undefined
       ? [`    default_backend ${only}`]
       : [
-          '    # CHANGE: where each application is found. By host, not by path: an application reads',
-          '    # /%61dmin, //admin and /x/../admin as /admin.',
+          '    # CHANGE: where each application is found. By host, not by path.',
           ...backends.map(
             (name) =>
               `    # use_backend ${name} if { req.hdr(host),host_only -i ${name}.example.com }`,
@@ -187,11 +199,15 @@ function backendLines(policy: string, backend: string): string[] {
   return [
     `backend ${backend}`,
     '    mode http',
+    '    # What an earlier action on this request said must not count for this one.',
+    '    http-request unset-var(txn.entra.ok)',
     `    http-request lua.entra-auth ${policy}`,
     '    # An action that fails lets the request through, so this line belongs to the one above.',
     '    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }',
-    '    # The application does not need the token:',
+    '    # The application does not need the token; without it, caches would give the answer to others.',
+    '    # Both lines or neither, see "Caching answers" in haproxy-lua/README.md:',
     '    # http-request del-header authorization',
+    '    # http-after-response add-header cache-control private',
     '    # CHANGE: the application',
     `    server app ${applicationServer}`,
   ]

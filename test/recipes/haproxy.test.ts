@@ -259,6 +259,6 @@ function forLoopback(text: string, app: EchoApp, service: ServiceProcess): strin
   return text
     .replaceAll('127.0.0.1:3000', app.address)
     .replaceAll(/127\.0\.0\.1:(8080|14481)\b/g, service.address)
-    .replace(/^ +presetenv ENTRA_AUTH_LUA_FILE .*\n/m, '')
+    .replace(/^ +setenv ENTRA_AUTH_LUA_FILE .*\n/m, '')
     .replace(/^frontend www.*\n/m, (line) => `${line}    monitor-uri /haproxy-livez\n`)
 }
