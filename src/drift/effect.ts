@@ -54,3 +54,19 @@ function statusOf(action: string, words: readonly string[]): string {
   const at = words.indexOf('status')
   return action === 'return' && at >= 0 ? (words[at + 1] ?? '') : ''
 }
+
+/** What a rule changes of a request, so that an ACL may read something else behind it. */
+export function rewrites({ action, words }: Rule, fetch: string, argument: string): boolean {
+  if (/^(set|replace)-(path|pathq|uri|query)$/.test(action) || action === 'normalize-uri') {
+    return /^(path|pathq|url|base|query|urlp)/.test(fetch)
+  }
+  if (action === 'set-method') return fetch === 'method'
+  if (/^(set|add|del|replace)-(header|value)$/.test(action)) {
+    const isSame = words[0]?.toLowerCase() === argument.toLowerCase().split(',')[0]
+    return fetch === 'base'
+      ? words[0]?.toLowerCase() === 'host'
+      : fetch.startsWith('req.') && isSame
+  }
+  const variable = /^(?:set-var(?:-fmt)?|unset-var)\(([^,)]+)/.exec(action)?.[1]
+  return fetch === 'var' && variable === argument
+}

@@ -30,6 +30,7 @@ export const findingTable = {
   'connect-unprotected': ['error', 'clients can open a tunnel with CONNECT'],
   'upgrade-unprotected': ['error', 'clients can ask for a tunnel past the rules'],
   'connection-unprotected': ['error', 'clients can have identity headers dropped'],
+  'violations-accepted': ['error', 'requests are accepted that are no valid HTTP'],
   'policy-mismatch': ['error', 'the policy is chosen by another expression than the route'],
   'path-bypass': ['error', 'the path decides between policies for one application'],
   'path-ambiguous': ['warning', 'the path decides between backends with different policies'],

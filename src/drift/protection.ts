@@ -1,5 +1,5 @@
 import { isAllowedTest, testsOf } from './condition.ts'
-import { isAction, isEnforcing, isRedirect, isRefusal } from './effect.ts'
+import { isAction, isEnforcing, isRedirect, isRefusal, rewrites } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
 import { isExactPath, isPathTest, refusesAmbiguousPaths } from './paths.ts'
 import { type ProxySection, placeOf, type Rule, type Topology } from './proxy.ts'
@@ -113,13 +113,17 @@ function checkBare(way: Way, escapes: readonly Escape[]): Finding[] | undefined 
       terms.some(({ tests }) => tests.every((test) => isExactPath(test))),
     )
     if (escapes.length > bare.length) return undefined
-    if (isExact || refusesAmbiguousPaths(way)) return []
+    // What is public before a rewrite may be something else behind it.
+    const isRewritten = way.steps.some(({ rule }) => rewrites(rule, 'path', ''))
+    if (!isRewritten && (isExact || refusesAmbiguousPaths(way))) return []
     return [
       finding(
         'path-bypass',
         place,
-        'leaves out paths that the application may read in another way',
-        'Refuse before it what can be read in two ways, see docs/drift.md, or name whole paths.',
+        isRewritten
+          ? 'leaves out paths that a rule turns into others'
+          : 'leaves out paths that the application may read in another way',
+        'Refuse before it what can be read in two ways, see docs/drift.md, or name whole paths; rewrite none.',
       ),
     ]
   }

@@ -31,6 +31,7 @@ export function checkStripping(ways: readonly Way[], set: IdentityHeaderSet): Fi
       ...upgradeGap(way, all),
       ...connectionGap(way, all),
       ...connectGap(way, all),
+      ...violationGap(way),
     ]
     return [
       ...gaps.map((gap) => finding(gap.code, place, gap.message, gap.hint)),
@@ -142,6 +143,22 @@ function connectGap(way: Way, rules: readonly Rule[]): Gap[] {
       message:
         'passes CONNECT on: an application that answers it with 200 opens a tunnel past all rules',
       hint: 'Add: http-request deny deny_status 405 if { method CONNECT }',
+    },
+  ]
+}
+
+/** Options that let in what HAProxy and a server behind it may read as two different requests. */
+const laxOptions = ['accept-unsafe-violations-in-http-request', 'accept-invalid-http-request']
+
+function violationGap({ entry, target }: Way): Gap[] {
+  const { section } = entry ?? target
+  const option = laxOptions.find((name) => optionOf(section, name))
+  if (option === undefined) return []
+  return [
+    {
+      code: 'violations-accepted',
+      message: `has option ${option}: a server may read such a request in another way than HAProxy`,
+      hint: 'Remove it; where one old client needs it, give that client a frontend of its own.',
     },
   ]
 }

@@ -1,5 +1,6 @@
 import { alternativesOf, areExclusive, conditionHolds, type Known, type Term } from './condition.ts'
-import { endsRequest } from './effect.ts'
+import { endsRequest, isAction, rewrites } from './effect.ts'
+import { readTest } from './expression.ts'
 import { type ProxySection, type Route, type Rule, routesTo, type Topology } from './proxy.ts'
 
 /** A rule on the way of a request, and the section in which it stands. */
@@ -59,15 +60,27 @@ function wayTo(
   target: ProxySection,
   entry: ProxySection | undefined,
   route: Route | undefined,
-  facts: readonly Term[],
+  routed: readonly Term[],
 ): Way {
   const first = entry ?? target
+  const facts = entry ? routed.filter((fact) => !isRewritten(fact, entry)) : routed
   const isTls = first.kind === 'backend' ? undefined : first.isTls
   const known = { facts, request: isTls === undefined ? {} : { isTls } }
   const steps = [...stepsOf(entry), ...stepsOf(target)].filter(
     ({ rule }) => conditionHolds(rule.condition, known) !== false,
   )
   return { entry, target, route, known, steps }
+}
+
+/** Whether rules behind the action change what the condition of a route reads: then it says nothing of them. */
+function isRewritten({ tests }: Term, { rules }: ProxySection): boolean {
+  const first = rules.findIndex(isAction)
+  if (first < 0) return false
+  const later = rules.slice(first)
+  return tests.some((test) => {
+    const { fetch, argument } = readTest(test).expression
+    return later.some((rule) => rewrites(rule, fetch, argument))
+  })
 }
 
 function stepsOf(proxy: ProxySection | undefined): Step[] {

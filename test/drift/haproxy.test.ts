@@ -608,6 +608,11 @@ const rows: readonly Row[] = [
     found: ['action-missing at backend orders', 'policy-unused at policy orders'],
   })),
   {
+    name: 'requests accepted that are no valid HTTP',
+    changes: [['frontend www\n', 'frontend www\n    option accept-invalid-http-request\n']],
+    found: ['violations-accepted at frontend www'],
+  },
+  {
     name: 'policies by another reading of the host than the routes',
     changes: [
       [
