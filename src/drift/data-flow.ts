@@ -1,5 +1,5 @@
 import { type Expression, expressionsIn, readExpression, variablesIn } from './expression.ts'
-import type { Rule } from './proxy.ts'
+import type { Route, Rule } from './proxy.ts'
 
 /** Longer chains of variables are not followed. */
 const deepest = 8
@@ -14,22 +14,20 @@ export function sourcesOf(
   depth = 0,
 ): readonly Expression[] {
   if (depth > deepest) return [expression]
-  const [own, ...appended] =
-    expression.fetch === 'var' ? variablesIn(expression) : ['', ...variablesIn(expression)]
-  const assigned = own ? assignmentsTo(own, rules) : []
-  const heads =
-    assigned.length === 0
-      ? [expression]
-      : assigned.flatMap((source) =>
-          sourcesOf(source, rules, depth + 1).map((one) => ({
-            ...one,
-            converters: [...one.converters, ...expression.converters],
-          })),
-        )
-  const others = appended
-    .flatMap((name) => assignmentsTo(name, rules))
-    .flatMap((source) => sourcesOf(source, rules, depth + 1))
-  return [...heads, ...others].slice(0, 64)
+  const { fetch, argument, converters } = expression
+  // The value of a variable goes through the converters that stand behind it.
+  const throughVariable = (name: string, behind: number) =>
+    assignmentsTo(name, rules).flatMap((source) =>
+      sourcesOf(source, rules, depth + 1).map((one) => ({
+        ...one,
+        converters: [...one.converters, ...converters.slice(behind)],
+      })),
+    )
+  const own = fetch === 'var' ? throughVariable(argument.split(',')[0] ?? '', 0) : []
+  const appended = converters.flatMap((converter, index) =>
+    variablesIn(converter).flatMap((name) => throughVariable(name, index + 1)),
+  )
+  return [...(own.length > 0 ? own : [expression]), ...appended].slice(0, 64)
 }
 
 function assignmentsTo(variable: string, rules: readonly Rule[]): Expression[] {
@@ -49,5 +47,20 @@ function assignmentsTo(variable: string, rules: readonly Rule[]): Expression[] {
 export function isFromList({ fetch, converters }: Expression): boolean {
   return (
     fetch === 'str' || fetch === 'be_name' || converters.some((one) => /^map(_\w+)?\(/.test(one))
+  )
+}
+
+/**
+ * Whether clients can choose a computed name freely: no map stands between them and it. A variable
+ * that no rule sets is empty, unless a script may set it.
+ */
+export function isChosenByClient(route: Pick<Route, 'target'>, rules: readonly Rule[]): boolean {
+  const isScripted = rules.some(({ action }) =>
+    /^lua\.(?!entra-auth)|^send-spoe-group$/.test(action),
+  )
+  return expressionsIn(route.target).some((text) =>
+    sourcesOf(readExpression(text), rules).some(
+      (source) => !isFromList(source) && (isScripted || source.fetch !== 'var'),
+    ),
   )
 }

@@ -80,13 +80,9 @@ export function expressionsIn(format: string): string[] {
   return found
 }
 
-/** Variables that an expression reads: its own fetch, and those that `concat` and others append. */
-export function variablesIn({ fetch, argument, converters }: Expression): string[] {
-  const own = fetch === 'var' ? [splitOutside(argument, ',')[0] ?? ''] : []
-  const appended = converters.flatMap(
-    (converter) => converter.match(/\b(?:txn|req|sess|proc|res)\.[\w.]+/g) ?? [],
-  )
-  return [...own, ...appended]
+/** Variables whose values a converter appends, as `concat` does. */
+export function variablesIn(converter: string): string[] {
+  return converter.match(/\b(?:txn|req|sess|proc|res)\.[\w.]+/g) ?? []
 }
 
 /** Splits at a character that stands neither in parentheses nor in quotes. */

@@ -1,6 +1,6 @@
 import { serverKey } from './address.ts'
 import { conditionHolds, testsOf } from './condition.ts'
-import { isFromList, sourcesOf } from './data-flow.ts'
+import { sourcesOf } from './data-flow.ts'
 import { isAction, isRefusal } from './effect.ts'
 import { expressionsIn, readExpression, readTest } from './expression.ts'
 import { type Finding, finding } from './finding.ts'
@@ -170,11 +170,4 @@ export function refusesAmbiguousPaths(way: Way): boolean {
       ({ condition }) => conditionHolds(condition, { ...way.known, request }) === true,
     )
   })
-}
-
-/** Whether clients can choose a computed name freely: no map stands between them and it. */
-export function isChosenByClient(route: Route, rules: readonly Rule[]): boolean {
-  return expressionsIn(route.target).some((text) =>
-    sourcesOf(readExpression(text), rules).some((source) => !isFromList(source)),
-  )
 }

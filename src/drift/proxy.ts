@@ -1,4 +1,5 @@
 import { type Condition, readCondition } from './condition.ts'
+import { isChosenByClient } from './data-flow.ts'
 import { expressionsIn } from './expression.ts'
 import type { Place } from './finding.ts'
 import type { HaproxyConfig, Line, Section } from './haproxy-file.ts'
@@ -79,8 +80,14 @@ export function readTopology(config: HaproxyConfig): Topology {
 /** The routes of `from` that may lead to `to`; a computed name may be that of any backend. */
 export function routesTo(from: ProxySection, to: ProxySection): Route[] {
   return from.routes.filter((route) =>
-    route.dynamic ? mayBe(route, to) : route.target === to.name,
+    route.dynamic ? mayBe(route, to) && fitsMode(from, route, to) : route.target === to.name,
   )
+}
+
+/** A map names backends of the mode of its frontend; a client names what it likes. */
+function fitsMode(from: ProxySection, route: Route, to: ProxySection): boolean {
+  const isSame = (from.mode === 'http') === (to.mode === 'http')
+  return isSame || isChosenByClient(route, [...from.tcpRules, ...from.rules])
 }
 
 /** A computed name can be that of any section that fits the text around its expressions. */

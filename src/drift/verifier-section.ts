@@ -1,9 +1,9 @@
 import { isLoopback } from '../loopback.ts'
 import { hostOf, serverKey } from './address.ts'
 import { conditionHolds, type Term } from './condition.ts'
+import { isChosenByClient } from './data-flow.ts'
 import { endsRequest, isAction, isRefusal } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
-import { isChosenByClient } from './paths.ts'
 import {
   mayBe,
   optionOf,
