@@ -130,7 +130,7 @@ function encode(session: Session): string {
 /** Only ever given what `encode` made and `open` found unchanged. */
 function decode(text: string): Session | undefined {
   const form = JSON.parse(text)
-  if (form[0] !== formVersion) return undefined
+  if (!Array.isArray(form) || form[0] !== formVersion) return undefined
   const [, id, host, clientId, tenantId, userId, subject, keyId, ...more] = form
   const [signedInAt, checkedAt, softEnd, hardEnd, roles, groups, groupsLookedAt, ...rest] = more
   const [overage, guest, authContexts, name, preferredUsername, email, sid, loginHint] = rest

@@ -171,7 +171,10 @@ function refusalOf(cause: unknown): EntraRefusal {
   if (cause instanceof oauth.WWWAuthenticateChallengeError) {
     return new EntraRefusal('invalid_client', '')
   }
-  if (cause instanceof oauth.OperationProcessingError) {
+  if (
+    cause instanceof oauth.OperationProcessingError ||
+    cause instanceof oauth.UnsupportedOperationError
+  ) {
     return new EntraRefusal('id_token_refused', cause.message)
   }
   return new EntraRefusal('entra_unavailable', cause instanceof Error ? cause.message : '')

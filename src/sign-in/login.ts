@@ -71,7 +71,7 @@ export function openLogin(
 ): Login | undefined {
   const text = open(keys, 'login', value)
   if (text === undefined) return undefined
-  const [version, secret, ownHost, madeAt, starts] = JSON.parse(text)
+  const [version, secret, ownHost, madeAt, starts] = readForm(text)
   if (version !== 1 || ownHost !== host || nowSeconds - madeAt > loginSeconds) return undefined
   return { secret, host, madeAt, starts }
 }
@@ -96,7 +96,7 @@ export function openState(keys: SealingKeys, value: string, host: string): Login
   const text = open(keys, 'state', value)
   if (text === undefined) return undefined
   const [version, secret, binding, ownHost, target, startedAt, recheck, authContext] =
-    JSON.parse(text)
+    readForm(text)
   if (version !== 1 || ownHost !== host) return undefined
   const isRecheck = recheck === 1
   return {
@@ -139,4 +139,11 @@ function randomSecret(): string {
 
 function shortHash(text: string): string {
   return createHash('sha256').update(text).digest('base64url').slice(0, 8)
+}
+
+/** The members of a sealed form; a form that is none has no version either. */
+// biome-ignore lint/suspicious/noExplicitAny: only what was sealed here comes here.
+function readForm(text: string): any[] {
+  const form = JSON.parse(text)
+  return Array.isArray(form) ? form : []
 }

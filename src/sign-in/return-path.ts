@@ -14,7 +14,7 @@ export function readReturnPath(rd: unknown): string {
   const decoded = decodeFully(path)
   if (decoded === undefined) return '/'
   // A second slash could begin a host name, and dots could bring one forth.
-  if (/\/\/|[\\\p{Cc}]|(^|\/)\.{1,2}(;|\/|$)/u.test(decoded)) return '/'
+  if (/\/\s*\/|[\\\p{Cc}]|(^|\/)\.{1,2}(;|\/|$)/u.test(decoded)) return '/'
   // Back into the sign-in would be a circle.
   return /^\/oauth2(\/|$)/i.test(decoded) ? '/' : rd
 }
@@ -29,7 +29,8 @@ function decodeFully(path: string): string | undefined {
     } catch {
       return undefined
     }
-    if (next === text) return text
+    // A full-width slash becomes a plain one where somebody behind folds characters.
+    if (next === text) return text.normalize('NFKC')
     text = next
   }
   return undefined

@@ -45,10 +45,12 @@ before(async () => {
       get list() {
         return createRevocationList(revocations)
       },
+      start: async () => {},
+      setLongest() {},
       reload: async () => false,
       add: async () => {},
       remove: async () => false,
-    } as never,
+    },
   })
 })
 after(() => service.close())
