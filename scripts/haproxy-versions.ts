@@ -5,15 +5,9 @@
  *
  *     node scripts/haproxy-versions.ts [VERSION…]     prints one command line for each version
  */
-import { spawn } from 'node:child_process'
-import { access, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-
-/** A program and the arguments that come before the caller's own. */
-export interface Command {
-  readonly command: string
-  readonly args: readonly string[]
-}
+import { type Command, debianCommand } from './debian-packages.ts'
 
 /** Where Debian carries a version: one suite, or one for HAProxy and another for its libraries. */
 interface Source {
@@ -45,246 +39,22 @@ export async function haproxyCommand(version: string): Promise<Command> {
   if (!isKnown(version)) {
     throw new Error(`HAProxy ${version} is not one of ${haproxyVersions.join(', ')}`)
   }
-  const home = join(cacheDirectory, version)
-  const known = await readCommand(home)
-  if (known && (await answersAs(known, version))) return known
-  return install(version, home)
+  const { haproxy, libraries }: Source = sources[version]
+  return debianCommand(
+    {
+      name: 'haproxy',
+      file: 'usr/sbin/haproxy',
+      suite: haproxy,
+      libraries,
+      versionArgument: '-v',
+      version: `HAProxy version ${version}.`,
+    },
+    join(cacheDirectory, version),
+  )
 }
 
 function isKnown(version: string): version is HaproxyVersion {
   return Object.hasOwn(sources, version)
-}
-
-async function readCommand(home: string): Promise<Command | undefined> {
-  const text = await readFile(join(home, 'command.json'), 'utf8').catch(() => undefined)
-  return text === undefined ? undefined : (JSON.parse(text) as Command)
-}
-
-async function answersAs(candidate: Command, version: string): Promise<boolean> {
-  const output = await run(candidate.command, [...candidate.args, '-v']).catch(() => '')
-  return output.includes(`HAProxy version ${version}.`)
-}
-
-async function install(version: HaproxyVersion, home: string): Promise<Command> {
-  const source: Source = sources[version]
-  await rm(home, { recursive: true, force: true })
-  await mkdir(home, { recursive: true })
-
-  progress(version, `reading the package lists of ${source.haproxy}`)
-  const apt = await prepareApt(source, join(home, 'apt'))
-  await run('apt-get', [...apt, 'update'])
-
-  const packages = await withLibraries(apt)
-  progress(version, `downloading ${packages.length} packages`)
-  const root = join(home, 'root')
-  await unpack(apt, packages, join(home, 'packages'), root)
-
-  const command = await makeRunnable(apt, home, root)
-  if (!(await answersAs(command, version))) {
-    throw new Error(`Debian ${source.haproxy} has no HAProxy ${version} that runs here`)
-  }
-  for (const rest of ['apt', 'packages']) await rm(join(home, rest), { recursive: true })
-  // Written last: an interrupted download leaves no command behind and starts anew.
-  await writeFile(join(home, 'command.json'), JSON.stringify(command))
-  progress(version, `ready in ${home}`)
-  return command
-}
-
-/** Options that make apt use folders of its own and these suites only; works without root. */
-async function prepareApt({ haproxy, libraries }: Source, home: string): Promise<string[]> {
-  const parts = join(home, 'sources.list.d')
-  for (const folder of [parts, join(home, 'lists/partial'), join(home, 'cache/archives/partial')]) {
-    await mkdir(folder, { recursive: true })
-  }
-  for (const suite of new Set([haproxy, libraries])) {
-    const { text, extension } = await sourcesOf(suite)
-    await writeFile(join(parts, `${suite}.${extension}`), text)
-  }
-  // apt takes nothing from experimental unless it is told to: HAProxy alone.
-  const preferences = join(home, 'preferences')
-  const pin = `Package: haproxy\nPin: release a=${haproxy}\nPin-Priority: 990\n`
-  await writeFile(preferences, haproxy === libraries ? '' : pin)
-  // What is installed on this machine must not count: apt would look for that very version.
-  await writeFile(join(home, 'status'), '')
-  const options = {
-    'Dir::State::status': join(home, 'status'),
-    'Dir::Etc::sourcelist': '/dev/null',
-    'Dir::Etc::sourceparts': parts,
-    'Dir::Etc::preferences': preferences,
-    'Dir::Etc::preferencesparts': '/dev/null',
-    'Dir::State::lists': join(home, 'lists'),
-    'Dir::Cache': join(home, 'cache'),
-    'APT::Sandbox::User': 'root',
-    'Acquire::Retries': '3',
-    'Acquire::Languages': 'none',
-  }
-  return Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`])
-}
-
-/** This machine's own apt entry for its release, with the suite's name put in. */
-async function sourcesOf(suite: string): Promise<{ text: string; extension: string }> {
-  const release = await readFile('/etc/os-release', 'utf8').catch(() => '')
-  const codename = /^VERSION_CODENAME=(\S+)/m.exec(release)?.[1]
-  if (!/^ID=debian$/m.test(release) || codename === undefined) {
-    throw new Error(
-      'this machine is no Debian: put HAProxy on PATH or name it in the variable HAPROXY',
-    )
-  }
-  const folder = '/etc/apt/sources.list.d'
-  const names = await readdir(folder).catch(() => [])
-  for (const name of names.filter((one) => one.endsWith('.sources'))) {
-    const text = stanzaFor(await readFile(join(folder, name), 'utf8'), codename, suite)
-    if (text !== undefined) return { text, extension: 'sources' }
-  }
-  const lists = [
-    '/etc/apt/sources.list',
-    ...names.filter((one) => one.endsWith('.list')).map((one) => join(folder, one)),
-  ]
-  for (const path of lists) {
-    const text = lineFor(await readFile(path, 'utf8').catch(() => ''), codename, suite)
-    if (text !== undefined) return { text, extension: 'list' }
-  }
-  throw new Error(`no apt entry for ${codename} with the component main was found in /etc/apt`)
-}
-
-function stanzaFor(text: string, codename: string, suite: string): string | undefined {
-  const suiteLine = /^Suites:.*$/m
-  for (const stanza of text.split(/\n\s*\n/)) {
-    const words = suiteLine.exec(stanza)?.[0].split(/\s+/) ?? []
-    if (words.includes(codename) && /^Components:.*\bmain\b/m.test(stanza)) {
-      return `${stanza.replace(suiteLine, `Suites: ${suite}`)}\n`
-    }
-  }
-  return undefined
-}
-
-function lineFor(text: string, codename: string, suite: string): string | undefined {
-  const line = text
-    .split('\n')
-    .find(
-      (one) => /^deb\s/.test(one) && one.split(/\s+/).includes(codename) && /\bmain\b/.test(one),
-    )
-  return line?.replace(new RegExp(`\\s${codename}\\s.*`), ` ${suite} main\n`)
-}
-
-/** HAProxy and every library below it, libc too; read from the suite, so renames do not matter. */
-async function withLibraries(apt: readonly string[]): Promise<string[]> {
-  const only = ['recommends', 'suggests', 'conflicts', 'breaks', 'replaces', 'enhances']
-  const output = await run('apt-cache', [
-    ...apt,
-    'depends',
-    '--recurse',
-    ...only.map((relation) => `--no-${relation}`),
-    'haproxy',
-  ])
-  const below = new Map<string, string[]>()
-  let current: string[] = []
-  for (const line of output.split('\n')) {
-    const dependency = /^ [ |](?:Pre)?Depends: (\S+)/.exec(line)?.[1]
-    if (dependency !== undefined) current.push(dependency)
-    else if (/^\S/.test(line)) {
-      current = []
-      below.set(line.trim(), current)
-    }
-  }
-  const found = new Set(['haproxy'])
-  for (const name of found) {
-    for (const one of below.get(name) ?? []) if (one.startsWith('lib')) found.add(one)
-  }
-  return [...found]
-}
-
-async function unpack(
-  apt: readonly string[],
-  packages: readonly string[],
-  downloads: string,
-  root: string,
-): Promise<void> {
-  await mkdir(downloads, { recursive: true })
-  await run('apt-get', [...apt, 'download', ...packages], downloads)
-  for (const file of await readdir(downloads))
-    await run('dpkg', ['-x', join(downloads, file), root])
-}
-
-/**
- * A binary of another release needs that release's libc. Written into the binary with patchelf
- * where possible: HAProxy in master-worker mode executes itself again at a reload, which a loader
- * on the command line does not survive.
- */
-async function makeRunnable(apt: readonly string[], home: string, root: string): Promise<Command> {
-  const binary = join(root, 'usr/sbin/haproxy')
-  const loader = await findLoader(root)
-  const libraries = ['usr/lib', 'lib']
-    .flatMap((folder) => [`${folder}/x86_64-linux-gnu`, `${folder}/aarch64-linux-gnu`])
-    .map((folder) => join(root, folder))
-    .join(':')
-  const patchelf = await findPatchelf(apt, home)
-  if (patchelf === undefined) {
-    return { command: loader, args: ['--library-path', libraries, binary] }
-  }
-  const patched = join(home, 'haproxy')
-  const options = ['--set-interpreter', loader, '--force-rpath', '--set-rpath', libraries]
-  await run(patchelf, [...options, '--output', `${patched}.new`, binary])
-  await run('chmod', ['755', `${patched}.new`])
-  await rename(`${patched}.new`, patched)
-  return { command: patched, args: [] }
-}
-
-async function findLoader(root: string): Promise<string> {
-  const candidates = [
-    'usr/lib64/ld-linux-x86-64.so.2',
-    'lib64/ld-linux-x86-64.so.2',
-    'lib/x86_64-linux-gnu/ld-linux-x86-64.so.2',
-    'usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2',
-    'usr/lib/ld-linux-aarch64.so.1',
-    'lib/ld-linux-aarch64.so.1',
-    'lib/aarch64-linux-gnu/ld-linux-aarch64.so.1',
-  ].map((path) => join(root, path))
-  for (const path of candidates) {
-    // A link into the machine's own /lib would load the wrong libc, so it has to run.
-    if (await run(path, ['--version']).catch(() => undefined)) return path
-  }
-  throw new Error('the unpacked libc has no loader for this processor')
-}
-
-/** patchelf from PATH, else this machine's own package of it, unpacked into the cache. */
-async function findPatchelf(apt: readonly string[], home: string): Promise<string | undefined> {
-  if (await run('patchelf', ['--version']).catch(() => undefined)) return 'patchelf'
-  const downloads = join(home, 'apt/patchelf')
-  const root = join(home, 'apt/patchelf-root')
-  const unpacked = join(root, 'usr/bin/patchelf')
-  const own = ['-o', `Dir::Cache=${join(home, 'apt/cache')}`, '-o', 'APT::Sandbox::User=root']
-  // First this machine's release, whose libc is here; then the suite's, which may be too new.
-  for (const options of [own, apt]) {
-    await rm(downloads, { recursive: true, force: true })
-    await unpack(options, ['patchelf'], downloads, root).catch(() => undefined)
-    if (await run(unpacked, ['--version']).catch(() => undefined)) return unpacked
-  }
-  return undefined
-}
-
-function run(command: string, args: readonly string[], cwd?: string): Promise<string> {
-  return new Promise((done, fail) => {
-    const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
-    let output = ''
-    let errors = ''
-    child.stdout.on('data', (chunk) => {
-      output += chunk
-    })
-    child.stderr.on('data', (chunk) => {
-      errors += chunk
-    })
-    child.on('error', (error) => fail(new Error(`${command} cannot be started: ${error.message}`)))
-    child.on('close', (code) => {
-      if (code === 0) return done(output)
-      const line = errors.trim().split('\n').at(-1) ?? ''
-      fail(new Error(`${command} ${args.at(-1)} ended with ${code}: ${line}`))
-    })
-  })
-}
-
-function progress(version: string, text: string): void {
-  process.stderr.write(`haproxy ${version}: ${text}\n`)
 }
 
 async function main(): Promise<void> {
