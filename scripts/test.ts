@@ -19,6 +19,8 @@ const RECIPES = [join(ROOT, 'test', 'recipes'), join(ROOT, 'test', 'package')]
 const LOAD = join(ROOT, 'test', 'load')
 /** Needs Chromium, so it runs on its own: `npm run test:browser`. */
 const BROWSER = join(ROOT, 'test', 'browser')
+/** Runs on its own, against real servers: `npm run test:store`. */
+const STORE = join(ROOT, 'test', 'store')
 const CHART = join(ROOT, 'test', 'chart')
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
@@ -182,7 +184,7 @@ function planSteps(): Step[] {
   const chosen = positionals.map((path) => resolve(path))
   const unknown = chosen.find((path) => !all.includes(path))
   if (unknown) fail(`${relative(ROOT, unknown)} is no test file: name files like test/**/*.test.ts`)
-  const usual = all.filter((file) => !RECIPES.includes(dirname(file)))
+  const usual = all.filter((file) => ![...RECIPES, STORE].includes(dirname(file)))
   const files = chosen.length > 0 ? chosen : usual
   const e2e = files.filter((file) => file.startsWith(E2E))
   const chart = files.filter((file) => file.startsWith(CHART))

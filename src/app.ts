@@ -11,7 +11,7 @@ import { type Authorities, type Authority, createAuthority } from './keys/author
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
-import { longestLifetimeSeconds } from './revocation/longest-lifetime.ts'
+import { prepareRevocations } from './revocation/lifetimes.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import type { SignInPart } from './sign-in/part.ts'
 import { createTlsServers } from './tls.ts'
@@ -71,8 +71,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const engine = createSignatureEngine()
   const cache = createTokenCache()
   const { clock, revocations } = runtime
-  let longestSeconds = longestLifetimeSeconds(config)
-  revocations.setLongest(longestSeconds)
+  let longestSeconds = prepareRevocations(revocations, config)
   // Members that a reload changes and that no policy looks at.
   let settings: Pick<LiveConfig, 'overload' | 'log' | 'admin'> = config
   const tls = config.listen.tls && createTlsServers(config.listen.tls)
@@ -101,7 +100,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
     if (stopping) reply.header('Connection', 'close')
     done()
   })
-  addHealthRoutes(verify, { authorities: () => authorities, isStopping })
+  const health = { authorities: () => authorities, isStopping, store: revocations.state }
+  addHealthRoutes(verify, health)
   addResourceMetadataRoutes(
     verify,
     () => rules.resources,
@@ -136,6 +136,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     clock,
     isStopping,
     isOverloaded: () => overload.isOverloaded,
+    verdictLife: revocations.verdictLife,
     onVerdict: measured.countVerdict,
     refusals,
     onFirstSight: runtime.audit && createAuditLog(runtime.audit),
@@ -144,7 +145,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
   addRevocationFeed(verify, { rules: () => rules, revocations: () => revocations.list, clock })
 
   const metrics = buildListener(runtime.log)
-  addHealthRoutes(metrics, { authorities: () => authorities, isStopping })
+  addHealthRoutes(metrics, health)
   addMetricsRoute(metrics, measured)
 
   const admin = buildListener(runtime.log)
@@ -179,8 +180,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
         runtime.log.info({ notAfter }, 'TLS certificate renewed')
       }
       settings = next
-      longestSeconds = longestLifetimeSeconds(next)
-      revocations.setLongest(longestSeconds)
+      longestSeconds = prepareRevocations(revocations, next)
       const former = authorities
       authorities = createAuthorities(next, former, keysRuntime)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority

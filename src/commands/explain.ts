@@ -7,14 +7,14 @@ import { formatExplanation } from '../explain/format.ts'
 import { createAuthority } from '../keys/authority.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
 import type { KeysRuntime } from '../keys/issuer-keys.ts'
-import { longestLifetimeSeconds } from '../revocation/longest-lifetime.ts'
-import { createRevocationStore } from '../revocation/revocation-store.ts'
+import { prepareRevocations } from '../revocation/lifetimes.ts'
 import { formatJson } from '../terminal.ts'
 import { readOrigin } from '../token/claims.ts'
 import { decodeToken } from '../token/decode.ts'
 import { createSignatureEngine } from '../token/signature.ts'
 import { compileRules, type Rules } from '../verify/rules.ts'
 import { type CommandIo, exitCodes } from './io.ts'
+import { openRevocations } from './revocation-place.ts'
 import { requireConfig } from './serve.ts'
 import { decodeText, findToken } from './token-input.ts'
 
@@ -57,11 +57,11 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
   )
   const rules = compileRules(config, authorities)
   const policy = rules.policies.get(options.policy) ?? refusePolicy(options.policy, rules, io)
+  const revocations = await openRevocations(config, io.now, () => {}, { readOnly: true })
   try {
     await readKeysFor(token, rules)
-    const revocations = createRevocationStore(config.revocationFile, io.now)
-    revocations.setLongest(longestLifetimeSeconds(config))
-    await revocations.reload()
+    prepareRevocations(revocations, config)
+    await (config.store ? revocations.start() : revocations.reload())
     const explainer = createExplainer({
       clock: io.now,
       engine: createSignatureEngine(),
@@ -79,6 +79,7 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
       explanation.verdict === 'unavailable' ? exitCodes.unavailable : exitCodes.failure,
     )
   } finally {
+    await revocations.stop?.()
     await http.close()
   }
 }

@@ -10,11 +10,13 @@ import { planReload } from '../config/restart.ts'
 import { configVersion } from '../config/version.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
 import { createKeyStore } from '../keys/key-store.ts'
-import { createRevocationStore, type RevocationStore } from '../revocation/revocation-store.ts'
+import { prepareRevocations } from '../revocation/lifetimes.ts'
+import type { RevocationStore } from '../revocation/revocation-store.ts'
 import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 import { createLogOutput, type LogOutput } from './log-output.ts'
+import { openRevocations } from './revocation-place.ts'
 import { openSignIn } from './sign-in.ts'
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
@@ -55,9 +57,8 @@ async function serve(
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
   const { log, output } = createLog(io)
-  const revocations = createRevocationStore(config.revocationFile, io.now, (message) =>
-    log.warn(message),
-  )
+  const revocations = await openRevocations(config, io.now, (message) => log.warn(message))
+  prepareRevocations(revocations, config)
   await readRevocations(revocations, io)
   const audit = openAudit(config, log, io)
   const signIn = config.signIn && (await openSignIn(config, log, io))
@@ -89,6 +90,7 @@ async function serve(
     // Requests still come until each HAProxy has seen that readiness is red.
     if (!err) await wait(drainMs)
     await app.close()
+    await revocations.stop?.()
     await output.flush(flushMs)
   })
   await started
@@ -118,7 +120,7 @@ async function readRevocations(revocations: RevocationStore, io: CommandIo): Pro
       return await revocations.start()
     } catch (error) {
       if (attempt === readAttempts) {
-        io.stderr.write(`error: revocationFile: ${(error as Error).message}\n`)
+        io.stderr.write(`error: revocations: ${(error as Error).message}\n`)
         io.exit(exitCodes.unavailable)
       }
     }
@@ -250,6 +252,7 @@ function describe(config: Config): object {
     clockSkewSeconds: config.clockSkewSeconds,
     keyStore,
     revocationFile,
+    ...(config.store && { store: config.store.url }),
     overload,
     log: config.log,
     ...(config.tracing && { tracing: withoutCredentials(config.tracing.endpoint) }),

@@ -14,6 +14,8 @@ export interface Config {
   readonly keyStore?: string
   /** File that holds the revocations; watched, and written by the admin listener. */
   readonly revocationFile?: string
+  /** Redis or Valkey that replicas share; absent: the file alone. */
+  readonly store?: StoreConfig
   readonly overload: {
     /** Above this lag of the event loop `/verify` answers 503; 0 for never. */
     readonly maxEventLoopLagMs: number
@@ -43,11 +45,21 @@ export interface AdminKeys {
 export interface LiveConfig
   extends Omit<
     Config,
-    'listen' | 'metrics' | 'admin' | 'keyStore' | 'revocationFile' | 'log' | 'tracing'
+    'listen' | 'metrics' | 'admin' | 'keyStore' | 'revocationFile' | 'store' | 'log' | 'tracing'
   > {
   readonly listen: { readonly tls?: TlsConfig }
   readonly admin: AdminKeys
   readonly log: Omit<LogConfig, 'audit'>
+}
+
+/** Where the shared store is; the files are read at each connection, so that they can rotate. */
+export interface StoreConfig {
+  /** `redis://HOST:PORT/DATABASE`, or `rediss://…` with TLS. */
+  readonly url: string
+  readonly usernameFile?: string
+  readonly passwordFile?: string
+  /** Certificate authorities, PEM; those of the system where it is absent. */
+  readonly caFile?: string
 }
 
 export interface ListenAddress {

@@ -16,6 +16,7 @@ import { formatPath, type Path, type Problem, quote, type Report } from './probl
 import { checkProxies } from './proxy.ts'
 import { checkShape } from './shape.ts'
 import { checkSignIn } from './sign-in.ts'
+import { checkStore } from './store.ts'
 import { checkTenants } from './tenants.ts'
 import { checkTls } from './tls.ts'
 import { readTracing } from './tracing.ts'
@@ -199,6 +200,7 @@ async function checkTree(
   const [key, nextKey] = await readKeys(['admin', 'adminKeyFile'], adminKeyFile, read, report)
   checkShape(tree, new Set(precise), report)
   const keyStore = textOf(memberOf(tree, 'keyStore'))
+  const store = checkStore(memberOf(tree, 'store'), report)
   const revocationFile = textOf(memberOf(tree, 'revocationFile'))
   const clockSkewSeconds = memberOf(tree, 'clockSkewSeconds')
   const maxEventLoopLagMs = memberOf(memberOf(tree, 'overload'), 'maxEventLoopLagMs')
@@ -216,6 +218,7 @@ async function checkTree(
     ...(nextCallerKey === undefined ? {} : { nextCallerKey }),
     ...(keyStore === undefined ? {} : { keyStore }),
     ...(revocationFile === undefined ? {} : { revocationFile }),
+    ...(store === undefined ? {} : { store }),
     overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, 250) },
     log: {
       refusalsPerSecond: numberOr(memberOf(log, 'refusalsPerSecond'), 10),

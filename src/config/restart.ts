@@ -18,6 +18,7 @@ const startOnly: { readonly [K in keyof Required<Config>]: StartOnly<K> } = {
   nextCallerKey: live,
   keyStore: fixed,
   revocationFile: fixed,
+  store: (store) => fixed(store && JSON.stringify(store)),
   overload: live,
   log: ({ audit }) => ({ 'audit.destination': audit }),
   tracing: (tracing) => fixed(tracing && JSON.stringify(tracing)),
@@ -53,7 +54,7 @@ export function planReload(started: Config, next: Config): Reload {
   if (keepsKey) waiting.push('admin.adminKeyFile')
   const keys = keysOf(keepsKey ? started.admin : next.admin)
   const tls = started.listen.tls && (next.listen.tls ?? started.listen.tls)
-  const { keyStore, revocationFile, tracing } = started
+  const { keyStore, revocationFile, store, tracing } = started
   const effective: Config = {
     ...withoutStartOnly(next),
     listen: { host: started.listen.host, port: started.listen.port, ...(tls && { tls }) },
@@ -65,6 +66,7 @@ export function planReload(started: Config, next: Config): Reload {
     },
     ...(keyStore !== undefined && { keyStore }),
     ...(revocationFile !== undefined && { revocationFile }),
+    ...(store && { store }),
     ...(tracing && { tracing }),
   }
   return { config: effective, effective, waiting }
@@ -87,6 +89,6 @@ function keysOf({ key, nextKey }: Pick<Config['admin'], 'key' | 'nextKey'>) {
 }
 
 function withoutStartOnly(config: Config) {
-  const { keyStore: _k, revocationFile: _r, tracing: _t, ...rest } = config
+  const { keyStore: _k, revocationFile: _r, store: _s, tracing: _t, ...rest } = config
   return rest
 }

@@ -396,6 +396,25 @@ export const configFileSchema = Type.Object(
         description: 'Write the path of the file that holds the revocations.',
       }),
     ),
+    store: Type.Optional(
+      Type.Object(
+        {
+          url: Type.String({
+            minLength: 1,
+            description: 'Write rediss://HOST:PORT of a Redis or Valkey server.',
+          }),
+          usernameFile: keyFile('the user name for the store'),
+          passwordFile: keyFile('the password for the store'),
+          caFile: Type.Optional(
+            Type.String({
+              minLength: 1,
+              description: 'Write the path of the certificate authorities that signed the store.',
+            }),
+          ),
+        },
+        { ...strict, description: 'Write url, usernameFile, passwordFile and caFile.' },
+      ),
+    ),
     overload: Type.Optional(
       Type.Object(
         {

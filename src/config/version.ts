@@ -11,6 +11,7 @@ const WITHOUT_EFFECT_ON_VERDICTS = new Set([
   'nextCallerKey',
   'keyStore',
   'revocationFile',
+  'store',
   'overload',
   'log',
   'tracing',

@@ -9,6 +9,14 @@ import {
   type StoredRevocation,
 } from './revocation.ts'
 
+/** A revocation that HAProxy has to know of. Times in seconds. */
+export interface RecentRevocation {
+  readonly revocation: StoredRevocation
+  readonly ending: number
+  /** Until when HAProxy has to know it: a verdict from before is in no cache after that. */
+  readonly listedUntil: number
+}
+
 /** The revocations at one moment; another object takes its place when anything changes. */
 export interface RevocationList {
   readonly size: number
@@ -21,6 +29,11 @@ export interface RevocationList {
   countAt(nowSeconds: number): number
   /** When a revocation of this list ends (s). */
   endOf(revocation: StoredRevocation): number
+  /**
+   * Those that a verdict in HAProxy's cache may not know of, the same array until they are others;
+   * absent where that is all of them.
+   */
+  recent?(): readonly RecentRevocation[]
 }
 
 /**
@@ -50,7 +63,8 @@ export function createRevocationList(
   }
 }
 
-function show(entry: StoredRevocation, longestSeconds: number): Revocation {
+/** A revocation as the admin listener shows it. */
+export function show(entry: StoredRevocation, longestSeconds: number): Revocation {
   const { madeAt: _, untilDefault: __, ...revocation } = entry
   return { ...revocation, until: endOf(entry, longestSeconds) }
 }

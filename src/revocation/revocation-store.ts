@@ -53,6 +53,20 @@ export interface RevocationStore {
   remove(kind: Revocation['kind'], id: string): Promise<boolean>
   /** Sets the longest lifetime of a token, in seconds: revocations with the default end follow it. */
   setLongest(seconds: number): void
+  /** Sets for how long HAProxy may keep a verdict, in seconds; only replicas need to know it. */
+  setVerdictLife?(seconds: number): void
+  /** For how long a verdict of this moment may be kept at most, in seconds. */
+  verdictLife?(): number
+  /** How the store that replicas share is doing; absent where there is none. */
+  state?(): StoreState
+  stop?(): Promise<void>
+}
+
+/** Whether the store that replicas share answers. */
+export interface StoreState {
+  readonly reachable: boolean
+  readonly secondsSinceSync?: number
+  readonly problem?: string
 }
 
 /** How long a change waits for another process that changes the file, in ms. */

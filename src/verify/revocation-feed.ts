@@ -59,7 +59,7 @@ export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedO
  * (rules, list, withdrawn keys) and used until the first of its entries, or a probation, ends.
  */
 function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) {
-  let builtFrom: { rules: Rules; list: RevocationList; keys: string } | undefined
+  let builtFrom: { rules: Rules; list: RevocationList; recent: unknown; keys: string } | undefined
   let endsAt = 0
   let entries: readonly FeedEntry[] = []
   const forms = new Map<1 | 2, Feed>()
@@ -68,16 +68,20 @@ function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) 
     const [currentRules, list, nowSeconds] = [rules(), revocations(), clock() / 1000]
     const retired = retiredKeys(currentRules.authorities, nowSeconds)
     const keys = JSON.stringify(retired)
+    const recent = list.recent?.()
     const isCurrent =
       builtFrom?.rules === currentRules &&
       builtFrom.list === list &&
+      builtFrom.recent === recent &&
       builtFrom.keys === keys &&
       nowSeconds < endsAt
     if (!isCurrent) {
-      builtFrom = { rules: currentRules, list, keys }
-      entries = [...listed(list), ...retired].filter(({ until }) => until > nowSeconds)
+      builtFrom = { rules: currentRules, list, recent, keys }
+      const candidates = [...listed(list, recent), ...retired]
+      const current = candidates.filter(({ ending }) => ending > nowSeconds)
+      entries = current.map(({ ending: _, ...entry }) => entry)
       endsAt = Math.min(
-        entries.reduce((end, { until }) => Math.min(end, until), Infinity),
+        current.reduce((end, { ending }) => Math.min(end, ending), Infinity),
         endOfProbation(currentRules, nowSeconds),
       )
       forms.clear()
@@ -116,17 +120,34 @@ function createFeed(content: object): Feed {
   return { body, etag: `"${hash}"` }
 }
 
-function listed(list: RevocationList): readonly FeedEntry[] {
-  return list.entries.map(({ kind, id, before, until }) => ({ kind, id, before, until }))
+/** An entry, and when it ends by the clock of this machine. */
+type Candidate = FeedEntry & { readonly ending: number }
+
+/**
+ * All revocations, or those that some verdict in HAProxy's cache may not know of. An older one is in
+ * force in each verifier for longer than any verdict is kept, so that a hit cannot be from before it.
+ */
+function listed(list: RevocationList, recent = list.recent?.()): readonly Candidate[] {
+  if (!recent) {
+    return list.entries.map(({ kind, id, before, until }) => ({
+      ...{ kind, id, before, until },
+      ending: until,
+    }))
+  }
+  return recent.map(({ revocation: { kind, id, before }, listedUntil, ending }) => ({
+    ...{ kind, id, before, until: listedUntil },
+    ending,
+  }))
 }
 
 /** Keys that their authority withdrew, in the form of revocations. */
-function retiredKeys(authorities: Authorities, nowSeconds: number): readonly FeedEntry[] {
+function retiredKeys(authorities: Authorities, nowSeconds: number): readonly Candidate[] {
   const sinceMs = (nowSeconds - retiredKeySeconds) * 1000
   return [...authorities.values()]
     .flatMap((authority) => authority.retiredKeys(sinceMs))
     .map(({ id, atMs }) => {
       const before = Math.floor(atMs / 1000)
-      return { kind: 'key', id, before, until: before + retiredKeySeconds }
+      const until = before + retiredKeySeconds
+      return { kind: 'key', id, before, until, ending: until }
     })
 }

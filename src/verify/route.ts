@@ -25,6 +25,8 @@ export interface VerifyRouteOptions {
   readonly clock: () => number
   readonly isStopping: () => boolean
   readonly isOverloaded: () => boolean
+  /** For how long a verdict of this moment may be kept at most (s); absent where nothing limits it. */
+  readonly verdictLife?: (() => number) | undefined
   readonly onVerdict: OnVerdict
   readonly refusals: RefusalLog
   /** Absent where nobody keeps an audit. */
@@ -78,7 +80,9 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
         const correlation = readCorrelation(exchange.request.headers)
         options.onFirstSight(policy.name, verdict.firstSight, correlation)
       }
-      return allow(exchange, policy, verdict.allowance, verdict.maxAgeSeconds)
+      const { verdictLife } = options
+      const longest = verdictLife ? Math.max(0, Math.floor(verdictLife())) : Infinity
+      return allow(exchange, policy, verdict.allowance, Math.min(verdict.maxAgeSeconds, longest))
     }
     if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
     return refuse(exchange, verdict, policy)

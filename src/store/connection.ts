@@ -1,0 +1,161 @@
+import { readFile } from 'node:fs/promises'
+import { addScript, mergeScript, pollScript, pruneScript, removeScript } from './scripts.ts'
+
+/** Where the store is, and the files that say who asks. */
+export interface StoreAddress {
+  /** `redis://HOST:PORT/DATABASE`, or `rediss://…` with TLS. */
+  readonly url: string
+  readonly usernameFile?: string
+  readonly passwordFile?: string
+  readonly caFile?: string
+}
+
+/** The server's answer to a poll. Times in µs of the server's clock. */
+export interface PollAnswer {
+  readonly timeUs: number
+  /** Revocations with a value, and those that are announced: the same, unless something was lost. */
+  readonly values: number
+  readonly announced: number
+  readonly newestUs: number
+  readonly changes: readonly Change[]
+}
+
+export interface Change {
+  readonly key: string
+  readonly announcedUs: number
+  /** `STAMP JSON`; empty where the value was lost. */
+  readonly value: string
+}
+
+/** A connection to the store. Each call rejects in time; after that the connection is of no use. */
+export interface StoreConnection {
+  add(key: string, json: string, limit: number, windowUs: number): Promise<number>
+  remove(key: string): Promise<number>
+  merge(pairs: readonly string[]): Promise<number>
+  poll(sinceUs: number, limit: number): Promise<PollAnswer>
+  prune(keys: readonly string[]): Promise<void>
+  /** Keys with a value that nothing announces: the other structure was evicted. */
+  readValues(use: (pairs: readonly string[]) => Promise<void>): Promise<void>
+  /** Version and settings of the server, as `INFO` and `CONFIG GET` tell them; for `check`. */
+  describe(): Promise<Readonly<Record<string, string>>>
+  close(): void
+}
+
+const prefix = '{entra-auth}'
+const structures = [`${prefix}:revocations`, `${prefix}:changes`]
+const channel = `${prefix}:changed`
+
+/** How long an answer may take, in ms: a server that is slow is used, one that hangs is not. */
+const patienceMs = 2_000
+
+/**
+ * Connects, with the credentials that the files hold now: a rotated password counts from the next
+ * connection on. `onNotice` runs when another replica changed something, `onClose` when the
+ * connection is gone. Loads its package only here.
+ */
+export async function connectStore(
+  address: StoreAddress,
+  { onNotice, onClose }: { onNotice(): void; onClose(error?: Error): void },
+): Promise<StoreConnection> {
+  const { createClient } = await import('@redis/client')
+  const read = async (file: string | undefined) =>
+    file === undefined ? undefined : (await readFile(file, 'utf8')).trim()
+  const [username, password] = [await read(address.usernameFile), await read(address.passwordFile)]
+  const ca = await read(address.caFile)
+  const socket = { connectTimeout: patienceMs, reconnectStrategy: false } as const
+  const client = createClient({
+    url: address.url,
+    RESP: 2,
+    name: 'haproxy-entra-auth',
+    disableOfflineQueue: true,
+    maintNotifications: 'disabled',
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    socket: address.url.startsWith('rediss:')
+      ? { ...socket, tls: true, ...(ca !== undefined && { ca }) }
+      : socket,
+  })
+  const subscriber = client.duplicate()
+  let isClosed = false
+  function close(error?: Error): void {
+    if (isClosed) return
+    isClosed = true
+    for (const each of [client, subscriber]) {
+      try {
+        each.destroy()
+      } catch {
+        // It was closed by itself.
+      }
+    }
+    onClose(error)
+  }
+  for (const each of [client, subscriber]) {
+    each.on('error', (error: Error) => close(error))
+    each.on('end', () => close())
+  }
+
+  /** The connection is closed where an answer fails or does not come: what follows would be late. */
+  async function inTime<T>(answer: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${patienceMs} ms`)), patienceMs)
+    })
+    try {
+      return await Promise.race([answer, late])
+    } catch (error) {
+      close(error as Error)
+      throw error
+    } finally {
+      clearTimeout(timer)
+      // Whoever came second must not end the process.
+      answer.catch(() => {})
+    }
+  }
+
+  const run = (script: string, args: readonly (string | number)[]) =>
+    inTime(client.eval(script, { keys: structures, arguments: args.map(String) }))
+
+  await inTime(Promise.all([client.connect(), subscriber.connect()]))
+  await inTime(subscriber.subscribe(channel, onNotice))
+
+  return {
+    add: async (key, json, limit, windowUs) =>
+      Number(await run(addScript, [channel, key, json, limit, windowUs])),
+    remove: async (key) => Number(await run(removeScript, [channel, key])),
+    merge: async (pairs) => Number(await run(mergeScript, [channel, ...pairs])),
+    async poll(sinceUs, limit) {
+      const answer = (await run(pollScript, [sinceUs, limit])) as unknown
+      if (!Array.isArray(answer)) throw new Error('no answer of a store')
+      const [timeUs, values, announced, newestUs, ...rest] = answer.map(String)
+      const changes: Change[] = []
+      for (let i = 0; i < rest.length; i += 3) {
+        const [key = '', announcedUs, value = ''] = rest.slice(i, i + 3)
+        changes.push({ key, announcedUs: Number(announcedUs), value })
+      }
+      return {
+        timeUs: Number(timeUs),
+        values: Number(values),
+        announced: Number(announced),
+        newestUs: Number(newestUs),
+        changes,
+      }
+    },
+    async prune(keys) {
+      await run(pruneScript, keys)
+    },
+    async readValues(use) {
+      let cursor = '0'
+      do {
+        const page = await inTime(client.hScan(structures[0] as string, cursor, { COUNT: 500 }))
+        await use(page.entries.flatMap(({ field, value }) => [field, value]).map(String))
+        cursor = String(page.cursor)
+      } while (cursor !== '0')
+    },
+    async describe() {
+      const info = String(await inTime(client.info()))
+      const pairs = [...info.matchAll(/^(\w+):(.*?)\r?$/gm)].map(([, name, value]) => [name, value])
+      return Object.fromEntries(pairs)
+    },
+    close: () => close(),
+  }
+}

@@ -1,0 +1,200 @@
+/** The contract of revocations against a real server, and what is of the store alone. */
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, it } from 'node:test'
+import type { Revocation } from '../../src/revocation/revocation.ts'
+import { RevocationError, type RevocationStore } from '../../src/revocation/revocation-store.ts'
+import { connectStore } from '../../src/store/connection.ts'
+import { createDiskCopy } from '../../src/store/disk-copy.ts'
+import { createSharedRevocations } from '../../src/store/shared-revocations.ts'
+import { entry, nowMs, testStore } from '../revocation/contract.ts'
+import { eventually } from '../support/eventually.ts'
+import { startStoreServer } from './server.ts'
+
+const server = await startStoreServer({ after })
+const folder = await mkdtemp(join(tmpdir(), 'entra-auth-copies-'))
+const opened: RevocationStore[] = []
+after(async () => {
+  for (const store of opened) await store.stop?.()
+  await rm(folder, { recursive: true })
+})
+
+interface Options {
+  readonly copy?: string
+  readonly former?: readonly Revocation[]
+  readonly said?: string[]
+  readonly clock?: { wallMs: number; monotonicMs: number }
+}
+
+async function open({
+  copy,
+  former = [],
+  said = [],
+  clock,
+}: Options = {}): Promise<RevocationStore> {
+  const store = createSharedRevocations({
+    connect: (events) => connectStore({ url: server.url }, events),
+    copy: copy === undefined ? undefined : createDiskCopy(join(folder, copy)),
+    former: async () => former,
+    now: () => clock?.wallMs ?? nowMs,
+    monotonic: () => clock?.monotonicMs ?? performance.now(),
+    onNotice: (message) => said.push(message),
+  })
+  opened.push(store)
+  await store.start()
+  return store
+}
+
+const keyNamed = (id: string): Revocation => ({ ...entry, kind: 'key', id })
+const idsOf = ({ list }: RevocationStore) => list.entries.map(({ id }) => id).toSorted()
+
+testStore('a server', async () => {
+  await Promise.all(opened.splice(0).map((store) => store.stop?.()))
+  await server.ask('FLUSHALL')
+  return { open: () => open() }
+})
+
+describe('the store that replicas share', () => {
+  const begin = async () => {
+    await Promise.all(opened.splice(0).map((store) => store.stop?.()))
+    await server.ask('FLUSHALL')
+  }
+
+  it('tells the others at once, without waiting for their next poll', async () => {
+    await begin()
+    const [one, two] = [await open(), await open()]
+    await one.add(keyNamed('a'))
+    await eventually(
+      () => idsOf(two).join(),
+      (ids) => ids === 'a',
+      1_000,
+    )
+  })
+
+  it('refuses changes while it is away, keeps what was revoked, and is given back what it lost', async () => {
+    await begin()
+    const store = await open({ copy: 'lost' })
+    await store.add(keyNamed('a'))
+    await store.add(keyNamed('b'))
+    await store.remove('key', 'b')
+    await server.kill('SIGKILL')
+    await assert.rejects(store.add(keyNamed('c')), (error: RevocationError) => error.isTemporary)
+    await assert.rejects(store.reload(), RevocationError)
+    assert.deepEqual(idsOf(store), ['a'])
+    assert.equal(store.state?.().reachable, false)
+    // A start meanwhile: the copy on disk says who was revoked.
+    assert.deepEqual(idsOf(await open({ copy: 'lost' })), ['a'])
+    await assert.rejects(open({ copy: 'none' }), /no copy on disk/)
+    server.empty()
+    await server.start()
+    await eventually(
+      () => store.reload().then(() => store.state?.().reachable),
+      (isReachable) => isReachable === true,
+    ).catch(() => {})
+    await store.reload()
+    const fresh = await open()
+    assert.deepEqual(idsOf(fresh), ['a'])
+    // What was ended does not come back, from whatever copy.
+    const late = await open({ copy: 'lost', former: [keyNamed('b')] })
+    assert.deepEqual(idsOf(late), ['a'])
+  })
+
+  it('takes over a file from before, without one and without what was ended since', async () => {
+    await begin()
+    const former = [keyNamed('x'), keyNamed('y')]
+    const store = await open({ former })
+    assert.deepEqual(idsOf(await open()), ['x', 'y'])
+    await store.remove('key', 'x')
+    assert.deepEqual(idsOf(await open({ former })), ['y'])
+  })
+
+  it('notices what was evicted, and nobody is admitted for that', async () => {
+    await begin()
+    const store = await open()
+    await store.add(keyNamed('a'))
+    await server.ask('DEL', '{entra-auth}:revocations')
+    // A replica that starts now knows only that something was revoked.
+    assert.deepEqual(idsOf(await open()), ['a'])
+    await store.reload()
+    assert.equal((await open()).list.get('key', 'a')?.until, entry.until)
+    await server.ask('DEL', '{entra-auth}:changes')
+    assert.deepEqual(idsOf(await open()), ['a'])
+    await store.reload()
+    assert.deepEqual(idsOf(store), ['a'])
+  })
+
+  it('tells HAProxy of recent revocations only, and of those that came back', async () => {
+    await begin()
+    const clock = { wallMs: Date.now(), monotonicMs: 0 }
+    const store = await open({ clock })
+    store.setVerdictLife?.(30)
+    const until = Math.floor(clock.wallMs / 1_000) + 90_000
+    await store.add({ ...keyNamed('a'), until })
+    await store.reload()
+    const listed = () => store.list.recent?.().map(({ revocation }) => revocation.id)
+    assert.deepEqual(listed(), ['a'])
+    const [first] = store.list.recent?.() ?? []
+    assert.ok(Math.abs((first?.listedUntil ?? 0) - clock.wallMs / 1_000 - 930) < 10)
+    assert.equal(store.list.recent?.(), store.list.recent?.())
+    // A clock that is set ahead alone ends nothing; verdicts are kept for less, though.
+    clock.wallMs += 3_600_000
+    assert.deepEqual(listed(), ['a'])
+    assert.ok((store.verdictLife?.() ?? 0) < 0)
+    clock.monotonicMs += 3_600_000
+    assert.deepEqual(listed(), [])
+    assert.equal(store.list.get('key', 'a')?.until, until)
+  })
+
+  it('lets a verdict be kept for less the longer nothing was heard of the store', async () => {
+    await begin()
+    const clock = { wallMs: Date.now(), monotonicMs: 0 }
+    const store = await open({ clock })
+    store.setVerdictLife?.(30)
+    assert.ok((store.verdictLife?.() ?? 0) > 800)
+    clock.monotonicMs += 860_000
+    const life = store.verdictLife?.() ?? 0
+    assert.ok(life > 0 && life <= 10, `${life}`)
+    clock.monotonicMs += 20_000
+    assert.ok((store.verdictLife?.() ?? 0) < 0)
+  })
+
+  it('counts 10,000 within the time for which HAProxy has to know them, and not those before', async () => {
+    await begin()
+    const store = await open()
+    const json = JSON.stringify({ ...keyNamed('old'), madeAt: 1 })
+    const fill = (score: string) =>
+      server.ask(
+        'EVAL',
+        `for i = 1, 10000 do
+          redis.call('HSET', '{entra-auth}:revocations', 'key k' .. i, '1 ' .. ARGV[1])
+          redis.call('ZADD', '{entra-auth}:changes', ${score}, 'key k' .. i)
+        end return 1`,
+        '0',
+        json,
+      )
+    await fill('i')
+    await store.add(keyNamed('one-more'))
+    await fill("redis.call('TIME')[1] * 1000000 - 1000000 + i")
+    await assert.rejects(store.add(keyNamed('too-many')), /which is the limit/)
+    await store.add({ ...keyNamed('one-more'), reason: 'again' })
+  })
+
+  it('keeps on disk what was added last, also where a line was cut off', async () => {
+    await begin()
+    const store = await open({ copy: 'cut' })
+    await store.add(keyNamed('a'))
+    const copy = createDiskCopy(join(folder, 'cut'))
+    await copy.append([['key b', '7 {"kind":"key"']])
+    const { appendFile } = await import('node:fs/promises')
+    await appendFile(join(folder, 'cut'), 'key c\t8 {"kin')
+    const { isWhole, lines } = await copy.load()
+    assert.ok(isWhole)
+    assert.equal(lines.length, 2)
+    assert.match(await readFile(join(folder, 'cut'), 'utf8'), /^whole\n/)
+    await server.kill('SIGKILL')
+    assert.deepEqual(idsOf(await open({ copy: 'cut' })), ['a'])
+    await server.start()
+  })
+})
