@@ -1,6 +1,14 @@
 /** A real Chromium, driven from the tests: the distribution's, with a new and empty profile. */
 import assert from 'node:assert/strict'
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -27,14 +35,21 @@ export interface ChromiumOptions {
   readonly colorScheme?: 'light' | 'dark'
   /** Names that are found at an address, such as `portal.contoso.test` at `127.0.0.1`. */
   readonly hosts?: Readonly<Record<string, string>>
+  /** As a person sets it who wants no cookie at all. */
+  readonly blocksCookies?: boolean
 }
 
 /** Starts a Chromium with an empty profile of its own; it ends with the test. */
 export async function startChromium(
   t: Life,
-  { colorScheme = 'light', hosts = {} }: ChromiumOptions = {},
+  { colorScheme = 'light', hosts = {}, blocksCookies = false }: ChromiumOptions = {},
 ): Promise<BrowserContext> {
   const profile = mkdtempSync(join(tmpdir(), 'entra-auth-chromium-'))
+  if (blocksCookies) {
+    const preferences = { profile: { default_content_setting_values: { cookies: 2 } } }
+    mkdirSync(join(profile, 'Default'))
+    writeFileSync(join(profile, 'Default', 'Preferences'), JSON.stringify(preferences))
+  }
   const rules = Object.entries(hosts).map(([name, address]) => `MAP ${name} ${address}`)
   const browser = await chromium.launchPersistentContext(profile, {
     executablePath: findChromium(),
