@@ -1,5 +1,5 @@
 import type { IdentityHeaderSet } from '../config/config.ts'
-import { managedHeaders, spellingsOf, stripPatterns } from '../haproxy/strip.ts'
+import { managedHeaders, spellingsOf, stripLines } from '../haproxy/strip.ts'
 import { conditionHolds } from './condition.ts'
 import { isAction, isEnforcing, isRefusal } from './effect.ts'
 import { expressionsIn } from './expression.ts'
@@ -278,6 +278,5 @@ function luaWriter(rule: Rule, place: Place, managed: ReadonlyMap<string, string
 }
 
 function stripHint(set: IdentityHeaderSet): string {
-  const lines = stripPatterns(set).map((pattern) => `http-request del-header ${pattern} -m reg`)
-  return `Add before the action, without a condition: ${lines.join(' and ')}`
+  return `Add before the action, without a condition: ${stripLines(set).join(' and ')}`
 }

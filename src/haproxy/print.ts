@@ -1,7 +1,7 @@
 import type { Config, ListenAddress } from '../config/config.ts'
 import { isLoopback } from '../loopback.ts'
 import { refuseAmbiguousPaths } from './plain-path.ts'
-import { stripPatterns } from './strip.ts'
+import { stripLines } from './strip.ts'
 
 /** What the lines are printed for. */
 export interface HaproxyLines {
@@ -160,9 +160,7 @@ function frontendLines(
     '    # An application that answers CONNECT with 200 would open a tunnel past every rule.',
     '    http-request deny deny_status 405 if { method CONNECT }',
     '    # Identity headers never come from outside, in any spelling.',
-    ...stripPatterns(identityHeaders).map(
-      (pattern) => `    http-request del-header ${pattern} -m reg`,
-    ),
+    ...stripLines(identityHeaders).map((line) => `    ${line}`),
     '    # A client must neither have identity headers dropped nor open an h2c tunnel; WebSocket works.',
     '    http-request del-header upgrade unless { req.fhdr_cnt(upgrade) eq 1 } { req.fhdr(upgrade) -m str -i websocket }',
     '    http-request del-header http2-settings',

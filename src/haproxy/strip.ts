@@ -2,26 +2,41 @@ import type { IdentityHeaderSet } from '../config/config.ts'
 import { createHeaderSet } from '../identity/headers.ts'
 
 /** Answers of the verifier and its caller key: no client may send one of them. */
-const entraPattern = '^x[^a-z0-9]entra[^a-z0-9]auth'
+const entraFamily = 'x-entra-auth'
 
 // Each covers a whole family, so that a header which a later version adds is stripped already.
-const familyPatterns = {
-  'x-auth-request': '^x[^a-z0-9]auth[^a-z0-9]request',
-  'remote-user': '^remote[^a-z0-9]',
-  'app-service': '^x[^a-z0-9]ms[^a-z0-9](client[^a-z0-9]principal|token)',
+const families = {
+  'x-auth-request': ['x-auth-request'],
+  'remote-user': ['remote-'],
+  'app-service': ['x-ms-client-principal', 'x-ms-token'],
 } as const
 
 /** Applications written for App Service read these too, though the verifier sends none of them. */
 const appServiceTokens = ['X-MS-TOKEN-AAD-ID-TOKEN', 'X-MS-TOKEN-AAD-ACCESS-TOKEN']
 
 /**
- * Regular expressions for `http-request del-header … -m reg` that remove what a client sends under
- * a name of this header set, in any spelling: to CGI, WSGI and many frameworks `X_User`, `X.User`
- * and `X-User` are one name. HAProxy matches them against names in lower case.
+ * The lines of a frontend that remove what a client sends under a name of this header set, in any
+ * spelling: to CGI, WSGI and many frameworks `X_User`, `X.User` and `X-User` are one name. The option
+ * takes away every header whose name holds something else than letters, digits and `-`, after all
+ * rules, so also one that the action sets: names of your own with other characters get patterns
+ * instead. HAProxy compares names in lower case.
  */
-export function stripPatterns(set: IdentityHeaderSet): string[] {
-  const own = typeof set === 'string' ? [familyPatterns[set]] : Object.keys(set).map(exactPattern)
-  return [...new Set([...own, entraPattern])]
+export function stripLines(set: IdentityHeaderSet): string[] {
+  const names = typeof set === 'string' ? [] : Object.keys(set).map((name) => name.toLowerCase())
+  const prefixes = [...(typeof set === 'string' ? families[set] : []), entraFamily]
+  if (names.some((name) => /[^a-z0-9-]/.test(name))) {
+    const patterns = [...names.map((name) => `${anySpelling(name)}$`), ...prefixes.map(anySpelling)]
+    return [...new Set(patterns)].map((pattern) => `http-request del-header ^${pattern} -m reg`)
+  }
+  return [
+    'option http-restrict-req-hdr-names delete',
+    ...names.map((name) => `http-request del-header ${name}`),
+    ...prefixes.map((prefix) => `http-request del-header ${prefix} -m beg`),
+  ]
+}
+
+function anySpelling(name: string): string {
+  return name.replace(/[^a-z0-9]/g, '[^a-z0-9]')
 }
 
 /** The header names that an application behind HAProxy may take for the verifier's word. */
@@ -38,8 +53,4 @@ export function spellingsOf(name: string): string[] {
   let separators = 0
   const mixed = plain.replace(/[^a-z0-9]/g, () => (separators++ % 2 === 0 ? '_' : '-'))
   return [...new Set([plain, withSeparator('-'), withSeparator('_'), withSeparator('.'), mixed])]
-}
-
-function exactPattern(name: string): string {
-  return `^${name.toLowerCase().replace(/[^a-z0-9]/g, '[^a-z0-9]')}$`
 }

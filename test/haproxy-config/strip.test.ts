@@ -8,13 +8,14 @@ import { after, before, describe, it } from 'node:test'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import type { IdentityHeaderSet } from '../../src/config/config.ts'
-import { managedHeaders, spellingsOf, stripPatterns } from '../../src/haproxy/strip.ts'
+import { managedHeaders, spellingsOf, stripLines } from '../../src/haproxy/strip.ts'
 
 const sets: readonly IdentityHeaderSet[] = [
   'x-auth-request',
   'remote-user',
   'app-service',
   { 'X-User': 'oid', "X-It's.$Odd|Name": 'tid', Plain: 'name' },
+  { 'X-User': 'oid', Plain: 'name' },
 ]
 const innocent = [
   'X-Request-Id',
@@ -32,20 +33,30 @@ describe('the lines that strip identity headers, in HAProxy', () => {
   let stop = async () => {}
 
   before(async () => {
-    ports = await freePorts(sets.length)
+    ports = await freePorts(sets.length + 1)
     const frontends = sets.map((set, index) => [
       `frontend f${index}`,
       `    bind 127.0.0.1:${ports[index]}`,
-      ...stripPatterns(set).map((pattern) => `    http-request del-header ${pattern} -m reg`),
-      '    http-request return status 200 content-type text/plain lf-string "%[req.hdr_names]"',
+      ...stripLines(set).map((line) => `    ${line}`),
+      '    default_backend echo',
     ])
+    const echo = [
+      'backend echo',
+      `    server echo 127.0.0.1:${ports[sets.length]}`,
+      'frontend echoing',
+      `    bind 127.0.0.1:${ports[sets.length]}`,
+      '    http-request return status 200 content-type text/plain lf-string "%[req.hdr_names]"',
+    ]
     const text = [
       'global',
       '    zero-warning',
       'defaults',
       '    mode http',
       '    timeout client 5s',
+      '    timeout connect 5s',
+      '    timeout server 5s',
       ...frontends.flat(),
+      ...echo,
       '',
     ]
     const folder = mkdtempSync(join(tmpdir(), 'haproxy-strip-'))
