@@ -40,6 +40,12 @@ const COMMANDS = {
     haproxy: () => true,
     programs: [{ program: 'chromium', debian: 'chromium' }],
   },
+  pictures: {
+    script: 'scripts/pictures.ts',
+    args: [],
+    haproxy: () => true,
+    programs: [{ program: 'chromium', debian: 'chromium' }],
+  },
   load: { script: 'scripts/matrix.ts', args: ['--load'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
   faults: { script: 'scripts/faults.ts', args: [], haproxy: () => true },
