@@ -1,12 +1,15 @@
 import type { Config } from '../config/config.ts'
 import type { CheckReport, Finding } from './report.ts'
 import { checkSettings } from './settings.ts'
+import { checkSignIn, type SignInCheckContext } from './sign-in.ts'
 import { checkTenant, type TenantCheckContext } from './tenants.ts'
 
 /** What a check needs from outside. */
 export interface CheckContext extends TenantCheckContext {
   /** Asks no authority. */
   readonly offline: boolean
+  /** Where sign-in is looked at. */
+  readonly signIn: Omit<SignInCheckContext, 'clock' | 'createHttp' | 'offline' | 'onProgress'>
   /** Told what is being done, a line each. */
   readonly onProgress: (line: string) => void
 }
@@ -23,6 +26,13 @@ export async function checkDeployment(config: Config, context: CheckContext): Pr
   const findings = [
     ...tenants.flatMap((tenant) => tenant.findings),
     ...checkSettings(config, runtime.clock()),
+    ...(await checkSignIn(config, {
+      ...context.signIn,
+      clock: runtime.clock,
+      createHttp: () => context.createHttp(() => {}),
+      offline,
+      onProgress,
+    })),
   ]
   return {
     verdict: judge(findings),

@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto'
+import { statSync } from 'node:fs'
 import type { Command } from 'commander'
 import { checkDeployment } from '../check/check.ts'
 import { formatReport } from '../check/format.ts'
@@ -40,6 +42,13 @@ async function check({ config: file, json, offline }: CheckOptions, io: CommandI
     runtime: quietRuntime(io),
     createHttp: (onReply) => createHttp(defaultLimits, onReply, io.env),
     offline: offline === true,
+    signIn: {
+      env: io.env,
+      readFile: io.readFile,
+      listFolder: io.listFolder,
+      modifiedMs: (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs,
+      randomId: randomUUID,
+    },
     onProgress: (line) => void io.stderr.write(`${line}\n`),
   })
   io.stdout.write(json ? formatJson(report) : formatReport(report))

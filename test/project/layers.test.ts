@@ -35,7 +35,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'verify',
   ],
   explain: ['failure.ts', 'terminal.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify'],
-  check: ['failure.ts', 'terminal.ts', 'loopback.ts', 'config', 'keys'],
+  check: ['failure.ts', 'terminal.ts', 'loopback.ts', 'config', 'keys', 'credential'],
   admin: ['failure.ts', 'terminal.ts', 'loopback.ts', 'keys', 'revocation', 'explain', 'verify'],
   haproxy: ['loopback.ts', 'config', 'identity'],
   drift: ['loopback.ts', 'terminal.ts', 'config', 'haproxy'],

@@ -1,0 +1,202 @@
+import type { Config, SignInConfig, TenantConfig } from '../config/config.ts'
+import type { Environment } from '../config/environment.ts'
+import { formatPath } from '../config/problems.ts'
+import { readCertificate } from '../credential/assertion.ts'
+import { createCredential } from '../credential/credential.ts'
+import { CredentialError } from '../credential/credential-error.ts'
+import type { Http } from '../keys/http.ts'
+import { isLoopback } from '../loopback.ts'
+import type { Finding } from './report.ts'
+
+/** What looking at sign-in needs from outside. */
+export interface SignInCheckContext {
+  readonly clock: () => number
+  readonly env: Environment
+  readonly readFile: (path: string) => string
+  /** When a file was last changed, in ms; undefined where nobody can tell. */
+  readonly modifiedMs: (path: string) => number | undefined
+  /** Names of the files in a folder; undefined where there is no such folder. */
+  readonly listFolder: (path: string) => readonly string[] | undefined
+  readonly randomId: () => string
+  readonly createHttp: () => Http
+  readonly offline: boolean
+  readonly onProgress: (line: string) => void
+}
+
+/** A certificate with less time left should be renewed, in ms. */
+const renewalMs = 30 * 24 * 3_600_000
+
+const dayMs = 24 * 3_600_000
+
+/** Looks at sign-in: what to register, what will break, and whether Entra takes the credential. */
+export async function checkSignIn(config: Config, context: SignInCheckContext): Promise<Finding[]> {
+  const { signIn, tenants } = config
+  const tenant = tenants.find(({ id }) => id === signIn?.tenantId)
+  if (!signIn || !tenant) return []
+  return [
+    ...noteRedirectUris(signIn),
+    ...checkRevocations(config),
+    ...checkSealingKeys(signIn, context),
+    ...checkSecret(signIn, context),
+    ...checkCertificate(signIn, context),
+    ...(context.offline ? [] : await tryCredential(signIn, tenant, context)),
+  ]
+}
+
+/** The redirect URIs of a configuration, exactly as they are to be registered. */
+export function redirectUrisOf({ hosts }: SignInConfig): readonly string[] {
+  return hosts.map((host) => {
+    const isLocal = isLoopback(host.replace(/:\d+$/, ''))
+    return `${isLocal ? 'http' : 'https'}://${host}/oauth2/callback`
+  })
+}
+
+function noteRedirectUris(signIn: SignInConfig): Finding[] {
+  return [
+    {
+      level: 'note',
+      path: formatPath(['signIn', 'hosts']),
+      message: `redirect URIs to register: ${redirectUrisOf(signIn).join(' ')}`,
+      hint: `Register them under App registrations > ${signIn.clientId} > Authentication > Web.`,
+    },
+  ]
+}
+
+function checkRevocations(config: Config): Finding[] {
+  if (config.revocationFile !== undefined || 'store' in config) return []
+  return [
+    {
+      level: 'warning',
+      path: 'signIn',
+      message:
+        'has no place for revocations: after a sign-out a copied cookie is good until its session ends',
+      hint: 'Set revocationFile.',
+    },
+  ]
+}
+
+function checkSealingKeys(signIn: SignInConfig, { listFolder }: SignInCheckContext): Finding[] {
+  const path = formatPath(['signIn', 'sealingKeys'])
+  const names = listFolder(signIn.sealingKeys)?.filter((name) => !name.startsWith('.'))
+  if (names !== undefined && names.length > 0) return []
+  return [
+    {
+      level: 'warning',
+      path,
+      message: `is ${names === undefined ? 'no folder yet' : 'empty'}: the service makes a key there if it may, and two replicas that do not share the folder end each other's sessions`,
+      hint: 'Give all replicas the same folder, or write a key there with "openssl rand -base64 32".',
+    },
+  ]
+}
+
+function checkSecret({ credential }: SignInConfig, context: SignInCheckContext): Finding[] {
+  if (credential.kind !== 'clientSecretFile') return []
+  const changedMs = context.modifiedMs(credential.secretFile)
+  const days =
+    changedMs === undefined ? undefined : Math.floor((context.clock() - changedMs) / dayMs)
+  const age = days === undefined ? '' : `; the file is ${days} day${days === 1 ? '' : 's'} old`
+  return [
+    {
+      level: 'warning',
+      path: formatPath(['signIn', 'credential', 'clientSecretFile']),
+      message: `is a secret, which can be copied and which expires${age}`,
+      hint: 'Use federatedTokenFile or managedIdentity where there is one, else a certificate.',
+    },
+  ]
+}
+
+function checkCertificate({ credential }: SignInConfig, context: SignInCheckContext): Finding[] {
+  const file = 'certificateFile' in credential ? credential.certificateFile : undefined
+  if (file === undefined) return []
+  let endMs: number
+  try {
+    endMs = Date.parse(readCertificate(context.readFile(file)).validTo)
+  } catch {
+    // Whoever tries the credential says what is wrong with it.
+    return []
+  }
+  if (endMs - context.clock() > renewalMs) return []
+  const ended = endMs <= context.clock()
+  return [
+    {
+      level: ended ? 'problem' : 'warning',
+      path: formatPath(['signIn', 'credential', 'certificateFile']),
+      message: `names a certificate that ${ended ? 'ended' : 'ends'} at ${new Date(endMs).toISOString()}`,
+      hint: 'Renew it and add the new one to the registration: nobody can sign in after its end.',
+    },
+  ]
+}
+
+/** Any resource will do: what matters is whether Entra knows who asks. */
+const scopes = {
+  public: 'https://graph.microsoft.com/.default',
+  usgov: 'https://graph.microsoft.us/.default',
+  china: 'https://microsoftgraph.chinacloudapi.cn/.default',
+} as const
+
+async function tryCredential(
+  signIn: SignInConfig,
+  tenant: TenantConfig,
+  context: SignInCheckContext,
+): Promise<Finding[]> {
+  const path = formatPath(['signIn', 'credential'])
+  const { kind } = signIn.credential
+  const http = context.createHttp()
+  context.onProgress(`trying the credential (${kind}) at ${tenant.authority}`)
+  try {
+    const token = `${tenant.authority}/${tenant.id}/oauth2/v2.0/token`
+    const owner = { clientId: signIn.clientId, tenant }
+    const credential = createCredential(signIn.credential, owner, { ...context, http })
+    const { status, error, description } = await ask(http, token, {
+      grant_type: 'client_credentials',
+      client_id: signIn.clientId,
+      scope: tenant.cloud ? scopes[tenant.cloud] : `${signIn.clientId}/.default`,
+      ...(await credential.proof(token)),
+    })
+    if (status < 500 && error !== 'invalid_client' && error !== 'unauthorized_client') {
+      return [
+        {
+          level: 'note',
+          path,
+          message: `works: ${tenant.authority} takes ${kind}`,
+          hint: 'Nothing to do.',
+        },
+      ]
+    }
+    return [
+      {
+        level: status >= 500 ? 'unreachable' : 'problem',
+        path,
+        message: `is refused: ${kind} got ${status} ${error} ${description}`.trim(),
+        hint: 'Compare client id, tenant, and what is registered under Certificates & secrets.',
+      },
+    ]
+  } catch (error) {
+    const isOurs = error instanceof CredentialError
+    return [
+      {
+        level: isOurs ? 'problem' : 'unreachable',
+        path,
+        message: isOurs ? `cannot be used: ${error.message}` : 'could not be tried: no answer',
+        hint: isOurs ? 'Correct it: nobody can sign in without it.' : 'Check network and proxy.',
+      },
+    ]
+  } finally {
+    await http.close()
+  }
+}
+
+async function ask(http: Http, url: string, form: Readonly<Record<string, string>>) {
+  const reply = await fetch(url, {
+    ...http.fetchOptions(),
+    method: 'POST',
+    body: new URLSearchParams(form),
+  })
+  const body = (await reply.json().catch(() => ({}))) as Record<string, unknown>
+  const number = /\bAADSTS\d{4,8}\b/.exec(String(body.error_description ?? ''))?.[0] ?? ''
+  return {
+    status: reply.status,
+    error: reply.status === 200 ? undefined : String(body.error ?? 'no reason'),
+    description: number,
+  }
+}
