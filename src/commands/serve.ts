@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
-import type { Config, PolicyConfig } from '../config/config.ts'
+import type { Config, PolicyConfig, SignInConfig } from '../config/config.ts'
 import type { LoadResult } from '../config/load.ts'
 import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
@@ -254,8 +254,29 @@ function describe(config: Config): object {
     revocationFile,
     ...(config.store && { store: config.store.url }),
     overload,
+    ...(config.signIn && { signIn: describeSignIn(config.signIn) }),
     log: config.log,
     ...(config.tracing && { tracing: withoutCredentials(config.tracing.endpoint) }),
+  }
+}
+
+function describeSignIn({
+  clientId,
+  tenantId,
+  credential,
+  hosts,
+  ...signIn
+}: SignInConfig): object {
+  const { listen, recheckMinutes, sessionHours } = signIn
+  const { kind } = credential
+  return {
+    clientId,
+    tenant: tenantId,
+    credential: kind,
+    hosts,
+    listen,
+    recheckMinutes,
+    sessionHours,
   }
 }
 

@@ -22,6 +22,8 @@ export interface SignInOptions extends Omit<ServiceOptions, 'signIn' | 'revocati
   readonly sealingKeys?: SealingKeys
   /** Members of the section `signIn`. */
   readonly section?: ConfigFile
+  /** Default: a fixed one. */
+  readonly readSecret?: () => string
   /** Default: there is a place for them. */
   readonly withoutRevocations?: boolean
 }
@@ -41,7 +43,11 @@ export async function startSignIn(options: SignInOptions = {}): Promise<SignInSe
   }
   const part = createSignInPart({
     sealingKeys: options.sealingKeys ?? sealingKeys,
-    credential: { env: {}, randomId: () => 'jti', readFile: () => 'a-client-secret' },
+    credential: {
+      env: {},
+      randomId: () => 'jti',
+      readFile: options.readSecret ?? (() => 'a-client-secret'),
+    },
   })
   const session = { actor: 'user', session: true }
   const service = await startService({
