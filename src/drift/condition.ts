@@ -1,4 +1,4 @@
-import { readTest } from './expression.ts'
+import { readTest, type Test } from './expression.ts'
 import type { Section } from './haproxy-file.ts'
 import { type Request, type Truth, testHolds } from './request.ts'
 
@@ -84,58 +84,149 @@ function plainTermHolds(term: Term, { facts, request, verdict }: Known): Truth {
   )
   if (tests.includes(true)) return true
   if (!tests.includes(undefined)) return false
-  for (const fact of facts) {
-    const truth = follows(term, fact)
+  const { byKey, byExpression } = indexOf(facts)
+  const key = termKey(term)
+  const same = byKey.get(key)
+  if (same !== undefined) return !same.negated
+  const [own, ...others] = term.tests
+  if (!own || others.length > 0) return undefined
+  const about = byExpression.get(expressionKey(own))
+  if (!about) return undefined
+  for (const fact of about.positive) {
+    const truth = follows(readTest(own), fact)
     if (truth !== undefined) return truth
   }
-  return undefined
+  return isExcluded(readTest(own), about) ? false : undefined
 }
 
-/** Whether the tests of a term hold where a fact does. */
-function follows(term: Term, fact: Term): Truth {
-  if (termKey(term) === termKey(fact)) return !fact.negated
-  const [own, ...moreOwn] = term.tests
-  const [other, ...moreOther] = fact.tests
-  if (!own || !other || moreOwn.length > 0 || moreOther.length > 0) return undefined
-  const a = readTest(own)
-  const b = readTest(other)
-  if (a.fromFile || b.fromFile || expressionKey(own) !== expressionKey(other)) return undefined
-  const ignoresCase = a.ignoresCase || b.ignoresCase
-  const fold = (value: string) => (ignoresCase ? value.toLowerCase() : value)
-  const [mine, given] = [a.values.map(fold), b.values.map(fold)]
-  const isExact = ({ method }: { method: string }) => method === 'default' || method === 'str'
-  if (isExact(a) && isExact(b)) {
-    if (fact.negated) return mine.every((value) => given.includes(value)) ? false : undefined
-    if (given.every((value) => mine.includes(value))) return true
-    return given.some((value) => mine.includes(value)) ? undefined : false
-  }
-  if (fact.negated || a.method !== 'beg' || !(isExact(b) || b.method === 'beg')) return undefined
-  const begins = (value: string) => mine.some((start) => value.startsWith(start))
-  if (given.every(begins)) return true
-  const apart = given.every(
-    (value) => !begins(value) && (isExact(b) || !mine.some((start) => start.startsWith(value))),
-  )
-  return apart ? false : undefined
+/** What facts say about one expression. */
+interface Facts {
+  readonly positive: Test[]
+  /** Values that it does not have: as they stand, and in any letter case. */
+  readonly excluded: Set<string>
+  readonly excludedInAnyCase: Set<string>
 }
+
+interface FactIndex {
+  readonly byKey: ReadonlyMap<string, Term>
+  readonly byExpression: ReadonlyMap<string, Facts>
+}
+
+const indexes = new WeakMap<readonly Term[], FactIndex>()
+
+function indexOf(facts: readonly Term[]): FactIndex {
+  const known = indexes.get(facts)
+  if (known) return known
+  const byKey = new Map<string, Term>()
+  const byExpression = new Map<string, Facts>()
+  for (const fact of facts) {
+    byKey.set(termKey(fact), fact)
+    for (const words of fact.tests) {
+      // A list of tests says that one of them holds, or that none does.
+      if (!fact.negated && fact.tests.length > 1) continue
+      const test = readTest(words)
+      if (test.fromFile) continue
+      const key = expressionKey(words)
+      const about = byExpression.get(key) ?? {
+        positive: [],
+        excluded: new Set<string>(),
+        excludedInAnyCase: new Set<string>(),
+      }
+      byExpression.set(key, about)
+      if (!fact.negated) about.positive.push(test)
+      else if (isExact(test)) {
+        for (const value of test.values) {
+          if (test.ignoresCase) about.excludedInAnyCase.add(value.toLowerCase())
+          else about.excluded.add(value)
+        }
+      }
+    }
+  }
+  const index = { byKey, byExpression }
+  indexes.set(facts, index)
+  return index
+}
+
+function isExact({ method }: Test): boolean {
+  return method === 'default' || method === 'str'
+}
+
+function isExcluded(test: Test, { excluded, excludedInAnyCase }: Facts): boolean {
+  return (
+    isExact(test) &&
+    !test.fromFile &&
+    test.values.length > 0 &&
+    test.values.every(
+      (value) =>
+        excludedInAnyCase.has(value.toLowerCase()) || (!test.ignoresCase && excluded.has(value)),
+    )
+  )
+}
+
+/** Whether a test holds where another one on the same expression does. */
+function follows(test: Test, given: Test): Truth {
+  if (test.fromFile || given.fromFile) return undefined
+  const fold = (value: string) => value.toLowerCase()
+  const isGivenExact = isExact(given)
+  if (isExact(test) && isGivenExact) {
+    const isSameCase = test.ignoresCase || !given.ignoresCase
+    const own = new Set(test.ignoresCase ? test.values.map(fold) : test.values)
+    const values = test.ignoresCase ? given.values.map(fold) : given.values
+    if (isSameCase && values.every((value) => own.has(value))) return true
+    const anyCase = new Set(test.values.map(fold))
+    return given.values.some((value) => anyCase.has(fold(value))) ? undefined : false
+  }
+  if (test.method !== 'beg' || !(isGivenExact || given.method === 'beg')) return undefined
+  const starts = test.values.map(fold)
+  const values = given.values.map(fold)
+  const begins = (value: string) => starts.some((start) => value.startsWith(start))
+  // Where letter case counts in one of the two only, what is equal but for it may go either way.
+  if (test.ignoresCase === given.ignoresCase || test.ignoresCase) {
+    const exact = (value: string) =>
+      test.ignoresCase ? begins(fold(value)) : test.values.some((start) => value.startsWith(start))
+    if (given.values.every(exact)) return true
+  }
+  const isApart = values.every(
+    (value) => !begins(value) && (isGivenExact || !starts.some((start) => start.startsWith(value))),
+  )
+  return isApart ? false : undefined
+}
+
+const termKeys = new WeakMap<Term['tests'], string>()
+const expressionKeys = new WeakMap<readonly string[], string>()
 
 /** A term without its negation, as one comparable text. */
 export function termKey({ tests }: Term): string {
-  return JSON.stringify(
+  const known = termKeys.get(tests)
+  if (known !== undefined) return known
+  const key = JSON.stringify(
     tests.map((words) => [expressionKey(words), readTest(words).method, words.slice(1)]),
   )
+  termKeys.set(tests, key)
+  return key
 }
 
 function expressionKey(test: readonly string[]): string {
+  const known = expressionKeys.get(test)
+  if (known !== undefined) return known
   const { fetch, argument, converters } = readTest(test).expression
   const isHeader = fetch.startsWith('req.')
-  return JSON.stringify([fetch, isHeader ? argument.toLowerCase() : argument, converters])
+  const key = JSON.stringify([fetch, isHeader ? argument.toLowerCase() : argument, converters])
+  expressionKeys.set(test, key)
+  return key
 }
 
 /** Whether two terms cannot hold for the same request. */
 export function areExclusive(a: Term, b: Term): boolean {
   if (a.negated && b.negated) return false
   if (termKey(a) === termKey(b)) return a.negated !== b.negated
-  return a.negated || b.negated ? false : follows(a, b) === false
+  if (a.negated || b.negated) return false
+  const [own, ...moreOwn] = a.tests
+  const [other, ...moreOther] = b.tests
+  if (!own || !other || moreOwn.length > 0 || moreOther.length > 0) return false
+  if (expressionKey(own) !== expressionKey(other)) return false
+  const [first, second] = [readTest(own), readTest(other)]
+  return follows(first, second) === false || follows(second, first) === false
 }
 
 /**

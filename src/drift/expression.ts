@@ -31,8 +31,22 @@ const aliases: Readonly<Record<string, string>> = {
 
 const suffix = /^(.+)_(beg|dir|dom|end|len|reg|sub)$/
 
+/** The same expressions and tests are looked at for each way of a request: they are read once. */
+const expressions = new Map<string, Expression>()
+const tests = new WeakMap<readonly string[], Test>()
+const mostExpressions = 10_000
+
 /** Reads an expression; what cannot be read has an unknown fetch and no converters. */
 export function readExpression(text: string): Expression {
+  const known = expressions.get(text)
+  if (known) return known
+  if (expressions.size >= mostExpressions) expressions.clear()
+  const read = parseExpression(text)
+  expressions.set(text, read)
+  return read
+}
+
+function parseExpression(text: string): Expression {
   const [first = '', ...converters] = splitOutside(text, ',')
   const [, name = first, argument = ''] = /^([^()]*)\((.*)\)$/s.exec(first) ?? []
   const lower = name.trim().toLowerCase()
@@ -40,7 +54,15 @@ export function readExpression(text: string): Expression {
 }
 
 /** Reads the words of one ACL test. */
-export function readTest([text = '', ...words]: readonly string[]): Test {
+export function readTest(words: readonly string[]): Test {
+  const known = tests.get(words)
+  if (known) return known
+  const read = parseTest(words)
+  tests.set(words, read)
+  return read
+}
+
+function parseTest([text = '', ...words]: readonly string[]): Test {
   const read = readExpression(text)
   const [, base, ending] = suffix.exec(read.fetch) ?? []
   const expression = base === undefined ? read : { ...read, fetch: aliases[base] ?? base }

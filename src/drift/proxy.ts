@@ -67,8 +67,13 @@ export interface Topology {
 export function readTopology(config: HaproxyConfig): Topology {
   const proxies = config.sections.flatMap(readProxy)
   const backends = proxies.filter(({ kind }) => kind !== 'frontend')
-  const targetsOf = (proxy: ProxySection) =>
-    backends.filter((backend) => backend !== proxy && routesTo(proxy, backend).length > 0)
+  const targets = new Map(
+    proxies.map((proxy) => [
+      proxy,
+      backends.filter((backend) => backend !== proxy && routesTo(proxy, backend).length > 0),
+    ]),
+  )
+  const targetsOf = (proxy: ProxySection) => targets.get(proxy) ?? []
   return {
     config,
     proxies,
