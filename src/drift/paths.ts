@@ -1,3 +1,4 @@
+import { refuseAmbiguousPaths } from '../haproxy/plain-path.ts'
 import { serverKey } from './address.ts'
 import { conditionHolds, testsOf } from './condition.ts'
 import { sourcesOf } from './data-flow.ts'
@@ -7,8 +8,7 @@ import { type Finding, finding } from './finding.ts'
 import { type ProxySection, placeOf, type Route, type Rule } from './proxy.ts'
 import type { Way } from './way.ts'
 
-const hint =
-  'Refuse before it what can be read in two ways: http-request deny deny_status 400 if { path_sub // /./ /../ /..; \\\\ % } or { path_end /. /.. } (see docs/drift.md).'
+const hint = `Refuse before it what can be read in two ways: ${refuseAmbiguousPaths} (see docs/drift.md).`
 
 /** Names the policies of a proxy; two proxies with the same name protect alike. */
 export type PolicyKey = (proxy: ProxySection) => string
@@ -131,7 +131,7 @@ export function isExactPath(test: readonly string[]): boolean {
 
 /**
  * Paths that some application reads as another one: `%61` is `a` to all; `\` is `/` to the WHATWG URL
- * parser, .NET and PHP on Windows; Java takes `/..;/` for `/../`; bytes that are no UTF-8 (`%c0%ae`)
+ * parser, .NET and PHP on Windows; Java cuts `;…` off a segment; `#` ends a path; bytes that are no UTF-8 (`%c0%ae`)
  * and encoded slashes and dots come out differently everywhere.
  */
 const ambiguousPaths = [
@@ -147,6 +147,10 @@ const ambiguousPaths = [
   '/admin/.',
   '/pub/..',
   '/pub/..;/admin',
+  '/pub/..;x/admin',
+  '/;x/admin',
+  '/admin#.css',
+  '/pub/%252e%252e/admin',
   '/pub\\..\\admin',
   '/.\\admin',
 ]

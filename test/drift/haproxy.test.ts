@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Config } from '../../src/config/config.ts'
 import { findingCodes } from '../../src/drift/finding.ts'
+import { refuseAmbiguousPaths } from '../../src/haproxy/plain-path.ts'
 import { configOf } from '../config/fixture.ts'
 import { checkWithHaproxy } from '../haproxy-config/haproxy-check.ts'
 import { cleanConfig, fixture, haproxyFindings, replaced, shown } from './fixture.ts'
@@ -28,7 +29,7 @@ const guard = '    http-request deny deny_status 503 unless { var(txn.entra.ok) 
 const refusedConnect = '    http-request deny deny_status 405 if { method CONNECT }\n'
 const cache = 'cache small\n    total-max-size 4\n    max-age 60\n\n'
 const refusedPaths =
-  '    http-request deny deny_status 400 if { path_sub // /./ /../ /..; \\\\ % } or { path_end /. /.. }\n'
+  '    http-request deny deny_status 400 if { path_sub // /./ /../ ; \\\\ % \\# } or { path_end /. /.. }\n'
 const limits =
   '    tcp-response inspect-delay 1s\n    tcp-response content reject if { status lt 200 }\n    http-response wait-for-body time 1s\n    http-response deny deny_status 502 if { res.body_size gt 12288 }\n'
 const connection = '    http-request del-header connection\n'
@@ -793,16 +794,20 @@ const alike: readonly [name: string, changes: Changes][] = [
     [
       [
         route,
-        '    http-request deny deny_status 400 if { path_sub // /./ /../ /..; \\\\ % } or { path_end /. /.. }\n    use_backend stock if { path_beg /stock }\n',
+        '    http-request deny deny_status 400 if { path_sub // /./ /../ ; \\\\ % \\# } or { path_end /. /.. }\n    use_backend stock if { path_beg /stock }\n',
       ],
     ],
+  ],
+  [
+    'backends by path with ambiguous paths refused as the documentation says',
+    [[route, `    ${refuseAmbiguousPaths}\n    use_backend stock if { path_beg /stock }\n`]],
   ],
   [
     'backends by path with ambiguous paths refused by a pattern',
     [
       [
         route,
-        "    http-request deny if { path_reg '//|%|\\\\|/\\.\\.?(/|;|$)' }\n    use_backend stock if { path_beg /stock }\n",
+        "    http-request deny if { path_reg '//|[%;#]|\\\\|/\\.\\.?(/|$)' }\n    use_backend stock if { path_beg /stock }\n",
       ],
     ],
   ],

@@ -87,7 +87,7 @@ const ways: readonly (readonly [name: string, expected: FindingCode, parts: Part
     'a public path that is turned into another',
     'path-bypass',
     {
-      rules: `http-request deny if { path_sub // /./ /../ /..; \\\\ % } or { path_end /. /.. }\n${action} unless { path_beg /public/ }\nhttp-request deny unless { path_beg /public/ } or { var(txn.entra.ok) -m bool }\nhttp-request replace-path /public(.*) \\1`,
+      rules: `http-request deny if { path_sub // /./ /../ ; \\\\ % \\# } or { path_end /. /.. }\n${action} unless { path_beg /public/ }\nhttp-request deny unless { path_beg /public/ } or { var(txn.entra.ok) -m bool }\nhttp-request replace-path /public(.*) \\1`,
     },
   ],
   [
@@ -485,7 +485,7 @@ const betweenPolicies: readonly (readonly [name: string, expected: FindingCode, 
     'path-bypass',
     {
       frontend:
-        'http-request deny if { path_sub // /./ /../ /..; \\\\ % } { src 10.0.0.0/8 } or { path_end /. /.. }',
+        'http-request deny if { path_sub // /./ /../ ; \\\\ % \\# } { src 10.0.0.0/8 } or { path_end /. /.. }',
       routes: 'use_backend stock if { path_beg /stock }\ndefault_backend orders',
       more: `backend stock\n  http-request lua.entra-auth stock\n  ${guard}\n  server b 10.0.0.1:3000`,
     },
