@@ -19,6 +19,11 @@ if (process.argv[2] === 'serve') {
   process.on('SIGHUP', onHangup)
 }
 
+// A reader that has enough, such as `head`, is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE' && process.argv[2] !== 'serve') process.exit()
+})
+
 const { default: closeWithGrace } = await import('close-with-grace')
 const { decodeText } = await import('./commands/token-input.ts')
 const { runProgram } = await import('./commands/program.ts')

@@ -8,6 +8,7 @@ import { createHttp, defaultLimits } from '../keys/http.ts'
 import { formatJson } from '../terminal.ts'
 import { quietRuntime } from './explain.ts'
 import { type CommandIo, exitCodes } from './io.ts'
+import { noteUnread } from './read-config.ts'
 import { requireConfig } from './serve.ts'
 
 interface CheckOptions {
@@ -23,7 +24,10 @@ export function addCheckCommand(program: Command, io: CommandIo): void {
     .description('check the configuration, then metadata, keys and clock of each authority')
     .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
     .option('--json', 'JSON in place of text')
-    .option('--offline', 'ask no authority')
+    .option(
+      '--offline',
+      'ask no authority, and do without key files that only the service may read',
+    )
     .addHelpText(
       'after',
       '\nExit codes: 0 ok (maybe with warnings), 1 problems, 69 authority unreachable, 78 configuration wrong',
@@ -32,7 +36,12 @@ export function addCheckCommand(program: Command, io: CommandIo): void {
 }
 
 async function check({ config: file, json, offline }: CheckOptions, io: CommandIo): Promise<void> {
-  const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
+  const source = {
+    env: io.env,
+    readFile: io.readFile,
+    ...(file !== undefined && { file }),
+    ...(offline && { onUnreadKey: (path: string, code: string) => noteUnread(path, code, io) }),
+  }
   const loaded = await loadConfig(source)
   if (!loaded.ok && json) {
     io.stdout.write(formatJson({ verdict: 'configuration', problems: loaded.problems }))

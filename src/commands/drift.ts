@@ -47,13 +47,13 @@ export function addDriftCommand(program: Command, io: CommandIo): void {
     .addHelpText(
       'after',
       `
-Exit codes: 0 no drift, 1 drift, 2 wrong use or unreadable input, 78 configuration wrong`,
+Exit codes: 0 no drift, 1 drift, 64 wrong use or unreadable input, 78 configuration wrong`,
     )
     // Exit code 1 means drift, so a mistyped option must not have it.
-    .exitOverride(({ exitCode }) => io.exit(exitCode === 0 ? 0 : exitCodes.input))
+    .exitOverride(({ exitCode }) => io.exit(exitCode === 0 ? 0 : exitCodes.usage))
     .action(async (options: DriftOptions, command: Command) => {
       await drift(options, io, (message) =>
-        command.error(`error: ${message}`, { exitCode: exitCodes.input }),
+        command.error(`error: ${message}`, { exitCode: exitCodes.usage }),
       )
     })
 }

@@ -14,6 +14,7 @@ import { decodeToken } from '../token/decode.ts'
 import { createSignatureEngine } from '../token/signature.ts'
 import { compileRules, type Rules } from '../verify/rules.ts'
 import { type CommandIo, exitCodes } from './io.ts'
+import { noteUnread } from './read-config.ts'
 import { openRevocations } from './revocation-place.ts'
 import { requireConfig } from './serve.ts'
 import { decodeText, findToken } from './token-input.ts'
@@ -49,7 +50,12 @@ Exit codes: 0 allow, 1 refused, 64 no input, 69 authority unreachable, 78 config
 async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
   const token = await readToken(io)
   const { config: file } = options
-  const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
+  const source = {
+    env: io.env,
+    readFile: io.readFile,
+    ...(file !== undefined && { file }),
+    onUnreadKey: (path: string, code: string) => noteUnread(path, code, io),
+  }
   const config = requireConfig(await loadConfig(source), file ?? io.env.ENTRA_AUTH_CONFIG, io)
   const http = createHttp(defaultLimits, undefined, io.env)
   const authorities = new Map(

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { printHaproxyConfig, verifierAddress } from '../haproxy/print.ts'
 import { describeResources } from '../verify/resource-metadata.ts'
-import type { CommandIo } from './io.ts'
+import { type CommandIo, exitCodes } from './io.ts'
 import { readConfigWithoutKeys } from './read-config.ts'
 
 /** Adds `haproxy-config`. */
@@ -16,13 +16,16 @@ export function addHaproxyConfigCommand(program: Command, io: CommandIo): void {
     )
     .action(async (options: { config?: string; verifier?: string }, command: Command) => {
       if (options.verifier !== undefined && !isAddress(options.verifier)) {
-        command.error('error: --verifier must be HOST:PORT, as 10.0.0.11:8080 or [fd00::1]:8080')
+        command.error('error: --verifier must be HOST:PORT, as 10.0.0.11:8080 or [fd00::1]:8080', {
+          exitCode: exitCodes.usage,
+        })
       }
       const config = await readConfigWithoutKeys(options.config, io)
       const verifier = options.verifier ?? verifierAddress(config.listen)
       if (verifier === undefined) {
         return command.error(
           'error: listen.port is 0, so the port of the verifier is not known; give --verifier HOST:PORT',
+          { exitCode: exitCodes.usage },
         )
       }
       const metadataPaths = [...describeResources(config).values()].map(({ path }) => path)

@@ -21,10 +21,9 @@ export interface CommandIo extends DevEntraIo {
   readonly onStop: (close: CloseWithGraceCallback) => void
 }
 
-/** Exit codes; 2 where 1 has a meaning of its own, 64 and above as in sysexits.h. */
+/** Exit codes of all commands; 64 and above as in sysexits.h. */
 export const exitCodes = {
   failure: 1,
-  input: 2,
   usage: 64,
   unavailable: 69,
   configuration: 78,

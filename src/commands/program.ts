@@ -4,7 +4,7 @@ import { addCheckCommand } from './check.ts'
 import { addDriftCommand } from './drift.ts'
 import { addExplainCommand } from './explain.ts'
 import { addHaproxyConfigCommand } from './haproxy-config.ts'
-import type { CommandIo } from './io.ts'
+import { type CommandIo, exitCodes } from './io.ts'
 import { addRevocationCommands } from './revocations.ts'
 import { addSchemaCommand } from './schema.ts'
 import { addServeCommand } from './serve.ts'
@@ -16,6 +16,8 @@ export async function runProgram(version: string, io: CommandIo): Promise<void> 
     .version(version)
     // Else --version of a command, such as dev-entra token, would be taken for this one.
     .enablePositionalOptions()
+    // For all commands. 1 has a meaning of its own in several, so wrong use must not have it.
+    .exitOverride(({ code, exitCode }) => io.exit(isWrongUse(code) ? exitCodes.usage : exitCode))
     .showHelpAfterError('(--help says what there is)')
     .addHelpText(
       'after',
@@ -23,8 +25,8 @@ export async function runProgram(version: string, io: CommandIo): Promise<void> 
 Common case, without a file:
   ENTRA_AUTH_TENANT_ID=<tenant id> ENTRA_AUTH_AUDIENCE=<app id>,api://<app id> haproxy-entra-auth serve
 
-Exit codes: 0 done, 1 failed or refused, 64 no input, 69 cannot listen or reach an authority,
-78 configuration wrong`,
+Exit codes: 0 done, 1 failed or refused, 64 wrong use or unreadable input, 69 cannot listen or reach an
+authority, 78 configuration wrong`,
     )
   addServeCommand(program, io)
   addCheckCommand(program, io)
@@ -35,4 +37,9 @@ Exit codes: 0 done, 1 failed or refused, 64 no input, 69 cannot listen or reach 
   addSchemaCommand(program, io)
   addDevEntraCommands(program, io)
   await program.parseAsync()
+}
+
+/** What commander finds wrong itself, with its exit code 1; a command's own error has this code. */
+function isWrongUse(code: string): boolean {
+  return !['commander.error', 'commander.version', 'commander.helpDisplayed'].includes(code)
 }

@@ -17,3 +17,8 @@ export async function readConfigWithoutKeys(
   const loaded = await loadConfig(source)
   return requireConfig(loaded, name, io)
 }
+
+/** Says that a key file was left out, which only the running service may need to read. */
+export function noteUnread(path: string, code: string, io: CommandIo): void {
+  io.stderr.write(`not read, and not needed here: ${path} (${code})\n`)
+}

@@ -32,7 +32,7 @@ Tokens issued before a revocation count no more, at the service at once and in H
 about a second. Entra dates tokens up to five minutes back: one fetched right after a revocation may
 be refused for that long.
 
-Exit codes: 0 done, 1 refused, 69 no answer from the admin listener`,
+Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listener`,
     )
   adminCommand(revocations, 'list', 'print the revocations as JSON').action(
     async (options: AdminOptions) => {
@@ -112,7 +112,7 @@ function readKey(file: string, io: CommandIo): string {
   try {
     return io.readFile(file).trim()
   } catch {
-    return stop(io, exitCodes.failure, `${file} cannot be read; --admin-key-file names a file`)
+    return stop(io, exitCodes.usage, `${file} cannot be read; --admin-key-file names a file`)
   }
 }
 
@@ -120,7 +120,7 @@ function readTime(name: string, text: string | undefined, io: CommandIo): Record
   if (text === undefined) return {}
   const ms = Date.parse(text)
   if (Number.isNaN(ms)) {
-    return stop(io, exitCodes.failure, `--${name} must be a time like 2030-01-31T12:00:00Z`)
+    return stop(io, exitCodes.usage, `--${name} must be a time like 2030-01-31T12:00:00Z`)
   }
   return { [name]: Math.floor(ms / 1000) }
 }

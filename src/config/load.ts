@@ -34,6 +34,11 @@ export interface ConfigSource {
    * configuration then has the text of `unread` in their place.
    */
   readonly withoutKeys?: boolean
+  /**
+   * Takes `unread` for files of keys and certificates that cannot be read, for a command that runs
+   * where only the service may read them. Is told of each.
+   */
+  readonly onUnreadKey?: (path: string, code: string) => void
 }
 
 /** Stands for the content of each key file that was not read. */
@@ -61,7 +66,10 @@ export async function loadConfig(source: ConfigSource): Promise<LoadResult> {
     try {
       return { text: String(await source.readFile(path)) }
     } catch (error) {
-      return { code: textOf(memberOf(error, 'code')) ?? 'unreadable' }
+      const code = textOf(memberOf(error, 'code')) ?? 'unreadable'
+      if (!source.onUnreadKey || path === file) return { code }
+      source.onUnreadKey(path, code)
+      return { text: unread }
     }
   }
   const { config, problems } =
@@ -268,7 +276,9 @@ async function readTls(tls: unknown, read: Read, report: Report): Promise<TlsCon
   const readMember = (key: string) =>
     readNamed(['listen', 'tls', key], memberOf(tls, key), read, report)
   const [certificate, key] = [await readMember('certificateFile'), await readMember('keyFile')]
-  if (certificate === unread && key === unread) return { certificate, key, notAfterMs: Infinity }
+  if (certificate === unread || key === unread) {
+    return { certificate: certificate ?? unread, key: key ?? unread, notAfterMs: Infinity }
+  }
   return checkTls({ certificate, key }, report)
 }
 

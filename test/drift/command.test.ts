@@ -76,7 +76,7 @@ describe('haproxy-entra-auth drift', () => {
     const { stdout, code } = await run([...all, '--ignore', 'guard-missing'], broken)
     assert.deepEqual([stdout, code], ['no drift: 0 errors, 0 warnings, 2 ignored\n', 0])
     const wrong = await run([...all, '--ignore', 'guard-mising'], broken)
-    assert.equal(wrong.code, 2)
+    assert.equal(wrong.code, 64)
     assert.match(wrong.stderr, /Did you mean guard-missing\?/)
   })
 
@@ -109,7 +109,7 @@ describe('haproxy-entra-auth drift', () => {
       'empty/readme.txt': '',
     })
     assert.match(stderr, /no file \*\.cfg in the folder empty/)
-    assert.equal(code, 2)
+    assert.equal(code, 64)
   })
 
   it('takes a registration for each policy', async () => {
@@ -182,9 +182,9 @@ describe('haproxy-entra-auth drift', () => {
     ],
   ]
   for (const [name, args, message] of refused) {
-    it(`refuses ${name} with 2 and one line`, async () => {
+    it(`refuses ${name} with 64 and one line`, async () => {
       const { stdout, stderr, code } = await run(args, { ...files, 'b.json': files['app.json'] })
-      assert.deepEqual([stdout, code], ['', 2])
+      assert.deepEqual([stdout, code], ['', 64])
       assert.match(stderr, message)
       assert.equal(stderr.trimEnd().split('\n').length, 1, stderr)
     })
@@ -199,7 +199,7 @@ describe('haproxy-entra-auth drift', () => {
   it('has a help with its exit codes', async () => {
     const { stdout, code } = await run(['drift', '--help'])
     assert.equal(code, 0)
-    assert.match(stdout, /0 no drift, 1 drift, 2 /)
+    assert.match(stdout, /0 no drift, 1 drift, 64 /)
   })
 })
 

@@ -190,14 +190,14 @@ describe('haproxy-entra-auth haproxy-config', () => {
   ]) {
     it(`refuses the verifier ${JSON.stringify(address)}`, async () => {
       const { stderr, stdout, code } = await print({}, '--verifier', address)
-      assert.deepEqual([stdout, code], ['', 1])
+      assert.deepEqual([stdout, code], ['', 64])
       assert.match(stderr, /^error: --verifier must be HOST:PORT/)
     })
   }
 
   it('asks for the address where the port is any', async () => {
     const { stderr, code } = await print({ head: 'listen: { port: 0 }' })
-    assert.equal(code, 1)
+    assert.equal(code, 64)
     assert.match(stderr, /give --verifier HOST:PORT/)
   })
 })

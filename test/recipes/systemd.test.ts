@@ -24,7 +24,10 @@ describe('the unit of the verifier', () => {
   it('is accepted by systemd-analyze verify without a word', (t) => {
     const file = join(makeFolder(t), 'haproxy-entra-auth.service')
     // The program is not installed on the machine of this test.
-    writeFileSync(file, unit.replace('/opt/haproxy-entra-auth/bin/haproxy-entra-auth', '/bin/true'))
+    writeFileSync(
+      file,
+      unit.replaceAll('/opt/haproxy-entra-auth/bin/haproxy-entra-auth', '/bin/true'),
+    )
     const { status, output } = analyze('verify', '--man=no', file)
     const own = output.split('\n').filter((line) => line.includes('haproxy-entra-auth'))
     assert.deepEqual([status, own], [0, []], output)
@@ -66,7 +69,7 @@ describe('the unit of the verifier', () => {
     writeFileSync(file, '[Service]\nExecStart=/bin/true\n')
     writeFileSync(
       join(folder, 'haproxy-entra-auth.service'),
-      unit.replace('/opt/haproxy-entra-auth/bin/haproxy-entra-auth', '/bin/true'),
+      unit.replaceAll('/opt/haproxy-entra-auth/bin/haproxy-entra-auth', '/bin/true'),
     )
     mkdirSync(`${file}.d`)
     const dropIn = recipeFile('vm/haproxy.service.d-entra-auth.conf')
