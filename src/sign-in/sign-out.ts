@@ -65,8 +65,14 @@ export function answerSignedOut(
   return sendPage(reply, createSignedOutPage(context.style))
 }
 
-/** Calls of the front channel that change anything, in a minute: anybody can make them. */
+/**
+ * Calls of the front channel that change anything, in a minute, and their revocations at a time: anybody
+ * can make them, and those of administrators must always find room.
+ */
 const maxFrontchannelCalls = 120
+const maxFrontchannelRevocations = 1_000
+
+const elsewhere = 'signed out elsewhere'
 
 /** Creates `GET /oauth2/frontchannel_logout`: somebody signed out elsewhere (OpenID Connect Front-Channel Logout 1.0). */
 export function createFrontchannelLogout(context: SignInContext) {
@@ -81,7 +87,12 @@ export function createFrontchannelLogout(context: SignInContext) {
       calls = 0
     }
     calls++
-    return calls > maxFrontchannelCalls
+    if (calls > maxFrontchannelCalls) return true
+    const { entries } = context.revocations.list
+    const alive = entries.filter(
+      ({ reason, until }) => reason === elsewhere && until > nowMs / 1000,
+    )
+    return alive.length >= maxFrontchannelRevocations
   }
 
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
@@ -97,7 +108,7 @@ export function createFrontchannelLogout(context: SignInContext) {
       return reply.code(429).header('Retry-After', '60').send()
     }
     const hardEnd = visit.nowSeconds + visit.sessions.sessionSeconds
-    await revokeSession(context, { id: sid, hardEnd }, visit.nowSeconds, 'signed out elsewhere')
+    await revokeSession(context, { id: sid, hardEnd }, visit.nowSeconds, elsewhere)
     return reply.code(200).type('text/html; charset=utf-8').send('')
   }
 }

@@ -62,8 +62,6 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'policy',
     'revocation',
     'session',
-    'credential',
-    'sign-in',
     'verify',
     'explain',
     'check',
@@ -114,6 +112,17 @@ describe('the layers of src', () => {
       .flatMap(readImports)
       .filter(({ target }) => impureModules.test(target))
     assert.deepEqual(wrong, [])
+  })
+
+  it('load sign-in and its packages only where somebody signs in', () => {
+    const packages = /^(oauth4webapi|@fastify\/cookie)$/
+    const wrong = files
+      .flatMap(readImports)
+      .filter(({ from, target }) => packages.test(target) && roomOf(from) !== 'sign-in')
+    assert.deepEqual(wrong, [])
+    for (const room of Object.keys(mayImport)) {
+      assert.equal(mayImport[room]?.includes('sign-in'), false, room)
+    }
   })
 
   it('leave the process to main.ts', () => {
