@@ -1,13 +1,13 @@
-import { isDeepStrictEqual } from 'node:util'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { addExplainRoute } from './admin/explain-route.ts'
 import { guardAdmin } from './admin/guard.ts'
-import { addHealthRoutes } from './admin/health.ts'
+import { addHealthRoutes, createReadiness } from './admin/health.ts'
 import { addMetricsRoute, createMetrics } from './admin/metrics.ts'
 import { addRevocationRoutes } from './admin/revocation-routes.ts'
 import type { Config, LiveConfig } from './config/config.ts'
 import { createExplainer } from './explain/explainer.ts'
 import { type Authorities, type Authority, createAuthority } from './keys/authority.ts'
+import { createElapsedClock } from './keys/elapsed-clock.ts'
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
@@ -31,7 +31,9 @@ import { createTokenCache } from './verify/token-cache.ts'
 import { createVerifier } from './verify/verifier.ts'
 
 /** What the service takes from the outside world. */
-export interface Runtime extends Omit<KeysRuntime, 'log'> {
+export interface Runtime extends Omit<KeysRuntime, 'log' | 'elapsed'> {
+  /** A clock in ms that nobody sets, such as `performance.now`; absent in tests that turn `clock`. */
+  readonly monotonic?: () => number
   readonly http: Http
   readonly revocations: RevocationStore
   readonly log: FastifyBaseLogger
@@ -71,6 +73,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const engine = createSignatureEngine()
   const cache = createTokenCache()
   const { clock, revocations } = runtime
+  const elapsed = createElapsedClock(clock, runtime.monotonic)
   let longestSeconds = prepareRevocations(revocations, config)
   // Members that a reload changes and that no policy looks at.
   let settings: Pick<LiveConfig, 'overload' | 'log' | 'admin'> = config
@@ -81,11 +84,12 @@ export function buildApp(config: Config, runtime: Runtime): App {
     cache,
     revocations: () => revocations.list,
     clock,
+    elapsed,
     suppressedLogLines: () => refusals.suppressed,
     droppedLogLines: runtime.droppedLogLines ?? (() => 0),
     certificateEndMs: () => tls?.notAfterMs,
   })
-  const keysRuntime = { ...runtime, onRefresh: measured.countRefresh }
+  const keysRuntime = { ...runtime, elapsed, onRefresh: measured.countRefresh }
   authorities = createAuthorities(config, authorities, keysRuntime)
   let rules = compileRules(config, authorities)
   const overload = watchOverload(() => settings.overload.maxEventLoopLagMs)
@@ -100,8 +104,12 @@ export function buildApp(config: Config, runtime: Runtime): App {
     if (stopping) reply.header('Connection', 'close')
     done()
   })
-  const health = { authorities: () => authorities, isStopping, store: revocations.state }
-  addHealthRoutes(verify, health)
+  const readiness = createReadiness({
+    authorities: () => authorities,
+    isStopping,
+    store: revocations.state,
+  })
+  addHealthRoutes(verify, readiness)
   addResourceMetadataRoutes(
     verify,
     () => rules.resources,
@@ -109,6 +117,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
   )
   const verifier = createVerifier({
     clock,
+    elapsed,
     engine: measured.timeSignatures(engine),
     cache,
     revocations: () => revocations.list,
@@ -145,14 +154,14 @@ export function buildApp(config: Config, runtime: Runtime): App {
   addRevocationFeed(verify, { rules: () => rules, revocations: () => revocations.list, clock })
 
   const metrics = buildListener(runtime.log)
-  addHealthRoutes(metrics, health)
+  addHealthRoutes(metrics, readiness)
   addMetricsRoute(metrics, measured)
 
   const admin = buildListener(runtime.log)
   const adminKeys = () => keysThatCount(settings.admin.key, settings.admin.nextKey)
   guardAdmin(admin, adminKeys)
   addExplainRoute(admin, {
-    explainer: createExplainer({ clock, engine, revocations: () => revocations.list }),
+    explainer: createExplainer({ clock, elapsed, engine, revocations: () => revocations.list }),
     rules: () => rules,
     isKeyed: () => adminKeys().length > 0,
   })
@@ -209,13 +218,20 @@ export function buildApp(config: Config, runtime: Runtime): App {
   }
 }
 
-/** The authorities of the tenants; one whose tenant did not change goes on with its keys. */
-function createAuthorities(config: LiveConfig, former: Authorities, runtime: Runtime): Authorities {
+/** The authorities of the tenants; one whose tenant has another name at most goes on with its keys. */
+function createAuthorities(
+  config: LiveConfig,
+  former: Authorities,
+  runtime: KeysRuntime & Pick<Runtime, 'http'>,
+): Authorities {
   return new Map(
     config.tenants.map((tenant) => {
       const known = former.get(tenant.id)
-      const unchanged = known && isDeepStrictEqual(known.tenant, tenant)
-      return [tenant.id, unchanged ? known : createAuthority(tenant, runtime.http, runtime)]
+      if (!known?.serves(tenant)) {
+        return [tenant.id, createAuthority(tenant, runtime.http, runtime)]
+      }
+      known.rename(tenant.name)
+      return [tenant.id, known]
     }),
   )
 }

@@ -71,6 +71,10 @@ const table = {
     status: 503,
     text: "The signing keys of the token's authority could not be read yet; try again shortly.",
   },
+  key_unconfirmed: {
+    status: 503,
+    text: "The signing key could not be confirmed with the token's authority for a day; the verifier cannot reach it.",
+  },
   overloaded: {
     status: 503,
     text: 'The verifier has more to do than it can do in time; try again shortly.',
@@ -149,11 +153,6 @@ const table = {
     status: 401,
     error: 'invalid_token',
     text: 'The token is signed with a key that is not an RSA signing key of at least 2048 bits.',
-  },
-  key_unconfirmed: {
-    status: 401,
-    error: 'invalid_token',
-    text: "The signing key could not be confirmed with the token's authority for a day; the verifier cannot reach it.",
   },
   key_withdrawn: {
     status: 401,

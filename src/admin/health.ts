@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { Authorities } from '../keys/authority.ts'
+import type { Authorities, AuthorityState } from '../keys/authority.ts'
 import type { StoreState } from '../revocation/revocation-store.ts'
 
 /** What readiness depends on. */
@@ -10,29 +10,43 @@ export interface HealthOptions {
   readonly store?: (() => StoreState) | undefined
 }
 
+/** Whether requests can be answered, and the state of each authority. */
+export type Readiness = () => {
+  readonly status: 'ready' | 'not ready' | 'stopping'
+  readonly authorities: readonly AuthorityState[]
+  readonly store?: StoreState
+}
+
 /**
- * Adds `GET /livez` and `GET /readyz`. Ready means: at least one authority has keys, each other one
- * was tried, and the service is not shutting down. A store that does not answer is told of, and no
- * reason to refuse everybody: what was revoked stays in force.
+ * Judges readiness by what a request would get. At the start each authority must have been tried. Once
+ * ready, a tenant that is added or recovers must not turn away the requests of all the others: only the
+ * end of the service does, or no usable key for any tenant. A store that does not answer is told
+ * of, and no reason to refuse everybody: what was revoked stays in force.
  */
-export function addHealthRoutes(app: FastifyInstance, options: HealthOptions): void {
+export function createReadiness(options: HealthOptions): Readiness {
+  let wasReady = false
+  return () => {
+    const known = [...options.authorities().values()]
+    const authorities = known.map((authority) => authority.state())
+    for (const authority of known) authority.refreshIfStale()
+    const hasKeys = authorities.some(({ ready }) => ready)
+    const isReady = hasKeys && (wasReady || authorities.every(({ tried }) => tried))
+    wasReady ||= isReady
+    const status = options.isStopping() ? 'stopping' : isReady ? 'ready' : 'not ready'
+    return { status, authorities, ...(options.store && { store: options.store() }) }
+  }
+}
+
+/** Adds `GET /livez` and `GET /readyz`. */
+export function addHealthRoutes(app: FastifyInstance, readiness: Readiness): void {
   app.get('/livez', { logLevel: 'silent' }, (_request, reply) =>
     reply.header('Cache-Control', 'no-store').send({ status: 'alive' }),
   )
   app.get('/readyz', { logLevel: 'silent' }, (_request, reply) => {
-    const authorities = [...options.authorities().values()].map((authority) => authority.state())
-    const stopping = options.isStopping()
-    const ready =
-      !stopping &&
-      authorities.some((authority) => authority.ready) &&
-      authorities.every((authority) => authority.tried)
+    const state = readiness()
     return reply
-      .code(ready ? 200 : 503)
+      .code(state.status === 'ready' ? 200 : 503)
       .header('Cache-Control', 'no-store')
-      .send({
-        status: stopping ? 'stopping' : ready ? 'ready' : 'not ready',
-        authorities,
-        ...(options.store && { store: options.store() }),
-      })
+      .send(state)
   })
 }

@@ -13,6 +13,8 @@ export interface MetricsSources {
   readonly cache: TokenCache
   readonly revocations: () => RevocationList
   readonly clock: () => number
+  /** The clock that ages of keys are measured by. */
+  readonly elapsed: () => number
   /** Lines of refusals that the log left out. */
   readonly suppressedLogLines: () => number
   /** Lines that the reader of the log did not take. */
@@ -207,7 +209,7 @@ function addCacheMetrics(cache: TokenCache, registers: Registry[]): void {
   })
 }
 
-function addKeyMetrics({ authorities, clock }: MetricsSources, registers: Registry[]): void {
+function addKeyMetrics({ authorities, elapsed }: MetricsSources, registers: Registry[]): void {
   const labelNames = ['tenant', 'version'] as const
   const eachState = function* () {
     for (const authority of authorities().values()) {
@@ -235,7 +237,7 @@ function addKeyMetrics({ authorities, clock }: MetricsSources, registers: Regist
       this.reset()
       for (const { tenant, version, state } of eachState()) {
         if (state.lastReadMs === undefined) continue
-        this.set({ tenant, version }, (clock() - state.lastReadMs) / 1000)
+        this.set({ tenant, version }, (elapsed() - state.lastReadMs) / 1000)
       }
     },
   })

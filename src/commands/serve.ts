@@ -64,6 +64,7 @@ async function serve(
   const signIn = config.signIn && (await openSignIn(config, log, io))
   const app = buildApp(config, {
     clock: io.now,
+    monotonic: () => performance.now(),
     random: Math.random,
     http: createHttp(defaultLimits, undefined, io.env),
     revocations,

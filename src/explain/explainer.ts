@@ -16,6 +16,8 @@ import { reportDenyRules, reportGrants } from './rule-reports.ts'
 export interface ExplainerContext {
   /** Now, in ms since the epoch. */
   readonly clock: () => number
+  /** The clock that ages of keys are measured by; `clock` where absent. */
+  readonly elapsed?: () => number
   readonly engine: SignatureEngine
   /** The revocations in force. */
   readonly revocations: () => RevocationList
@@ -31,13 +33,19 @@ export interface Explainer {
  * Creates the explainer. It has no rule of its own: it observes the verification that /verify
  * runs, with a cache that keeps nothing, and puts its steps into words.
  */
-export function createExplainer({ clock, engine, revocations }: ExplainerContext): Explainer {
+export function createExplainer({
+  clock,
+  elapsed = clock,
+  engine,
+  revocations,
+}: ExplainerContext): Explainer {
   return {
     async explain(rules, policy, request) {
       // One instant for the verification and for the words about it.
       const nowMs = clock()
       const verifier = createVerifier({
         clock: () => nowMs,
+        elapsed,
         engine,
         cache: noTokenCache,
         revocations,

@@ -11,10 +11,16 @@ import {
 /** The authority of one configured tenant: an issuer and its keys for each token version. */
 export interface Authority {
   readonly tenant: TenantConfig
+  /** Whether a tenant has the same keys, whatever its name. */
+  serves(tenant: TenantConfig): boolean
+  /** Takes another name of the same tenant for logs and metrics. */
+  rename(name: string): void
   issuerKeys(version: EndpointVersion): IssuerKeys
   /** Keys that were in use and are not any more, since a time in ms. */
   retiredKeys(sinceMs: number): readonly { readonly id: string; readonly atMs: number }[]
   state(): AuthorityState
+  /** Refreshes at once where no key of a version is confirmed any more. */
+  refreshIfStale(): void
   /** Resolves when each version was tried once; the refresh goes on in the background. */
   start(): Promise<void>
   stop(): void
@@ -35,13 +41,30 @@ export interface AuthorityState {
 export type Authorities = ReadonlyMap<string, Authority>
 
 /** Creates the authority of a tenant. */
-export function createAuthority(tenant: TenantConfig, http: Http, runtime: KeysRuntime): Authority {
+export function createAuthority(
+  configured: TenantConfig,
+  http: Http,
+  runtime: KeysRuntime,
+): Authority {
+  const tenant = { ...configured }
   // After an outage both come back together: ready for one version only would mean answering 503 to
   // the tokens of the other.
   const v1: IssuerKeys = createIssuerKeys(tenant, '1.0', http, runtime, () => v2.retry())
   const v2: IssuerKeys = createIssuerKeys(tenant, '2.0', http, runtime, () => v1.retry())
   return {
     tenant,
+    serves: ({ id, authority, cloud, appId }) =>
+      id === tenant.id &&
+      authority === tenant.authority &&
+      cloud === tenant.cloud &&
+      appId === tenant.appId,
+    rename(name) {
+      tenant.name = name
+    },
+    refreshIfStale() {
+      v1.refreshIfStale()
+      v2.refreshIfStale()
+    },
     issuerKeys: (version) => (version === '1.0' ? v1 : v2),
     retiredKeys: (sinceMs) => [...v1.retiredSince(sinceMs), ...v2.retiredSince(sinceMs)],
     state() {

@@ -11,6 +11,8 @@ import { createKeyring, type MergeReport, unconfirmedAfterMs } from './keyring.t
 export interface KeysRuntime {
   /** Now, in ms since the epoch. */
   readonly clock: () => number
+  /** The clock for intervals, as `createElapsedClock` makes it; `clock` where absent. */
+  readonly elapsed?: () => number
   /** A number from 0 up to 1, like Math.random. */
   readonly random: () => number
   /** Runs `task` once after `delayMs`; the function returned cancels it. */
@@ -35,8 +37,9 @@ export type OnRefresh = (tenant: string, version: EndpointVersion, outcome: Refr
 export interface IssuerKeysState {
   /** `absent`: the authority has no endpoint of this version, as External ID has no v1.0. */
   readonly state: 'untried' | 'ready' | 'failing' | 'absent'
+  /** Keys that may verify now. */
   readonly keys: number
-  /** When the key set was last read, in ms. */
+  /** When the key set was last read, in ms by the clock for intervals. */
   readonly lastReadMs?: number
   readonly error?: string
 }
@@ -56,6 +59,8 @@ export interface IssuerKeys {
   lookUp(id: string): Promise<Result<Key>>
   /** Reads metadata and keys now; never rejects, `state` tells how it went. */
   refresh(): Promise<void>
+  /** Refreshes at once where no key is confirmed any more, at most twice a minute. */
+  refreshIfStale(): void
   /** Refreshes now and then in the background until `stop`. */
   start(): Promise<void>
   /** Where nothing could be read yet: tries again at once, and counts as untried until then. */
@@ -96,7 +101,7 @@ export function createIssuerKeys(
   onReachable: () => void = () => {},
 ): IssuerKeys {
   const keyring = createKeyring()
-  const about = { tenant: tenant.name, version }
+  const { elapsed = runtime.clock } = runtime
   const storeName = `${tenant.id}-v${version}`
   let origin: Origin | undefined
   let lastReadMs: number | undefined
@@ -108,8 +113,14 @@ export function createIssuerKeys(
   let lookingUp: Promise<void> | undefined
   let lastLookUpMs = Number.NEGATIVE_INFINITY
   let lookUpFailed = false
+  let lastAttemptMs = Number.NEGATIVE_INFINITY
   let cancelTimer: () => void = () => {}
   let stopped = false
+
+  /** With the name that the tenant has now. */
+  function about() {
+    return { tenant: tenant.name, version }
+  }
 
   function readOrigin(document: unknown, readMs: number): Origin {
     const metadata = readMetadata(tenant, version, document)
@@ -117,14 +128,17 @@ export function createIssuerKeys(
   }
 
   async function readMetadataIfDue(): Promise<Origin> {
-    if (origin && runtime.clock() - origin.readMs < metadataIntervalMs) return origin
+    if (origin && elapsed() - origin.readMs < metadataIntervalMs) return origin
     try {
       const document = await http.fetchJson(metadataUrl(tenant, version))
-      origin = readOrigin(document, runtime.clock())
+      origin = readOrigin(document, elapsed())
     } catch (cause) {
       // Metadata hardly changes: with the last good one the keys can still be read.
       if (!origin) throw cause
-      runtime.log.warn({ ...about, error: describe(cause) }, 'metadata not read, the last is used')
+      runtime.log.warn(
+        { ...about(), error: describe(cause) },
+        'metadata not read, the last is used',
+      )
     }
     return origin
   }
@@ -136,9 +150,8 @@ export function createIssuerKeys(
     // Retired meanwhile: a key taken in now would count again.
     if (stopped) return undefined
     lookUpFailed = false
-    const readMs = runtime.clock()
-    takeIn(metadata, keys, readMs)
-    return { readMs, metadata: document, keys }
+    takeIn(metadata, keys, elapsed())
+    return { readMs: runtime.clock(), metadata: document, keys }
   }
 
   function takeIn(from: Metadata, keys: readonly unknown[], readMs: number): void {
@@ -146,11 +159,11 @@ export function createIssuerKeys(
     lastReadMs = readMs
     lastMerge = report
     for (const { id, failure } of report.rejected) {
-      runtime.log.info({ ...about, kid: id, reason: failure }, 'key not used')
+      runtime.log.info({ ...about(), kid: id, reason: failure }, 'key not used')
     }
     if (report.added.length > 0 || report.withdrawn.length > 0) {
       runtime.log.info(
-        { ...about, added: report.added, withdrawn: report.withdrawn, keys: keyring.size },
+        { ...about(), added: report.added, withdrawn: report.withdrawn, keys: keyring.size },
         'keys changed',
       )
     }
@@ -161,27 +174,30 @@ export function createIssuerKeys(
     try {
       await runtime.keyStore?.save(storeName, read)
     } catch (cause) {
-      runtime.log.warn({ ...about, error: describe(cause) }, 'keys not stored')
+      runtime.log.warn({ ...about(), error: describe(cause) }, 'keys not stored')
     }
   }
 
   /** Takes in the stored keys, checked like new ones and no younger than they are. */
   async function readStoredKeys(): Promise<void> {
     const stored = await runtime.keyStore?.load(storeName)
-    if (!stored || stored.readMs > runtime.clock()) return
-    if (runtime.clock() - stored.readMs >= unconfirmedAfterMs) return
+    if (!stored) return
+    // By the wall clock: another process stored them.
+    const ageMs = runtime.clock() - stored.readMs
+    if (ageMs < 0 || ageMs >= unconfirmedAfterMs) return
     try {
       // Due at once: the next refresh reads the metadata itself again.
       const read = readOrigin(stored.metadata, Number.NEGATIVE_INFINITY)
-      takeIn(read.metadata, stored.keys, stored.readMs)
+      takeIn(read.metadata, stored.keys, elapsed() - ageMs)
       origin = read
-      runtime.log.warn({ ...about, readMs: stored.readMs }, 'stored keys are used')
+      runtime.log.warn({ ...about(), readMs: stored.readMs }, 'stored keys are used')
     } catch (cause) {
-      runtime.log.warn({ ...about, error: describe(cause) }, 'stored keys not used')
+      runtime.log.warn({ ...about(), error: describe(cause) }, 'stored keys not used')
     }
   }
 
   async function refreshOnce(): Promise<void> {
+    lastAttemptMs = elapsed()
     try {
       const read = await readKeySet()
       const hadFailed = failuresInARow > 0
@@ -198,7 +214,7 @@ export function createIssuerKeys(
       status = isAbsent(cause) ? 'absent' : 'failing'
       runtime.onRefresh?.(tenant.name, version, status === 'absent' ? 'absent' : 'failed')
       const level = status === 'absent' ? 'info' : 'warn'
-      runtime.log[level]({ ...about, error, keys: keyring.size }, 'keys not read')
+      runtime.log[level]({ ...about(), error, keys: keyring.size }, 'keys not read')
       if (status === 'failing' && keyring.size === 0) await readStoredKeys()
     }
   }
@@ -243,25 +259,31 @@ export function createIssuerKeys(
   }
 
   async function lookUpOnce(id: string, { metadata, source }: Origin): Promise<void> {
-    lastLookUpMs = runtime.clock()
+    lastLookUpMs = elapsed()
     try {
       const jwk = await source.fetchKey(id)
       lookUpFailed = false
       if (jwk === undefined || stopped) return
-      keyring.add(jwk, { ...metadata, tenantId: tenant.id }, runtime.clock())
+      keyring.add(jwk, { ...metadata, tenantId: tenant.id }, elapsed())
       // A new key means that the set has changed. The whole of it also tells whether the id stands
       // there twice, for two keys, which a single look-up cannot see.
       await refresh()
     } catch (cause) {
       lookUpFailed = true
-      runtime.log.warn({ ...about, error: describe(cause) }, 'unknown key not looked up')
+      runtime.log.warn({ ...about(), error: describe(cause) }, 'unknown key not looked up')
     }
   }
 
+  /** A timer stands still while the machine is suspended, so whoever needs a key asks as well. */
+  function refreshIfStale(): void {
+    if (stopped || keyring.size === 0 || keyring.countUsable(elapsed()) > 0) return
+    if (elapsed() - lastAttemptMs < longestRetryMs) return
+    cancelTimer()
+    void refreshAndSchedule()
+  }
+
   function whatIsKnown(id: string): Result<Key> {
-    return (
-      keyring.get(id, runtime.clock()) ?? fail(lookUpFailed ? 'keys_unavailable' : 'key_unknown')
-    )
+    return keyring.get(id, elapsed()) ?? fail(lookUpFailed ? 'keys_unavailable' : 'key_unknown')
   }
 
   function stop(): void {
@@ -276,7 +298,7 @@ export function createIssuerKeys(
     state() {
       return {
         state: status,
-        keys: keyring.size,
+        keys: keyring.countUsable(elapsed()),
         ...(lastReadMs !== undefined && { lastReadMs }),
         ...(error !== undefined && { error }),
       }
@@ -285,10 +307,15 @@ export function createIssuerKeys(
       return lastMerge
     },
     retiredSince: (ms) => keyring.retiredSince(ms),
-    find: (id) => keyring.get(id, runtime.clock()),
+    find(id) {
+      const found = keyring.get(id, elapsed())
+      if (found && !found.ok && found.failure === 'key_unconfirmed') refreshIfStale()
+      return found
+    },
+    refreshIfStale,
     async lookUp(id) {
       if (!origin || keyring.size === 0) return fail('keys_unavailable')
-      if (!lookingUp && runtime.clock() - lastLookUpMs >= lookUpCooldownMs) {
+      if (!lookingUp && elapsed() - lastLookUpMs >= lookUpCooldownMs) {
         lookingUp = lookUpOnce(id, origin).finally(() => {
           lookingUp = undefined
         })
@@ -308,7 +335,7 @@ export function createIssuerKeys(
     stop,
     retire() {
       stop()
-      keyring.clear(runtime.clock())
+      keyring.clear(elapsed())
     },
   }
 }

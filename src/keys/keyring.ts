@@ -29,6 +29,8 @@ export interface Keyring {
   /** Withdraws each key. */
   clear(nowMs: number): void
   readonly size: number
+  /** Keys that were confirmed within a day. */
+  countUsable(nowMs: number): number
 }
 
 /** A reply that holds no key to verify with. */
@@ -96,6 +98,7 @@ export function createKeyring(): Keyring {
     get size() {
       return keys.size
     },
+    countUsable: (nowMs) => [...keys.values()].filter((key) => isConfirmed(key, nowMs)).length,
     retiredSince: (ms) =>
       [...retiredAt].filter(([, atMs]) => atMs >= ms).map(([id, atMs]) => ({ id, atMs })),
     clear(nowMs) {

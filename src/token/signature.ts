@@ -1,5 +1,6 @@
 import jwt from '@fastify/jwt'
 import fastify, { type FastifyInstance } from 'fastify'
+import { LRUCache } from 'lru-cache'
 import type { Key } from '../keys/key.ts'
 
 /** Verifies RS256 signatures. */
@@ -8,21 +9,28 @@ export interface SignatureEngine {
   verify(key: Key, token: string): Promise<boolean>
 }
 
+/** Instances that are kept; each takes some 0.3 MB. */
+const maxVerifiers = 64
+
 /**
  * Creates the engine.
  *
  * @fastify/jwt caches a verifier only for a key given as a PEM string when it is registered, and
  * then verifies about twice as fast as with a key function; so each key gets a tiny instance of
- * its own, which lives as long as the key.
+ * its own. Entra publishes the same keys for each tenant of a cloud, so instances are found by the key
+ * itself; beyond `maxVerifiers` the one that was not used for longest makes room.
  */
-export function createSignatureEngine(): SignatureEngine {
-  const verifiers = new WeakMap<Key, Promise<FastifyInstance>>()
+export function createSignatureEngine(): SignatureEngine & { readonly size: number } {
+  const verifiers = new LRUCache<string, Promise<FastifyInstance>>({ max: maxVerifiers })
   return {
+    get size() {
+      return verifiers.size
+    },
     async verify(key, token) {
-      let verifier = verifiers.get(key)
+      let verifier = verifiers.get(key.pem)
       if (!verifier) {
         verifier = createVerifier(key)
-        verifiers.set(key, verifier)
+        verifiers.set(key.pem, verifier)
       }
       const { jwt } = await verifier
       // Node finds out what kind of key it was given by an exception, a fifth of a miss's time in

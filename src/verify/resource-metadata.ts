@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { LiveConfig, PolicyConfig } from '../config/config.ts'
+import type { LiveConfig, PolicyConfig, TenantConfig } from '../config/config.ts'
 import { scopePrefix } from '../policy/compile.ts'
 
 /** Path under which the metadata of all resources stand. */
@@ -25,51 +25,70 @@ export interface ResourceMetadata {
  * configuration: one from a request would let its sender say where clients get their tokens.
  */
 export function describeResources(config: LiveConfig): ReadonlyMap<string, ResourceMetadata> {
-  const policies = config.policies.filter(({ resource }) => resource !== undefined)
-  return new Map(
-    policies.map((policy) => {
-      const { resource = '' } = policy
-      // A resource has one document, whichever of its policies a client meets first.
-      const ofSame = policies.filter((other) => isSame(other.resource, resource))
-      return [policy.name, describeResource(config, ofSame, resource)]
-    }),
-  )
+  // A resource has one document, whichever of its policies a client meets first.
+  const byHref = new Map<string, { readonly url: URL; readonly policies: PolicyConfig[] }>()
+  for (const policy of config.policies) {
+    if (policy.resource === undefined) continue
+    const url = new URL(policy.resource)
+    const known = byHref.get(url.href)
+    if (known) known.policies.push(policy)
+    else byHref.set(url.href, { url, policies: [policy] })
+  }
+  const described = new Map<string, ResourceMetadata>()
+  for (const { url, policies } of byHref.values()) {
+    const shared = collectShared(config, policies)
+    for (const { name, resource = '' } of policies) {
+      described.set(name, describeResource(shared, url, resource))
+    }
+  }
+  return described
 }
 
-function isSame(other: string | undefined, resource: string): boolean {
-  return other !== undefined && new URL(other).href === new URL(resource).href
+/** What the policies of one resource say together. */
+interface Shared {
+  readonly tenants: readonly TenantConfig[]
+  /** In the form in which clients ask for them, each once. */
+  scopes(resource: string): readonly string[]
 }
 
-function describeResource(
-  config: LiveConfig,
-  policies: readonly PolicyConfig[],
-  resource: string,
-): ResourceMetadata {
-  const url = new URL(resource)
+function collectShared(config: LiveConfig, policies: readonly PolicyConfig[]): Shared {
+  const admitted = new Set(policies.flatMap(({ tenants }) => tenants))
+  return {
+    tenants: config.tenants.filter(({ id }) => admitted.has(id)),
+    scopes: (resource) => {
+      const scopes = policies.flatMap(({ allow, audiences }) =>
+        allow
+          .flatMap((grant) => (Array.isArray(grant.scopes) ? grant.scopes : []))
+          .map((scope) => `${scopePrefix(audiences, resource)}/${scope}`),
+      )
+      return [...new Set(scopes)]
+    },
+  }
+}
+
+function describeResource(shared: Shared, url: URL, resource: string): ResourceMetadata {
   // RFC 9728 section 3.1: of the slashes at the end only that behind the host goes.
   const path = wellKnown + (url.pathname === '/' ? '' : url.pathname)
-  const tenants = config.tenants.filter(({ id }) => policies.some((p) => p.tenants.includes(id)))
-  const scopes = policies.flatMap(({ allow, audiences }) =>
-    allow
-      .flatMap((grant) => (Array.isArray(grant.scopes) ? grant.scopes : []))
-      .map((scope) => `${scopePrefix(audiences, resource)}/${scope}`),
-  )
+  // Only when asked for: a reload has a thousand resources to describe, and hardly any is.
+  let scopes: readonly string[] | undefined
   return {
     url: url.origin + path,
     host: url.host,
     path,
-    document: (issuerOf) =>
-      JSON.stringify({
+    document: (issuerOf) => {
+      scopes ??= shared.scopes(resource)
+      return JSON.stringify({
         resource,
         // A client compares it with the issuer in the metadata (RFC 8414 section 3.3), which for
         // External ID is on another host than the authority.
-        authorization_servers: tenants.map(
+        authorization_servers: shared.tenants.map(
           ({ authority, id }) => issuerOf(id) ?? `${authority}/${id}/v2.0`,
         ),
         // Section 2: a member without a value is left out.
-        ...(scopes.length > 0 && { scopes_supported: [...new Set(scopes)] }),
+        ...(scopes.length > 0 && { scopes_supported: scopes }),
         bearer_methods_supported: ['header'],
-      }),
+      })
+    },
   }
 }
 

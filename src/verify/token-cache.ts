@@ -19,6 +19,12 @@ export interface SignedToken {
   readAt: number
 }
 
+/** A token whose signature was wrong, as long as the key counts that it was verified with. */
+export interface FailedToken {
+  readonly failure: FailureCode
+  readonly key: Key
+}
+
 /** A verified token with what each policy said of it. */
 export interface CachedToken extends VerifiedToken {
   readonly cacheKey: string
@@ -46,10 +52,10 @@ export interface TokenCache {
   getRecent(authorization: string): CachedToken | undefined
   keyOf(token: string): string
   getSigned(cacheKey: string): SignedToken | undefined
-  getFailure(cacheKey: string): FailureCode | undefined
+  getFailure(cacheKey: string): FailedToken | undefined
   set(cacheKey: string, authorization: string, token: VerifiedToken): CachedToken
   /** Remembers a wrong signature for some seconds: finding it out is the dear part. */
-  setFailure(cacheKey: string, failure: FailureCode): void
+  setFailure(cacheKey: string, failed: FailedToken): void
   delete(cacheKey: string, authorization: string): void
   readonly size: number
   /** How often a token was found, and how often not, since the start. */
@@ -93,7 +99,7 @@ export function createTokenCache(): TokenCache {
       if (reason === 'evict') evictions++
     },
   })
-  const failures = new LRUCache<string, FailureCode>({ max: maxFailures, ttl: failureTtlMs })
+  const failures = new LRUCache<string, FailedToken>({ max: maxFailures, ttl: failureTtlMs })
   const recent = createRecentTokens()
   let hits = 0
   let misses = 0
@@ -125,7 +131,7 @@ export function createTokenCache(): TokenCache {
       signed.set(cacheKey, fresh)
       return createCachedToken(cacheKey, token, fresh)
     },
-    setFailure: (cacheKey, failure) => void failures.set(cacheKey, failure),
+    setFailure: (cacheKey, failed) => void failures.set(cacheKey, failed),
     delete(cacheKey, authorization) {
       signed.delete(cacheKey)
       recent.delete(authorization)

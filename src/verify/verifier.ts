@@ -37,7 +37,10 @@ export type Verdict =
 
 /** What a verdict depends on, besides the request and the rules. */
 export interface VerifierContext {
+  /** Now, in ms since the epoch. */
   readonly clock: () => number
+  /** The clock that ages of keys are measured by, as KeysRuntime has it; `clock` where absent. */
+  readonly elapsed?: () => number
   readonly engine: SignatureEngine
   readonly cache: TokenCache
   /** The revocations in force; another object whenever they change. */
@@ -68,7 +71,7 @@ export interface Verifier {
 
 /** Creates the verifier. */
 export function createVerifier(context: VerifierContext): Verifier {
-  const { cache, clock } = context
+  const { cache, clock, elapsed = clock } = context
 
   function judge(
     rules: Rules,
@@ -90,7 +93,7 @@ export function createVerifier(context: VerifierContext): Verifier {
     const known = token.rules === rules ? token.outcomes.get(policy) : undefined
     const outcome = known ?? workOutOutcome(rules, policy, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
-    const maxAgeSeconds = maxAge(policy, token, nowMs, rules.clockSkewSeconds)
+    const maxAgeSeconds = maxAge(policy, token, nowMs, elapsed(), rules.clockSkewSeconds)
     if (known) return { allow: true, allowance: outcome, maxAgeSeconds }
     return { allow: true, allowance: outcome, maxAgeSeconds, ...firstSightOf(policy, token) }
   }
@@ -102,12 +105,21 @@ export function createVerifier(context: VerifierContext): Verifier {
     { authorization, cacheKey, token, engine }: Credentials,
     observe?: Observe<VerifyStep>,
   ): Promise<Verdict> {
-    const verified = await verifyToken(token, rules.authorities, engine, observe)
+    let tried: Key | undefined
+    const noting: SignatureEngine = {
+      verify(key, text) {
+        tried = key
+        return engine.verify(key, text)
+      },
+    }
+    const verified = await verifyToken(token, rules.authorities, noting, observe)
     if (verified.ok) {
       const cached = cache.set(cacheKey, authorization, verified.value)
       return judge(rules, policy, authorization, cached, observe)
     }
-    if (verified.failure === 'signature_invalid') cache.setFailure(cacheKey, verified.failure)
+    if (verified.failure === 'signature_invalid' && tried) {
+      cache.setFailure(cacheKey, { failure: verified.failure, key: tried })
+    }
     return { allow: false, failure: verified.failure }
   }
 
@@ -117,18 +129,21 @@ export function createVerifier(context: VerifierContext): Verifier {
       const misuse = findMisuse(request)
       // The same header again says the same, so nothing in it is read a second time.
       const recent = misuse ? undefined : cache.getRecent(authorization)
-      if (recent) return judge(rules, policy, authorization, recent, observe)
+      if (recent && isUsable(recent.key, elapsed())) {
+        return judge(rules, policy, authorization, recent, observe)
+      }
       const bearer = misuse ? fail(misuse) : parseBearer(request.authorization)
       observe?.('credentials', bearer.ok ? undefined : bearer.failure)
       if (!bearer.ok) return { allow: false, failure: bearer.failure }
       const cacheKey = cache.keyOf(bearer.value)
       const signed = cache.getSigned(cacheKey)
-      const failure = signed ? checkKey(signed.key, clock()) : cache.getFailure(cacheKey)
-      if (failure) {
-        if (signed) cache.delete(cacheKey, authorization)
-        return { allow: false, failure }
-      }
-      const engine = signed ? trusting(signed.key, context.engine) : context.engine
+      const isKnown = signed !== undefined && isUsable(signed.key, elapsed())
+      // Withdrawn or unconfirmed since: that is no verdict but a miss. Its key may be back by now.
+      if (signed && !isKnown) cache.delete(cacheKey, authorization)
+      const failed = isKnown ? undefined : cache.getFailure(cacheKey)
+      if (failed && isUsable(failed.key, elapsed()))
+        return { allow: false, failure: failed.failure }
+      const engine = isKnown ? trusting(signed.key, context.engine) : context.engine
       const credentials = { authorization, cacheKey, token: bearer.value, engine }
       return verifyWhole(rules, policy, credentials, observe)
     },
@@ -223,21 +238,18 @@ function checkStillGood(
   clockSkewSeconds: number,
 ): FailureCode | undefined {
   const failure = checkTimes(claims, nowMs / 1000, clockSkewSeconds)
-  return failure ?? checkKey(key, nowMs)
-}
-
-function checkKey(key: Key, nowMs: number): FailureCode | undefined {
-  if (key.withdrawn) return 'key_withdrawn'
-  return isUsable(key, nowMs) ? undefined : 'key_unconfirmed'
+  // While its signature was verified, since a withdrawn key in the cache is a miss.
+  return failure ?? (key.withdrawn ? 'key_withdrawn' : undefined)
 }
 
 function maxAge(
   policy: Policy,
   { claims, key }: CachedToken,
   nowMs: number,
+  elapsedMs: number,
   clockSkewSeconds: number,
 ): number {
   const untilExpiry = claims.expiresAt + clockSkewSeconds - nowMs / 1000
-  const untilUnconfirmed = (key.lastSeenMs + unconfirmedAfterMs - nowMs) / 1000
+  const untilUnconfirmed = (key.lastSeenMs + unconfirmedAfterMs - elapsedMs) / 1000
   return Math.max(0, Math.floor(Math.min(untilExpiry, untilUnconfirmed, policy.cacheSeconds)))
 }

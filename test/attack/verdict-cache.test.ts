@@ -100,7 +100,7 @@ describe('a cached verdict', () => {
       jwkOf(signingKey('successor')),
     ]
     await service.time.advance(600_000)
-    assertInvalidToken(await verify(service, 'default', token), 'key_withdrawn')
+    assertInvalidToken(await verify(service, 'default', token), 'key_unusable')
     assertInvalidToken(await verify(service, 'default', v2User({ uti: 'another' })), 'key_unusable')
   })
 })

@@ -1,9 +1,22 @@
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
 import { type Fault, startAuthority, tenantKey } from '../support/authority.ts'
-import { assertAllowed, assertInvalidToken, assertUnavailable } from '../support/expect.ts'
+import { eventually } from '../support/eventually.ts'
+import {
+  assertAllowed,
+  assertInvalidToken,
+  assertRefused,
+  assertUnavailable,
+} from '../support/expect.ts'
 import { ids } from '../support/ids.ts'
-import { ask, type Service, type ServiceOptions, startService, verify } from '../support/service.ts'
+import {
+  ask,
+  fixtureConfig,
+  type Service,
+  type ServiceOptions,
+  startService,
+  verify,
+} from '../support/service.ts'
 import { impostorOf, jwkOf, type SigningKey, signingKey } from '../support/signing-keys.ts'
 import { v1User, v2User } from '../support/tokens.ts'
 
@@ -180,9 +193,130 @@ describe('a key that its authority no longer publishes', () => {
     const impostor = impostorOf(tenantKey(ids.contoso))
     service.authority.contoso.v2.keys = [jwkOf(impostor)]
     await service.time.advance(10 * minuteMs)
-    assertInvalidToken(await admission(service, token), 'key_withdrawn')
+    assertInvalidToken(await admission(service, token), 'signature_invalid')
     assertInvalidToken(await admission(service, fresh()), 'signature_invalid')
     assertAllowed(await admission(service, fresh(impostor)))
+  })
+})
+
+describe('a cached verdict whose key changed', () => {
+  for (const [what, bad] of [
+    ['another key under the same id', jwkOf(impostorOf(tenantKey(ids.contoso)))],
+    ['the key in a form that is not used', jwkOf(tenantKey(ids.contoso), { use: 'enc' })],
+    ['the key of another issuer', jwkOf(tenantKey(ids.contoso), { issuer: 'https://x.example' })],
+  ] as const) {
+    it(`is judged anew after one reply with ${what} and then the right one`, async (t) => {
+      const service = await start(t)
+      const { v2 } = service.authority.contoso
+      const right = [...v2.keys]
+      const times = { exp: service.time.nowMs / 1000 + 7200 }
+      const [cached, during] = [v2User(times), v2User({ ...times, uti: 'seen with the bad key' })]
+      assertAllowed(await admission(service, cached))
+      v2.keys = [bad, jwkOf(next)]
+      await service.time.advance(10 * minuteMs)
+      assert.equal((await admission(service, during)).status, 401)
+      v2.keys = right
+      await service.time.advance(10 * minuteMs)
+      assertAllowed(await admission(service, cached))
+      assertAllowed(await admission(service, during))
+    })
+  }
+  it('counts on where its tenant has another name', async (t) => {
+    const service = await start(t)
+    const tenants = { fabrikam: { id: ids.fabrikam, authority: service.authority.url } }
+    const contoso = { id: ids.contoso, authority: service.authority.url }
+    const token = fresh()
+    assertAllowed(await admission(service, token))
+    const before = service.authority.requests.length
+    await service.reload(
+      fixtureConfig(service.authority.url, {
+        config: { tenants: { ...tenants, renamed: contoso } },
+        policy: { tenants: ['renamed'] },
+      }),
+    )
+    assertAllowed(await admission(service, token))
+    assertAllowed(await admission(service, fresh()))
+    assert.equal(service.authority.requests.length, before)
+  })
+})
+
+describe('a clock that jumps', () => {
+  it('ahead by 25 h, as of a suspended machine, means 503 and a refresh at once', async (t) => {
+    const service = await start(t)
+    assertAllowed(await admission(service, fresh()))
+    service.time.jump(25 * hourMs)
+    const reply = await admission(service, freshlyIssued(service))
+    assertRefused(reply, 503, undefined, 'key_unconfirmed')
+    // No timer has run; the request itself asked.
+    const again = () => admission(service, freshlyIssued(service))
+    await eventually(again, ({ status }) => status === 200)
+    assert.equal((await ask(service, '/readyz')).status, 200)
+  })
+  it('ahead by 25 h makes readiness red, which asks as well', async (t) => {
+    const service = await start(t)
+    service.time.jump(25 * hourMs)
+    assert.equal((await ask(service, '/readyz')).status, 503)
+    const ready = () => ask(service, '/readyz')
+    await eventually(ready, ({ status }) => status === 200)
+  })
+  it('ahead by 25 h while no authority answers asks at most twice a minute', async (t) => {
+    const service = await start(t)
+    service.authority.contoso.v2.keysFault = 'error'
+    service.time.jump(25 * hourMs)
+    const token = freshlyIssued(service)
+    const { requests } = service.authority
+    const before = requests.length
+    await admission(service, token)
+    // Metadata, since they are a day old, and keys.
+    await eventually(
+      () => requests.length,
+      (count) => count === before + 2,
+    )
+    for (let i = 0; i < 20; i++) {
+      assertRefused(await admission(service, token), 503, undefined, 'key_unconfirmed')
+    }
+    assert.equal(requests.length, before + 2)
+  })
+  it('back by 8 h does not prolong the life of a withdrawn key', async (t) => {
+    const service = await start(t)
+    const { time, authority, app } = service
+    const keys = app.authorities.get(ids.contoso)?.issuerKeys('2.0')
+    time.jump(8 * hourMs)
+    await keys?.refresh()
+    time.jump(-8 * hourMs)
+    authority.contoso.v2.keys = [jwkOf(next)]
+    const token = v2User({ exp: time.nowMs / 1000 + 6 * 3600 })
+    for (let minutes = 0; minutes < 60; minutes += 10) {
+      assertAllowed(await admission(service, token))
+      time.jump(10 * minuteMs)
+      await keys?.refresh()
+    }
+    assertInvalidToken(await admission(service, token), 'key_withdrawn')
+  })
+})
+
+describe('readiness', () => {
+  it('stays green while a tenant that was added does not answer', async (t) => {
+    const authority = await startAuthority()
+    const contoso = { id: ids.contoso, authority: authority.url }
+    const service = await start(t, { authority, config: { tenants: { contoso } } })
+    assert.equal((await ask(service, '/readyz')).status, 200)
+    const side = await startAuthority()
+    t.after(() => side.close())
+    let open = () => {}
+    const gate = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    const added = side.tenants.get(ids.fabrikam)
+    for (const endpoint of [added?.v1, added?.v2]) if (endpoint) endpoint.gate = gate
+    const tenants = { contoso, added: { id: ids.fabrikam, authority: side.url } }
+    const reloaded = service.reload(fixtureConfig(authority.url, { config: { tenants } }))
+    const state = () => ask(service, '/readyz')
+    await eventually(state, ({ body }) => body.includes('"added"'))
+    assert.equal((await state()).status, 200)
+    assertAllowed(await admission(service, fresh()))
+    open()
+    await reloaded
   })
 })
 
@@ -260,8 +394,9 @@ describe('a key address that fails', () => {
     service.time.jump(24 * hourMs - 1)
     assertAllowed(await admission(service, token))
     service.time.jump(1)
-    assertInvalidToken(await admission(service, token), 'key_unconfirmed')
-    assertInvalidToken(await admission(service, freshlyIssued(service)), 'key_unconfirmed')
+    assertRefused(await admission(service, token), 503, undefined, 'key_unconfirmed')
+    const late = await admission(service, freshlyIssued(service))
+    assertRefused(late, 503, undefined, 'key_unconfirmed')
     service.authority.contoso.v2.keysFault = undefined
     await service.time.advance(30_000)
     assertAllowed(await admission(service, freshlyIssued(service)))

@@ -78,7 +78,7 @@ test('an outage of hours changes nothing for known keys, and the next day ends i
     assert.equal(await readiness(), 200)
   }
   await time.advance(hourMs)
-  assert.equal(await statusOf(await authority.token('bob')), '401 key_unconfirmed')
+  assert.equal(await statusOf(await authority.token('bob')), '503 key_unconfirmed')
   await authority.call('/dev/reset')
   await time.advance(hourMs)
   assert.equal(await statusOf(await authority.token('bob')), '200')

@@ -30,7 +30,7 @@ async function createBench(t: TestContext) {
 describe('the authority of a tenant', () => {
   it('is untried and not ready before it is started', async (t) => {
     const { authority, tenant, fake } = await createBench(t)
-    assert.equal(authority.tenant, tenant)
+    assert.deepEqual(authority.tenant, tenant)
     assert.deepEqual(authority.state(), {
       tenant: 'contoso',
       id: ids.contoso,
@@ -39,6 +39,21 @@ describe('the authority of a tenant', () => {
       versions: { '1.0': { state: 'untried', keys: 0 }, '2.0': { state: 'untried', keys: 0 } },
     })
     assert.deepEqual(fake.requests, [])
+  })
+  it('serves the same tenant under another name, and no other', async (t) => {
+    const { authority, tenant } = await createBench(t)
+    assert.equal(authority.serves({ ...tenant, name: 'renamed' }), true)
+    for (const change of [
+      { id: ids.fabrikam },
+      { authority: 'https://login.example' },
+      { cloud: 'public' },
+      { appId: ids.api },
+    ] as const) {
+      assert.equal(authority.serves({ ...tenant, ...change }), false, JSON.stringify(change))
+    }
+    authority.rename('renamed')
+    assert.equal(authority.state().tenant, 'renamed')
+    assert.equal(tenant.name, 'contoso')
   })
   it('has the keys of both versions once it was started', async (t) => {
     const { authority, v1, v2, time } = await createBench(t)

@@ -23,6 +23,22 @@ describe('the signature engine', () => {
     assert.equal(await engine.verify(key, v2User()), true)
     assert.equal(await engine.verify(key, v2User()), true)
   })
+  it('keeps a bounded number of verifiers, and makes one again that had to go', async () => {
+    const bounded = createSignatureEngine()
+    assert.equal(await bounded.verify(key, v2User()), true)
+    const decoys = Array.from({ length: 70 }, (_, i) => ({
+      ...key,
+      pem: `${key.pem}${'\n'.repeat(i)}`,
+    }))
+    for (const decoy of decoys) assert.equal(await bounded.verify(decoy, v2User()), true)
+    assert.equal(bounded.size, 64)
+    assert.equal(await bounded.verify(key, v2User()), true)
+  })
+  it('shares a verifier between tenants that publish the same key', async () => {
+    const shared = createSignatureEngine()
+    for (let i = 0; i < 5; i++) assert.equal(await shared.verify({ ...key }, v2User()), true)
+    assert.equal(shared.size, 1)
+  })
   it('leaves the stack traces of others as they were', async () => {
     const { stackTraceLimit } = Error
     for (const token of [v2User(), v2User({}, { key: impostorOf(signer) }), 'x']) {

@@ -5,9 +5,9 @@ import { denyRuleSchema, grantSchema } from '../../src/config/schema.ts'
 import { compilePolicy } from '../../src/policy/compile.ts'
 import { denies, denyConditions, findFailure, grantConditions } from '../../src/policy/evaluate.ts'
 import { readClaims } from '../../src/token/claims.ts'
+import { configOf, yaml } from '../config/fixture.ts'
 import { appIdUri, ids } from '../support/ids.ts'
 import { readToken, v2User } from '../support/tokens.ts'
-import { configOf, yaml } from './fixture.ts'
 
 /** A condition as a file has it, and one that the user token of these tests does not fulfil. */
 interface Sample {
