@@ -126,6 +126,17 @@ function conditionsIn(files: readonly SourceFile[]): string[] {
   return [...found]
 }
 
+/** What is at least 3.4 is at least 3.1. */
+function isPossible(outcome: ReadonlyMap<string, boolean>): boolean {
+  const versions = [...outcome].flatMap(([text, holds]) => {
+    const [, major, minor] = /^version_atleast\((\d+)\.(\d+)\)$/.exec(text) ?? []
+    return major === undefined ? [] : [{ number: Number(major) * 1_000 + Number(minor), holds }]
+  })
+  return !versions.some(
+    ({ number, holds }) => holds && versions.some((other) => other.number < number && !other.holds),
+  )
+}
+
 function outcomesOf(conditions: readonly string[]): ReadonlyMap<string, boolean>[] {
   let outcomes: (readonly (readonly [string, boolean])[])[] = [[]]
   for (const condition of conditions.slice(0, mostConditions)) {
@@ -134,7 +145,7 @@ function outcomesOf(conditions: readonly string[]): ReadonlyMap<string, boolean>
     )
   }
   const rest = conditions.slice(mostConditions)
-  const all = outcomes.map((outcome) => new Map(outcome))
+  const all = outcomes.map((outcome) => new Map(outcome)).filter(isPossible)
   return rest.length === 0
     ? all
     : all.flatMap((outcome) =>

@@ -83,6 +83,19 @@ describe('files of HAProxy', () => {
     )
   })
 
+  it('are one configuration for each outcome that the conditions can have together', () => {
+    const of = (versions: readonly string[]) =>
+      parse(
+        `backend a\n${versions.map((one) => `.if version_atleast(${one})\n at${one}\n.else\n below${one}\n.endif\n`).join('')}`,
+      ).branches.map(({ sections }) => sections[0]?.lines.map(({ words }) => words[0]))
+    assert.deepEqual(of(['2.6']), [])
+    assert.deepEqual(of(['3.1', '3.4']), [
+      ['at3.1', 'at3.4'],
+      ['at3.1', 'below3.4'],
+      ['below3.1', 'below3.4'],
+    ])
+  })
+
   it('set variables in the order of the lines', () => {
     const { sections } = parse(
       'global\n setenv A 1\n presetenv A 2\n presetenv B 3\n setenv C 4\n unsetenv C\nbackend a\n x "$A$B${C-5}"\n',
