@@ -58,8 +58,17 @@ export async function renewLines(target: Target): Promise<string> {
   text = replaceBlock(text, target.verifier, verifier)
   return replaceBlock(text, target.frontend, [
     ...withoutOwn(section('frontend www')),
-    ...withoutOwn(section('backend orders')),
+    ...withoutFastLane(withoutOwn(section('backend orders'))),
   ])
+}
+
+/** The action alone: whether a controller keeps `.if` between the rules of a frontend is its own affair. */
+function withoutFastLane(lines: readonly string[]): string[] {
+  const [start, lane, end] = ['.if ', '.else', '.endif'].map((word) =>
+    lines.findIndex((line) => line.startsWith(word)),
+  ) as [number, number, number]
+  // The comment above it, too.
+  return [...lines.slice(0, start - 1), ...lines.slice(start + 1, lane), ...lines.slice(end + 1)]
 }
 
 /** What is printed for the verifier in HAProxy's pod. */

@@ -1,3 +1,5 @@
+import { foldFastLanes } from './fast-lane.ts'
+
 /** A file as it was read. */
 export interface SourceFile {
   readonly name: string
@@ -218,6 +220,7 @@ function parse(files: readonly SourceFile[], decide?: (text: string) => boolean)
       if (current?.kind === 'global') setVariable(words, variables)
     }
   }
+  for (const section of sections) section.lines = foldFastLanes(section.lines)
   return { files: files.map(({ name }) => name), sections, broken, variables, branches: [] }
 }
 

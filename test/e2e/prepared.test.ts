@@ -92,12 +92,18 @@ describe('action and verifier of different versions', () => {
       t.after(() => rmSync(folder, { recursive: true }))
       const config = join(folder, 'haproxy.cfg')
       const text = readFileSync(shippedConfig, 'utf8')
-      writeFileSync(config, text.replace('lua.entra-auth orders', 'lua.entra-auth default'))
+      writeFileSync(
+        config,
+        text.replaceAll(/lua\.entra-auth(?:-hit\(| )orders/g, (call) =>
+          call.replace('orders', 'default'),
+        ),
+      )
       const haproxy = await startHaproxy({
         verifier: `127.0.0.1:${service.port}`,
         application: app.address,
         configs: [config],
         lua,
+        env: lua === action010 ? { ENTRA_AUTH_FAST_LANE: 'off' } : {},
       })
       t.after(() => haproxy.stop())
       const agent = new Agent({ keepAlive: true, maxSockets: 1 })

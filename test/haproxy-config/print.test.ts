@@ -165,11 +165,11 @@ describe('haproxy-entra-auth haproxy-config', () => {
     const { stdout } = await print({ policies: { orders: '', 'entra-verifier': '' } })
     assert.match(
       stdout,
-      /^backend orders\n {4}mode http\n(.*#.*\n)*.*unset-var\(txn\.entra\.ok\)\n {4}http-request lua\.entra-auth orders\n(.*#.*\n)*.*deny deny_status 503 unless \{ var\(txn\.entra\.ok\) -m bool \}$/m,
+      /^backend orders\n {4}mode http\n(.*#.*\n)*.*unset-var\(txn\.entra\.ok\)\n(.*#.*\n)* {4}\.if !version_atleast\(3\.4\).*\n {4}http-request lua\.entra-auth orders\n {4}\.else\n( {4}http-request (?!deny).*\n)+ {4}\.endif\n(.*#.*\n)*.*deny deny_status 503 unless \{ var\(txn\.entra\.ok\) -m bool \}$/m,
     )
     assert.match(
       stdout,
-      /^backend entra-verifier-app\n {4}mode http\n(?:.*\n){2} {4}http-request lua\.entra-auth entra-verifier$/m,
+      /^backend entra-verifier-app\n {4}mode http\n(?:.*\n){4} {4}http-request lua\.entra-auth entra-verifier$/m,
     )
   })
 

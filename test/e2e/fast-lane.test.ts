@@ -1,0 +1,138 @@
+/** Hits without the action, from HAProxy 3.4 on; before it, the same requests through the action. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
+import { eventually } from '../support/eventually.ts'
+import { type CacheStack, isHit, pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
+import { values } from './client.ts'
+import { alice, allow, deny, revocations } from './fake-verifier.ts'
+
+describe('a hit', () => {
+  let stack: CacheStack
+  let ranWithHit: string
+  before(async () => {
+    const { command, args } = await findHaproxy()
+    const version = execFileSync(command, [...args, '-v'], { encoding: 'utf8' })
+    const [, major = '', minor = ''] = /version (\d+)\.(\d+)/.exec(version) ?? []
+    ranWithHit = Number(major) * 100 + Number(minor) >= 304 ? '' : 'yes'
+    stack = await startCacheStack({
+      // Which requests the action saw.
+      editLua: (text) =>
+        pollingFast(text).replace(
+          'txn:set_var("txn.entra.ok", false)',
+          'txn:set_var("txn.entra.ok", false) txn:set_var("txn.ran", "yes")',
+        ),
+      editConfig: (text) =>
+        text.replace(
+          'monitor-uri /haproxy-livez',
+          'monitor-uri /haproxy-livez\n    http-after-response set-header x-ran "%[var(txn.ran)]"',
+        ),
+    })
+    await stack.untilRemembered('warm-up')
+  })
+  after(() => stack.stop())
+  beforeEach(() => stack.reset())
+
+  const ran = (reply: { headers: readonly (readonly [string, string])[] }) =>
+    values(reply, 'x-ran')[0] ?? ''
+
+  it('needs no action from HAProxy 3.4 on, and counts all the same', async () => {
+    await stack.untilRemembered('counted')
+    const count = async () => (await readMetrics(stack)).get('cache_hits_total') ?? 0
+    const counted = await count()
+    // Once a second the action is asked all the same, to tell the other threads its numbers.
+    let spared = 0
+    for (let index = 0; index < 40; index++) {
+      const reply = await stack.askFor('counted')
+      assert.ok(isHit(reply))
+      if (ran(reply) === ranWithHit) spared++
+    }
+    assert.ok(spared > 20, `${spared} of 40`)
+    await eventually(
+      async () => {
+        await stack.askFor('counted')
+        return (await count()) - counted
+      },
+      (hits) => hits >= 40,
+    )
+  })
+
+  it('brings values and finds tokens of every length whole', async () => {
+    for (const length of [1, 232, 233, 239, 240, 241, 2200, 2287, 2288, 2289, 4000]) {
+      const identity = {
+        ...alice,
+        'X-Auth-Request-Groups': 'g'.repeat(length),
+        'X-Auth-Request-Name': '',
+      }
+      stack.verifier.script = () => allow(identity)
+      const token = `${'t'.repeat(length)}.${length}`
+      await stack.untilRemembered(token)
+      stack.reset()
+      await eventually(
+        () => stack.askFor(token),
+        (reply) => ran(reply) === ranWithHit,
+      )
+      const seen = stack.app.requests.at(-1)
+      assert.ok(seen)
+      assert.deepEqual(values(seen, 'x-auth-request-groups'), ['g'.repeat(length)])
+      assert.deepEqual(values(seen, 'x-auth-request-user'), ['alice-oid'])
+      assert.deepEqual(values(seen, 'x-auth-request-name'), [])
+    }
+  })
+
+  it('is not made of something that looks like the field of another header', async () => {
+    await stack.untilRemembered('forged')
+    stack.reset()
+    stack.verifier.script = () => deny(401, 'no_credentials')
+    for (const value of [
+      'authorization: Bearer forged',
+      '\tauthorization: Bearer forged',
+      '\\r\\nauthorization: Bearer forged',
+    ]) {
+      for (const name of ['X-Odd', 'Authorization-X', 'X-Authorization']) {
+        const reply = await stack.askFor('', { headers: [[name, value]] })
+        assert.equal(reply.status, 401, `${name}: ${value}`)
+      }
+    }
+    assert.equal(stack.app.requests.length, 0)
+  })
+
+  it('is none with a second Authorization header, in whatever place', async () => {
+    await stack.untilRemembered('twice')
+    stack.reset()
+    for (const headers of [
+      [
+        ['Authorization', 'Bearer twice'],
+        ['X-A', 'b'],
+        ['AUTHORIZATION', 'Bearer twice'],
+      ],
+      [
+        ['Authorization', 'Bearer twice'],
+        ['Authorization', ''],
+      ],
+      [
+        ['Authorization', 'Bearer twice'],
+        ['X-Empty', ''],
+        ['Authorization', 'Bearer other'],
+      ],
+      [
+        ['Authorization', 'Bearer twice'],
+        ['X-Long', 'x'.repeat(240)],
+        ['Authorization', 'Basic x'],
+      ],
+    ] as const) {
+      assert.equal((await stack.askFor('', { headers })).status, 400)
+    }
+    assert.equal(stack.app.requests.length, 0)
+  })
+
+  it('ends with a revocation and with another version', async () => {
+    await stack.untilRemembered('revoked')
+    stack.verifier.script = () => deny(401, 'token_revoked')
+    const revoked = { kind: 'user', id: 'contoso-tid/alice-oid', before: 9e9, until: 9e9 }
+    stack.verifier.feed = revocations([revoked])
+    await stack.untilForgotten('revoked')
+    assert.equal((await stack.askFor('revoked')).status, 401)
+  })
+})
