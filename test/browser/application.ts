@@ -83,6 +83,8 @@ function redirectToSignIn(signIn: string, url: string, response: ServerResponse)
 }
 
 function sendPage(identity: Headers, url: string, response: ServerResponse): void {
+  // So that a page can tell a test that its soft end has come.
+  response.setHeader('x-recheck', identity.get('x-entra-auth-recheck') ?? '0')
   const name = decodeURIComponent(identity.get('x-auth-request-name') ?? '')
   const user = identity.get('x-entra-auth-user') ?? identity.get('x-auth-request-user') ?? ''
   response.writeHead(200, {

@@ -109,6 +109,16 @@ export async function signIn(browser: BrowserContext, persona: string, path = '/
   return page
 }
 
+/** Waits until the application shows a page; fails with what is shown in its place. */
+export async function arrive(page: Page): Promise<void> {
+  try {
+    await page.locator('#user').waitFor()
+  } catch {
+    const text = await page.locator('body').textContent()
+    throw new Error(`not at the application but at ${page.url()}:\n${text}`)
+  }
+}
+
 /** Clicks a person in the account picker. */
 export async function choose(page: Page, persona: string): Promise<void> {
   await page.locator(`button[name="account"][value="${persona}"]`).click()
