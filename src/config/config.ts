@@ -1,5 +1,5 @@
 import type { Static } from 'typebox'
-import type { denyRuleSchema, grantSchema } from './schema.ts'
+import type { denyRuleSchema, grantSchema, HEADER_SETS } from './schema.ts'
 
 /** The configuration after loading: checked, defaults filled in, ids in lower case, files read. */
 export interface Config {
@@ -140,11 +140,10 @@ export type CredentialConfig =
 export type CloudName = 'public' | 'usgov' | 'china'
 
 /** A named header set, or header name → claim name. */
-export type IdentityHeaderSet =
-  | 'x-auth-request'
-  | 'remote-user'
-  | 'app-service'
-  | Readonly<Record<string, string>>
+export type IdentityHeaderSet = NamedHeaderSet | Readonly<Record<string, string>>
+
+/** The name of a header set, as the schema lists them. */
+export type NamedHeaderSet = (typeof HEADER_SETS)[number]
 
 export interface TenantConfig {
   /** The name that policies use. */

@@ -1,6 +1,6 @@
 import type { IdentityHeaderSet } from './config.ts'
 import { formatPath, type Path, type Report } from './problems.ts'
-import { HEADER_CLAIMS } from './schema.ts'
+import { HEADER_CLAIMS, HEADER_SETS } from './schema.ts'
 import { entriesOf, mappingOf, textOf } from './values.ts'
 
 // Headers that steer the connection or the request itself (RFC 9110 section 7.6.1 and what proxies
@@ -26,7 +26,7 @@ const RESERVED_HEADERS = new Set([
 /** Checks `identityHeaders`; anything unreadable yields the default set, the schema reports it. */
 export function checkIdentityHeaders(value: unknown, report: Report): IdentityHeaderSet {
   if (mappingOf(value) === undefined) {
-    return value === 'remote-user' || value === 'app-service' ? value : 'x-auth-request'
+    return HEADER_SETS.find((name) => name === value) ?? 'x-auth-request'
   }
   const claims = new Set<unknown>(HEADER_CLAIMS)
   const firstWithName = new Map<string, string>()

@@ -30,6 +30,9 @@ export const HEADER_CLAIMS = [
 export const AUDIENCES_DESCRIPTION =
   'List what the aud claim of your tokens holds: the client id and identifier URIs of your API.'
 
+/** Header sets with a name; each must be described in identity/headers.ts. */
+export const HEADER_SETS = ['x-auth-request', 'remote-user', 'app-service'] as const
+
 const strict = { additionalProperties: false }
 
 const guid = (description: string) => Type.String({ pattern: GUID_PATTERN, description })
@@ -481,7 +484,7 @@ export const configFileSchema = Type.Object(
     identityHeaders: Type.Optional(
       Type.Union(
         [
-          Type.Enum(['x-auth-request', 'remote-user', 'app-service']),
+          Type.Enum([...HEADER_SETS]),
           Type.Record(
             Type.String({ pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$" }),
             Type.Enum([...HEADER_CLAIMS], {

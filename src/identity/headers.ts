@@ -1,4 +1,4 @@
-import type { IdentityHeaderSet } from '../config/config.ts'
+import type { IdentityHeaderSet, NamedHeaderSet } from '../config/config.ts'
 import type { AccessToken } from '../token/claims.ts'
 import { encodeList, encodeValue } from './encode.ts'
 
@@ -54,6 +54,13 @@ const appService: Readonly<Record<string, HeaderValue>> = {
   'X-MS-CLIENT-PRINCIPAL-IDP': () => 'aad',
 }
 
+/** The compiler refuses a name of the schema without a set. */
+const namedSets: Readonly<Record<NamedHeaderSet, Readonly<Record<string, HeaderValue>>>> = {
+  'x-auth-request': xAuthRequest,
+  'remote-user': remoteUser,
+  'app-service': appService,
+}
+
 const claimValues: Readonly<Record<string, HeaderValue>> = {
   oid: ({ token }) => token.userId,
   tid: ({ token }) => token.tenantId,
@@ -95,9 +102,7 @@ export function identityBytes(names: readonly string[], values: readonly string[
 }
 
 function headersOf(config: IdentityHeaderSet): Readonly<Record<string, HeaderValue>> {
-  if (config === 'x-auth-request') return xAuthRequest
-  if (config === 'remote-user') return remoteUser
-  if (config === 'app-service') return appService
+  if (typeof config === 'string') return namedSets[config]
   return Object.fromEntries(
     Object.entries(config).map(([header, claim]) => {
       const value = Object.hasOwn(claimValues, claim) ? claimValues[claim] : undefined

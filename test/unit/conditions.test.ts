@@ -49,7 +49,15 @@ const member = { roles: ['Admin'], groups: [ids.group], acrs: ['c1'], azpacr: '0
 const other = { ...member, acct: 0, roles: undefined }
 
 async function compile(grant: object, deny?: object) {
+  const signIn = {
+    clientId: ids.client,
+    tenant: 'contoso',
+    credential: { clientSecretFile: '/secret' },
+    hosts: ['portal.contoso.example'],
+    sealingKeys: '/var/lib/sealing',
+  }
   const text = yaml({
+    ...('session' in grant && { head: `signIn: ${JSON.stringify(signIn)}` }),
     audience: appIdUri,
     grant: JSON.stringify(grant),
     ...(deny && { policy: `deny: [${JSON.stringify(deny)}]` }),
