@@ -32,6 +32,7 @@ const yearMs = 365 * 24 * 3600 * 1000
  */
 export function addKeyVault(app: FastifyInstance, context: DevEntraContext, random: Random): void {
   const { origin } = context
+  // Made when it is first asked for: nothing can be signed with it before.
   let made: Promise<VaultKey> | undefined
   const prepare = () => {
     made ??= createVaultKey(context.now, random).then((key) => {
@@ -41,9 +42,6 @@ export function addKeyVault(app: FastifyInstance, context: DevEntraContext, rand
     })
     return made
   }
-  app.addHook('onReady', async () => {
-    await prepare()
-  })
 
   /** The key, or undefined after an answer that says why not. */
   const open = async (request: FastifyRequest<Route>, reply: FastifyReply) => {
