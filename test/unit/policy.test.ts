@@ -352,6 +352,10 @@ describe('a compiled policy', () => {
     assert.deepEqual([...(compilePolicy(config).namedGroups ?? [])], [ids.group, ids.otherGroup])
     assert.equal(compilePolicy({ ...config, groups: 'all' }).namedGroups, undefined)
   })
+  it('is not made of a rule with a key that no condition looks at', () => {
+    const grant = { actor: 'user', department: 'sales' } as unknown as GrantConfig
+    assert.throws(() => compilePolicy(policyOf([grant])), /no condition named department/)
+  })
   it('suggests scopes of the identifier URI that is the resource', () => {
     const audiences = [ids.api, appIdUri, 'https://api.contoso.example']
     assert.equal(scopePrefix(audiences, 'https://api.contoso.example'), audiences[2])
