@@ -83,6 +83,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     authorities: () => authorities,
     cache,
     revocations: () => revocations.list,
+    store: revocations.state,
     clock,
     elapsed,
     suppressedLogLines: () => refusals.suppressed,

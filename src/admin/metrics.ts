@@ -3,6 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { Authorities } from '../keys/authority.ts'
 import type { OnRefresh, RefreshOutcome } from '../keys/issuer-keys.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
+import type { StoreState } from '../revocation/revocation-store.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import type { OnVerdict } from '../verify/route.ts'
 import type { TokenCache } from '../verify/token-cache.ts'
@@ -12,6 +13,8 @@ export interface MetricsSources {
   readonly authorities: () => Authorities
   readonly cache: TokenCache
   readonly revocations: () => RevocationList
+  /** How the store that replicas share is doing; absent where there is none. */
+  readonly store?: (() => StoreState) | undefined
   readonly clock: () => number
   /** The clock that ages of keys are measured by. */
   readonly elapsed: () => number
@@ -42,6 +45,32 @@ const refreshOutcomes: readonly RefreshOutcome[] = ['applied', 'failed', 'absent
 
 /** RS256 takes 20 to 60 µs; the long ones wait for something else. */
 const signatureBuckets = [0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.025, 0.1]
+
+/** Two gauges, without a value where replicas share no store. */
+function addStoreMetrics(store: (() => StoreState) | undefined, registers: Registry[]): void {
+  const add = (name: string, help: string, read: (state: StoreState) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset()
+        // An unlabelled gauge is 0 after a reset, which would read as out of reach.
+        if (!store) this.remove()
+        else this.set(read(store()))
+      },
+    })
+  add(
+    'entra_auth_store_reachable',
+    'Whether the store that replicas share answers; absent without one',
+    ({ reachable }) => (reachable ? 1 : 0),
+  )
+  add(
+    'entra_auth_store_sync_age_seconds',
+    'Time since all that the store had was known here; absent without one',
+    ({ secondsSinceSync = Number.POSITIVE_INFINITY }) => secondsSinceSync,
+  )
+}
 
 /** Creates the metrics, with those of the process among them. */
 export function createMetrics(sources: MetricsSources): Metrics {
@@ -93,6 +122,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
       this.set(sources.revocations().countAt(sources.clock() / 1000))
     },
   })
+  addStoreMetrics(sources.store, registers)
   new Counter({
     name: 'entra_auth_log_lines_suppressed_total',
     help: 'Refusals that got no line of their own in the log',

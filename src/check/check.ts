@@ -2,6 +2,7 @@ import type { Config } from '../config/config.ts'
 import type { CheckReport, Finding } from './report.ts'
 import { checkSettings } from './settings.ts'
 import { checkSignIn, type SignInCheckContext } from './sign-in.ts'
+import { checkStore, type DescribeStore } from './store.ts'
 import { checkTenant, type TenantCheckContext } from './tenants.ts'
 
 /** What a check needs from outside. */
@@ -10,6 +11,8 @@ export interface CheckContext extends TenantCheckContext {
   readonly offline: boolean
   /** Where sign-in is looked at. */
   readonly signIn: Omit<SignInCheckContext, 'clock' | 'createHttp' | 'offline' | 'onProgress'>
+  /** Asks the store that replicas share; not asked offline. */
+  readonly describeStore?: DescribeStore
   /** Told what is being done, a line each. */
   readonly onProgress: (line: string) => void
 }
@@ -33,6 +36,9 @@ export async function checkDeployment(config: Config, context: CheckContext): Pr
       offline,
       onProgress,
     })),
+    ...(config.store
+      ? await checkStore(config.store, offline ? undefined : context.describeStore)
+      : []),
   ]
   return {
     verdict: judge(findings),

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import type { Command } from 'commander'
 import { checkDeployment } from '../check/check.ts'
 import { formatReport } from '../check/format.ts'
+import type { StoreConfig } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
 import { formatJson } from '../terminal.ts'
@@ -58,9 +59,21 @@ async function check({ config: file, json, offline }: CheckOptions, io: CommandI
       modifiedMs: (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs,
       randomId: randomUUID,
     },
+    describeStore,
     onProgress: (line) => void io.stderr.write(`${line}\n`),
   })
   io.stdout.write(json ? formatJson(report) : formatReport(report))
   if (report.verdict === 'problems') io.setExitCode(exitCodes.failure)
   if (report.verdict === 'unreachable') io.setExitCode(exitCodes.unavailable)
+}
+
+/** What the server of the store says of itself. */
+export async function describeStore(store: StoreConfig): Promise<Readonly<Record<string, string>>> {
+  const { connectStore } = await import('../store/connection.ts')
+  const connection = await connectStore(store, { onNotice() {}, onClose() {} })
+  try {
+    return await connection.describe()
+  } finally {
+    connection.close()
+  }
 }

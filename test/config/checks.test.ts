@@ -31,6 +31,24 @@ const refused: readonly [string, Parts | string, string, RegExp][] = [
     /where true or false/,
   ],
   ['an unknown cloud', { head: 'cloud: germany' }, 'cloud', /public, usgov or china/],
+  [
+    'a password in the address of the store',
+    { head: 'store: { url: "rediss://user:secret@store:6379" }' },
+    'store.url',
+    /holds a user name or a password/,
+  ],
+  [
+    'another protocol for the store',
+    { head: 'store: { url: "https://store:6379" }' },
+    'store.url',
+    /is no address of a Redis or Valkey server/,
+  ],
+  [
+    'a user of the store without a password',
+    { head: 'store: { url: "rediss://store:6379", usernameFile: /u }' },
+    'store.passwordFile',
+    /is missing although/,
+  ],
   ['no policies', `tenants: { a: ${TENANT} }`, 'policies', /is missing/],
   ['an empty section policies', `tenants: { a: ${TENANT} }\npolicies: {}`, 'policies', /is empty/],
   [

@@ -6,6 +6,8 @@ import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
+import { checkStore } from '../../src/check/store.ts'
+import { describeStore } from '../../src/commands/check.ts'
 import { makeGate } from '../faults/gate.ts'
 import { type Authority, contoso, ordersId, startAuthority } from '../serve/authority.ts'
 import {
@@ -264,6 +266,27 @@ describe('two replicas with one store', async () => {
       )
     }
     assert.ok(accepted.length > 200, `${accepted.length}`)
+  })
+})
+
+describe('check', () => {
+  it('names the server, and the settings that would lose revocations', async (t) => {
+    const server = await startStoreServer(t)
+    const read = () => describeStore({ url: server.url })
+    const sentences = async () =>
+      (await checkStore({ url: server.url }, read)).map(
+        ({ level, message }) => `${level} ${message}`,
+      )
+    const [version, ...rest] = await sentences()
+    assert.match(version ?? '', /^note is (Redis|Valkey) \d/)
+    assert.deepEqual(rest, [])
+    await server.ask('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru')
+    await server.ask('CONFIG', 'SET', 'appendonly', 'no')
+    const warnings = (await sentences()).slice(1)
+    assert.match(warnings[0] ?? '', /^warning may drop revocations: .* allkeys-lru/)
+    assert.match(warnings[1] ?? '', /^warning loses revocations .* appendonly is off/)
+    await server.kill('SIGKILL')
+    assert.match((await sentences()).join(), /^unreachable does not answer/)
   })
 })
 

@@ -32,6 +32,15 @@
 {{- $_ := set $config "revocationFile" "/var/lib/haproxy-entra-auth/revocations/revocations.json" }}
 {{- end }}
 {{- end }}
+{{- if .Values.store.url }}
+{{- $store := dict "url" .Values.store.url }}
+{{- if .Values.store.existingSecret }}
+{{- range $file, $key := dict "usernameFile" .Values.store.usernameKey "passwordFile" .Values.store.passwordKey "caFile" .Values.store.caKey }}
+{{- if $key }}{{ $_ := set $store $file (printf "/etc/haproxy-entra-auth/store/%s" $key) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- $_ := set $config "store" $store }}
+{{- end }}
 {{- toYaml $config }}
 {{- end }}
 
@@ -83,6 +92,6 @@ scheme: {{ empty $config.listen.tls | ternary "HTTP" "HTTPS" }}
 {{/* Whether the revocation file is one that a single pod writes. */}}
 {{- define "haproxy-entra-auth.hasOwnRevocations" -}}
 {{- with .Values.revocations }}
-{{- if and (or .existingClaim $.Values.config.revocationFile) (not .shared) }}true{{ end }}
+{{- if and (or .existingClaim $.Values.config.revocationFile) (not .shared) (not $.Values.store.url) (not $.Values.config.store) }}true{{ end }}
 {{- end }}
 {{- end }}

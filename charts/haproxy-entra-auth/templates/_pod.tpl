@@ -63,6 +63,10 @@
 - path: {{ $folder }}/private-ca
   volume: { name: private-ca, secret: { secretName: {{ . }}, defaultMode: 0440 } }
 {{- end }}
+{{- with .Values.store.existingSecret }}
+- path: {{ $folder }}/store
+  volume: { name: store, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+{{- end }}
 {{- with .Values.revocations.existingConfigMap }}
 - path: {{ $folder }}/revocations
   volume: { name: revocations, configMap: { name: {{ . }} } }
@@ -80,7 +84,8 @@
     {{- with .Values.keyStore.existingClaim }}
     persistentVolumeClaim: { claimName: {{ . }} }
     {{- else }}
-    emptyDir: { sizeLimit: 16Mi }
+    # A copy of all revocations of the store is kept there too.
+    emptyDir: { sizeLimit: {{ $.Values.store.url | empty | ternary "16Mi" "512Mi" }} }
     {{- end }}
 {{- end }}
 {{- end }}
