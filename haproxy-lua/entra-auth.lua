@@ -114,6 +114,11 @@ local FAILURES = {
         error = "server_error",
         text = "The token is larger than this proxy is set up for; tell whoever runs this service.",
     },
+    cross_site_request = {
+        status = 403,
+        error = "cross_site_request",
+        text = "The request came from a page of another site, so the session does not count for it.",
+    },
     verifier_unavailable = {
         status = 503,
         error = "temporarily_unavailable",
@@ -581,6 +586,91 @@ local function readPlainCredentials(txn, headerNames)
     return txn.sf:req_fhdr("authorization")
 end
 
+-- Sessions --------------------------------------------------------------------------------------
+-- What a browser has after signing in is a cookie, sealed by the verifier. It stands for somebody only
+-- on the host that it was made for, so the credentials of a session are that host and the whole value
+-- of the cookie; with a line break in front they equal no token.
+
+local SESSION_COOKIE = "__Host-entra-session"
+local SESSION_LIMIT = 4096
+local RETURN_LIMIT = 1024
+local SESSION_START = "/oauth2/start"
+
+-- The session of a request: nil where there is none, and where there are two, since nobody knows which
+-- one the browser means. Only for a request without `Authorization`: a token alone counts.
+local function readSession(txn, headerNames)
+    if
+        not headerNames:find("cookie", 1, true)
+        or txn.f:req_cook_cnt(SESSION_COOKIE) ~= 1
+        or txn.f:req_fhdr_cnt("host") ~= 1
+    then
+        return nil
+    end
+    local cookie, host = txn.sf:req_cook(SESSION_COOKIE), txn.sf:req_fhdr("host")
+    if
+        #cookie > SESSION_LIMIT
+        or not cookie:find("^[%w_-]+$")
+        or #host > 255
+        or not host:find("^[%w._:%[%]-]+$")
+    then
+        return nil
+    end
+    return { cookie = cookie, host = host, credentials = "\n" .. host:lower() .. "\n" .. cookie }
+end
+
+-- Whether a person goes to another page with this request: then the browser shows what comes back.
+local function isNavigation(txn)
+    local mode = txn.sf:req_fhdr("sec-fetch-mode")
+    if mode ~= "" or txn.sf:req_fhdr("sec-fetch-dest") ~= "" then
+        return mode == "navigate"
+            and txn.sf:req_fhdr("sec-fetch-dest") == "document"
+            and not (txn.sf:req_fhdr("sec-purpose") .. txn.sf:req_fhdr("purpose")):find("prefetch", 1, true)
+    end
+    return txn.sf:req_fhdr("accept"):lower():find("text/html", 1, true) ~= nil
+        and txn.f:req_fhdr_cnt("x-requested-with") == 0
+end
+
+local function isLoopbackHost(host)
+    local name = host:gsub(":%d+$", "")
+    return name == "localhost" or name == "127.0.0.1" or name:find("%.localhost$") ~= nil
+end
+
+-- A browser sends the cookie along with what another site makes it send. With these methods, and for a
+-- WebSocket, the request has to come from a page of this very host.
+local function isCrossSite(txn, headerNames, host)
+    local method = txn.sf:method()
+    local isSafe = method == "GET" or method == "HEAD" or method == "OPTIONS"
+    if isSafe and not headerNames:find("upgrade", 1, true) then
+        return false
+    end
+    local sites = txn.f:req_fhdr_cnt("sec-fetch-site")
+    if sites > 0 then
+        local site = txn.sf:req_fhdr("sec-fetch-site")
+        return sites > 1 or not (site == "same-origin" or site == "none")
+    elseif txn.f:req_fhdr_cnt("origin") ~= 1 then
+        return true
+    end
+    local scheme, from = txn.sf:req_fhdr("origin"):lower():match("^(https?)://([^/]+)$")
+    if scheme == "http" and not isLoopbackHost(host:lower()) then
+        return true
+    end
+    local function plain(name)
+        return scheme == "https" and name:gsub(":443$", "") or name
+    end
+    return not from or plain(from) ~= plain(host:lower())
+end
+
+-- Where to sign in, and the way back to this page: the path that the verifier says, and `rd`.
+local function signInLocation(txn, start)
+    local path, query = txn.sf:path(), txn.sf:query()
+    local target = query == "" and path or path .. "?" .. query
+    if #target > RETURN_LIMIT or not target:find("^/") then
+        target = "/"
+    end
+    local separator = start:find("?", 1, true) and "&" or "?"
+    return start .. separator .. "rd=" .. percentEncode(target)
+end
+
 -- A browser sends a preflight without credentials and takes no for an answer from the application
 -- only; whether these pass is the operator's choice.
 local function isPreflight(txn)
@@ -605,13 +695,16 @@ end
 
 -- A fixed handful: every header of the client could overrun HAProxy's own header table, and the
 -- verdict depends on the policy and the token alone.
-local function verifyHeaders(txn, headerNames, credentials, requestId)
+local function verifyHeaders(txn, headerNames, credentials, session, requestId)
     local headers = {
         ["x-entra-auth-contract"] = { CONTRACT },
-        ["x-entra-auth-prepared"] = { "1" },
+        -- The prepared value has no room for what an allow of a session says besides.
+        ["x-entra-auth-prepared"] = not session and { "1" } or nil,
         ["user-agent"] = { OWN_NAME },
     }
-    if credentials then
+    if session then
+        headers["x-entra-auth-session"] = { session.cookie }
+    elseif credentials then
         headers["authorization"] = { credentials }
     end
     if settings["caller-key"] then
@@ -804,6 +897,8 @@ local function createSubject(said)
         client = tenant .. "/" .. said.client:lower(),
         token = said.token_id,
         key = said.keyId,
+        session = said.session,
+        entraSession = said.entraSession,
     }
 end
 
@@ -825,6 +920,8 @@ local function readSubject(headers)
         end
         said[field] = value
     end
+    said.session = single(headers, "x-entra-auth-session-id")
+    said.entraSession = single(headers, "x-entra-auth-session-sid")
     return createSubject(said)
 end
 
@@ -939,6 +1036,9 @@ local function judgeAllow(headers, body)
         outcome.maxAgeSeconds = readMaxAge(headers)
         outcome.subject = readSubject(headers)
     end
+    outcome.isSession = headers["x-entra-auth-session-id"] ~= nil
+    outcome.allowsCrossSite = single(headers, "x-entra-auth-cross-site") == "allow"
+    outcome.isRecheckDue = headers["x-entra-auth-recheck"] ~= nil
     return outcome
 end
 
@@ -973,6 +1073,13 @@ local function readRetryAfter(headers)
     return math.tointeger(seconds)
 end
 
+-- Where to sign in: a path of this host with at most one plain argument, or nothing.
+local function readSignIn(headers)
+    local value = single(headers, "x-entra-auth-sign-in") or ""
+    return value:find("^/[%w/_-]+$") and not value:find("^//") and value
+        or value:match("^/oauth2/start%?[%w_]+=[%w_-]+$")
+end
+
 -- What the verifier says to the client, word for word as far as it is safe to repeat.
 local function judgeRefusal(status, reason, headers, body)
     local challenges = readChallenges(headers)
@@ -988,6 +1095,7 @@ local function judgeRefusal(status, reason, headers, body)
         challenges = challenges,
         body = readBody(headers, body),
         retryAfter = status == 503 and readRetryAfter(headers) or nil,
+        signIn = status == 401 and readSignIn(headers) or nil,
     }
 end
 
@@ -1043,7 +1151,7 @@ local feed = {
     known = {
         version = nil,
         -- kind → id → {before, ending} in seconds.
-        revoked = { user = {}, client = {}, token = {}, tenant = {}, key = {} },
+        revoked = { user = {}, client = {}, token = {}, tenant = {}, key = {}, session = {} },
         count = 0,
         -- policy → challenge of a request without credentials.
         challenges = {},
@@ -1057,7 +1165,7 @@ local feed = {
 -- Ids of tokens and keys arrive percent-encoded in X-Entra-Auth-*, and letters count in them; the
 -- others are GUIDs.
 local function revocationId(kind, id)
-    if kind == "token" or kind == "key" then
+    if kind == "token" or kind == "key" or kind == "session" then
         return (id:gsub("%%", "%%25"))
     end
     return id:lower()
@@ -1184,7 +1292,7 @@ end
 -- What is known and in force together with what was said; of two for one identity, the stricter.
 -- Returns nil when that is too much to keep.
 local function mergeRevocations(records, nowSeconds)
-    local merged = { user = {}, client = {}, token = {}, tenant = {}, key = {} }
+    local merged = { user = {}, client = {}, token = {}, tenant = {}, key = {}, session = {} }
     local count = 0
     local function add(kind, id, before, ending)
         local known = merged[kind][id]
@@ -1212,9 +1320,14 @@ local function mergeRevocations(records, nowSeconds)
     return merged, count
 end
 
--- A token or a key is revoked for good, whatever its date; the others up to a moment.
+-- A token, a key or a session is revoked for good, whatever its date; the others up to a moment.
 local function isRevoked(revoked, subject)
     if revoked.token[subject.token] or revoked.key[subject.key] then
+        return true
+    elseif
+        subject.session
+        and (revoked.session[subject.session] or revoked.session[subject.entraSession or ""])
+    then
         return true
     end
     for _, kind in ipairs({ "user", "client", "tenant" }) do
@@ -1340,6 +1453,9 @@ local function createEntry(policy, credentials, outcome, askedAtMs)
         names = outcome.names,
         values = outcome.values,
         subject = outcome.subject,
+        isSession = outcome.isSession,
+        allowsCrossSite = outcome.allowsCrossSite,
+        isRecheckDue = outcome.isRecheckDue,
         credentials = credentials,
         tail = tailOf(credentials),
         size = entrySize(outcome, credentials),
@@ -1415,7 +1531,14 @@ end
 -- The remembered verdict on this request, or nil.
 local function recall(txn, policy, headerNames)
     local bucket = buckets[policy]
-    local credentials = bucket and readPlainCredentials(txn, headerNames)
+    if not bucket then
+        return nil
+    end
+    local credentials = readPlainCredentials(txn, headerNames)
+    if not credentials and not headerNames:find("authorization", 1, true) then
+        local session = readSession(txn, headerNames)
+        credentials = session and session.credentials
+    end
     local entry = credentials and bucket[tailOf(credentials)]
     if not entry or not isSameToken(entry.credentials, credentials) or not isStillGood(entry) then
         return nil
@@ -1720,8 +1843,21 @@ end
 
 -- Decision --------------------------------------------------------------------------------------
 
+-- A request of another site does not get what the session is allowed, unless the policy says so.
+local function refuseCrossSite(txn, headerNames, outcome)
+    if
+        outcome.ok
+        and outcome.isSession
+        and not outcome.allowsCrossSite
+        and isCrossSite(txn, headerNames, txn.sf:req_fhdr("host"))
+    then
+        return refuse("cross_site_request")
+    end
+    return outcome
+end
+
 -- A new client object for each call: one serves a single request. It keeps its connections alive.
-local function ask(txn, policy, headerNames, credentials, requestId)
+local function ask(txn, policy, headerNames, credentials, session, requestId)
     local call = startCall(readSource(txn))
     if not call then
         return refuse("too_many_calls")
@@ -1730,7 +1866,7 @@ local function ask(txn, policy, headerNames, credentials, requestId)
     local finished, response = pcall(function()
         return core.httpclient():get({
             url = "http://" .. settings["verifier"] .. "/verify/" .. percentEncode(policy),
-            headers = verifyHeaders(txn, headerNames, credentials, requestId),
+            headers = verifyHeaders(txn, headerNames, credentials, session, requestId),
             timeout = settings["timeout-ms"],
         })
     end)
@@ -1741,6 +1877,10 @@ local function ask(txn, policy, headerNames, credentials, requestId)
         error(response, 0)
     end
     local outcome = judge(response or {}, policy, credentials)
+    if session and outcome.ok and not outcome.isSession and not outcome.reason then
+        outcome = unavailable("an allow of a session without X-Entra-Auth-Session-Id")
+    end
+    outcome = refuseCrossSite(txn, headerNames, outcome)
     outcome.ms = math.max(0, nowMs() - askedAtMs)
     outcome.cache = "miss"
     atomically(function()
@@ -1803,18 +1943,23 @@ local function decide(txn, policy, headerNames, requestId)
     else
         local credentials, problem = readCredentials(txn)
         local isWithout = not credentials or isOtherScheme(credentials)
+        local session
         if problem then
             outcome = refuse(problem)
         elseif isOwnCall(txn, headerNames) then
             outcome = badSetup("the address of the verifier leads back to HAProxy itself")
         elseif isWithout then
+            session = not credentials and readSession(txn, headerNames) or nil
             outcome = challengeOf(policy)
         elseif hasManyBadTokens(txn) then
             outcome = refuse("too_many_bad_tokens")
         end
         if not outcome then
             count("misses")
-            outcome = ask(txn, policy, headerNames, credentials, requestId)
+            if session then
+                credentials = session.credentials
+            end
+            outcome = ask(txn, policy, headerNames, credentials, session, requestId)
         end
     end
     outcome.policy = policy
@@ -1876,12 +2021,59 @@ local function refusalBody(outcome, policy, requestId)
     )
 end
 
+-- For a form that a person sent after the session had ended: the browser would show JSON.
+local UNSENT_PAGE = [[<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Not sent</title><style>:root{color-scheme:light dark}body{font:1rem/1.5 sans-serif;max-width:38rem;margin:3rem auto;padding:0 1rem}</style>
+<h1>Your sign-in has ended</h1>
+<p>What you sent was not passed on, and nothing was changed.</p>
+<p>Go back to the page with the back button of your browser and copy what you wrote. Then
+<a href="%s">sign in again</a> and send it once more.</p>
+</html>
+]]
+
+local function redirectReply(txn, location, reason)
+    return txn:reply({
+        status = 302,
+        headers = {
+            ["location"] = { location },
+            ["cache-control"] = { "no-store" },
+            ["x-entra-auth-reason"] = { reason },
+        },
+    })
+end
+
+local function unsentReply(txn, outcome)
+    return txn:reply({
+        status = outcome.status,
+        headers = {
+            ["content-type"] = { "text/html; charset=utf-8" },
+            ["content-security-policy"] = { "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'" },
+            ["x-content-type-options"] = { "nosniff" },
+            ["cache-control"] = { "no-store" },
+            ["x-entra-auth-reason"] = { outcome.reason },
+            ["x-entra-auth-sign-in"] = { outcome.signIn },
+        },
+        body = UNSENT_PAGE:format((signInLocation(txn, outcome.signIn):gsub("&", "&amp;"))),
+    })
+end
+
 local function refusalReply(txn, outcome, policy, requestId)
+    if outcome.signIn and isNavigation(txn) then
+        if txn.sf:method() == "GET" then
+            return redirectReply(txn, signInLocation(txn, outcome.signIn), outcome.reason)
+        elseif txn.sf:method() ~= "HEAD" then
+            return unsentReply(txn, outcome)
+        end
+    end
     local headers = {
         ["content-type"] = { "application/json; charset=utf-8" },
         ["cache-control"] = { "no-store" },
         ["x-entra-auth-reason"] = { outcome.reason },
     }
+    if outcome.signIn then
+        headers["x-entra-auth-sign-in"] = { outcome.signIn }
+    end
     if #outcome.challenges > 0 then
         headers["www-authenticate"] = outcome.challenges
     end
@@ -2022,9 +2214,35 @@ end
 -- credentials is how each client begins, so it does not count.
 local function countBadToken(txn, outcome)
     local counter = settings["count-bad-tokens"]
-    if counter and outcome.status == 401 and outcome.reason ~= "no_credentials" then
+    if
+        counter
+        and outcome.status == 401
+        and not outcome.signIn
+        and outcome.reason ~= "no_credentials"
+    then
         txn.f:sc_inc_gpc0(counter)
     end
+end
+
+-- After its soft end a session goes on for whatever is no navigation, so that nothing breaks in the
+-- middle of a form. A navigation goes by Entra, which mostly nobody sees.
+local function isRecheckPossible(txn)
+    return txn.sf:method() == "GET" and isNavigation(txn)
+end
+
+local function recheck(outcome)
+    return {
+        ok = false,
+        status = 401,
+        reason = "session_recheck",
+        error = "session_recheck",
+        text = "The session has to be checked again; follow the redirect.",
+        challenges = {},
+        signIn = SESSION_START,
+        policy = outcome.policy,
+        ms = outcome.ms,
+        cache = outcome.cache,
+    }
 end
 
 -- Returns the reply for the client, or nil where the request goes on.
@@ -2034,10 +2252,17 @@ local function verify(txn, given, enforce)
     local headerNames = txn.sf:req_hdr_names()
     local requestId
     local outcome = recall(txn, policy, headerNames)
+    if outcome and outcome.isSession then
+        outcome = refuseCrossSite(txn, headerNames, outcome)
+        outcome.policy, outcome.ms, outcome.cache = policy, 0, "hit"
+    end
     if not outcome then
         clearVariables(txn)
         requestId = readRequestId(txn)
         outcome = decide(txn, policy, headerNames, requestId)
+    end
+    if outcome.ok and outcome.isRecheckDue and isRecheckPossible(txn) then
+        outcome = recheck(outcome)
     end
     if outcome.ok and enforce then
         outcome = setIdentityOrRefuse(txn, outcome, headerNames)

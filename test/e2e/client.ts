@@ -19,14 +19,16 @@ export interface Ask {
   readonly headers?: readonly (readonly [string, string])[]
   readonly body?: string | Buffer
   readonly agent?: Agent
+  /** Host, `app.example` by default. */
+  readonly host?: string
 }
 
 export const bearer: readonly [string, string] = ['Authorization', 'Bearer some.test.token']
 
 /** Sends one request; a connection of its own unless an agent is given. */
 export function ask(port: number, what: Ask = {}): Promise<Reply> {
-  const { method = 'GET', path = '/', headers = [bearer], body, agent } = what
-  const raw = [['Host', 'app.example'] as const, ...headers].flat()
+  const { method = 'GET', path = '/', headers = [bearer], body, agent, host = 'app.example' } = what
+  const raw = [['Host', host] as const, ...headers].flat()
   if (body !== undefined) raw.push('Content-Length', String(Buffer.byteLength(body)))
   const clock = startRunningClock()
   return new Promise<Reply>((done, fail) => {

@@ -1,0 +1,379 @@
+/** Sessions in the action: cookie, host in the cache key, redirects of navigations, the cross-site guard. */
+import assert from 'node:assert/strict'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { eventually } from '../support/eventually.ts'
+import { type CacheStack, startCacheStack } from './cache-stack.ts'
+import { type Ask, bearer, values } from './client.ts'
+import { allowHeaders, answer, type Call, deny, revocations } from './fake-verifier.ts'
+
+const cookie = ['Cookie', 'theme=dark; __Host-entra-session=good; lang=de'] as const
+const document = [
+  ['Sec-Fetch-Mode', 'navigate'],
+  ['Sec-Fetch-Dest', 'document'],
+] as const
+
+/** What a session's allow says besides that of a token. */
+const ofSession = [
+  ['X-Entra-Auth-Session-Id', 'session-1'],
+  ['X-Entra-Auth-Session-Sid', 'entra-sid-1'],
+] as const
+
+/** A verifier that knows one session, on one host. */
+function sessions(more: readonly (readonly [string, string])[] = []) {
+  return (call: Call) => {
+    const [session] = values(call, 'x-entra-auth-session')
+    const [host] = values(call, 'x-forwarded-host')
+    return session === 'good' && host === 'portal.example'
+      ? answer(200, [...allowHeaders(), ...ofSession, ...more])
+      : noSession
+  }
+}
+
+const noSession = deny(401, 'no_session', [], [['X-Entra-Auth-Sign-In', '/oauth2/start']])
+
+describe('a session', () => {
+  let stack: CacheStack
+  before(async () => {
+    stack = await startCacheStack()
+  })
+  after(() => stack.stop())
+  beforeEach(() => {
+    stack.reset()
+    stack.verifier.script = sessions()
+    stack.verifier.feed = revocations()
+  })
+
+  /** Asks on one connection, so in one thread, as portal.example. */
+  const ask = (what: Ask = {}) => {
+    const { headers = [cookie], ...rest } = what
+    return stack.askFor('', { host: 'portal.example', headers, ...rest })
+  }
+  const untilHit = () =>
+    eventually(
+      () => ask(),
+      (reply) => values(reply, 'x-cache')[0] === 'hit',
+    )
+
+  it('is asked for with the value of its cookie and its host, and no other cookie', async () => {
+    assert.equal((await ask({ path: '/a' })).status, 200)
+    const [seen] = stack.app.requests
+    assert.deepEqual(seen && values(seen, 'x-auth-request-user'), ['alice-oid'])
+    const [call] = stack.verifier.calls.slice(-1)
+    assert.ok(call)
+    assert.deepEqual(values(call, 'cookie'), [])
+    assert.deepEqual(values(call, 'x-entra-auth-prepared'), [])
+  })
+
+  it('is answered out of the cache for its own host only', async () => {
+    await untilHit()
+    stack.verifier.calls.length = 0
+    assert.equal((await ask()).status, 200)
+    assert.equal(stack.verifier.calls.length, 0)
+    const other = await stack.askFor('', { host: 'wiki.example', headers: [cookie] })
+    assert.equal(other.status, 401)
+    assert.deepEqual(values(other, 'x-entra-auth-reason'), ['no_session'])
+  })
+
+  for (const [what, headers] of Object.entries({
+    'two such cookies': [['Cookie', '__Host-entra-session=good; __Host-entra-session=good']],
+    'two such cookies in two lines': [
+      ['Cookie', '__Host-entra-session=good'],
+      ['Cookie', '__Host-entra-session=other'],
+    ],
+    'another value': [['Cookie', '__Host-entra-session=goo']],
+    'a longer value': [['Cookie', '__Host-entra-session=goodgood']],
+    'another case of the name': [['Cookie', '__host-entra-session=good']],
+    'a prefix of the name': [['Cookie', 'x__Host-entra-session=good']],
+    'a strange character': [['Cookie', '__Host-entra-session=go%6fd']],
+    quotes: [['Cookie', '__Host-entra-session="good"']],
+    'a value without end': [['Cookie', `__Host-entra-session=${'g'.repeat(5000)}`]],
+    'no cookie': [],
+    'a header of the client': [['X-Entra-Auth-Session', 'good']],
+    'another spelling of that header': [['X_Entra_Auth_Session', 'good']],
+  } as Record<string, [string, string][]>)) {
+    it(`is none with ${what}, with a hot cache too`, async () => {
+      await untilHit()
+      const reply = await ask({ headers })
+      assert.equal(reply.status, 401)
+      assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['no_session'])
+      assert.deepEqual(values(reply, 'x-entra-auth-sign-in'), ['/oauth2/start'])
+      assert.deepEqual(values(reply, 'cache-control'), ['no-store'])
+    })
+  }
+
+  it('does not count beside a token', async () => {
+    await untilHit()
+    stack.verifier.script = () => deny(401, 'token_expired', ['Bearer realm="x"'])
+    for (const value of ['Bearer other', 'Basic eDp5', '']) {
+      const reply = await ask({ headers: [cookie, ['Authorization', value]] })
+      assert.notEqual(reply.status, 200, value)
+      const [call] = stack.verifier.calls.slice(-1)
+      assert.deepEqual(call && values(call, 'x-entra-auth-session'), [], value)
+    }
+    const twice = await ask({ headers: [cookie, bearer, bearer] })
+    assert.equal(twice.status, 400)
+  })
+
+  it('stays refused where the allow does not say which session it is', async () => {
+    stack.verifier.script = () => answer(200, allowHeaders())
+    const reply = await ask({ headers: [['Cookie', '__Host-entra-session=fresh']] })
+    assert.equal(reply.status, 503)
+  })
+
+  for (const [kind, revoked] of [
+    ['its own id', 'own-1'],
+    ["Entra's id", 'entra-2'],
+  ] as const) {
+    it(`that is revoked by ${kind} leaves the cache`, async () => {
+      const number = revoked.slice(-1)
+      const headers = [['Cookie', `__Host-entra-session=revoked-${number}`]] as const
+      const ids = [
+        ['X-Entra-Auth-Session-Id', `own-${number}`],
+        ['X-Entra-Auth-Session-Sid', `entra-${number}`],
+      ] as const
+      stack.verifier.script = () => answer(200, [...allowHeaders(), ...ids])
+      await eventually(
+        () => ask({ headers }),
+        (reply) => values(reply, 'x-cache')[0] === 'hit',
+      )
+      stack.verifier.script = () => noSession
+      const until = Math.floor(Date.now() / 1000) + 600
+      stack.verifier.feed = revocations([{ kind: 'session', id: revoked, before: 0, until }])
+      const reply = await eventually(
+        () => ask({ headers }),
+        ({ status }) => status !== 200,
+      )
+      assert.equal(reply.status, 401)
+      // Whatever the verifier says of it now: it does not come into the cache again.
+      stack.verifier.script = () => answer(200, [...allowHeaders(), ...ids])
+      await ask({ headers })
+      assert.deepEqual(values(await ask({ headers }), 'x-cache'), ['miss'])
+    })
+  }
+})
+
+describe('a request without a session', () => {
+  let stack: CacheStack
+  before(async () => {
+    stack = await startCacheStack()
+  })
+  after(() => stack.stop())
+  beforeEach(() => {
+    stack.reset()
+    stack.verifier.script = () => noSession
+  })
+  const ask = (headers: readonly (readonly [string, string])[], what: Ask = {}) =>
+    stack.ask({ ...what, host: 'portal.example', headers })
+
+  it('goes to sign in and comes back to its path and query, where a person navigates', async () => {
+    const reply = await ask(document, { path: '/a/b?x=1&y=%20%26' })
+    assert.equal(reply.status, 302)
+    const [location = ''] = values(reply, 'location')
+    assert.equal(location, '/oauth2/start?rd=%2Fa%2Fb%3Fx%3D1%26y%3D%2520%2526')
+    assert.equal(new URL(location, 'https://x').searchParams.get('rd'), '/a/b?x=1&y=%20%26')
+    assert.deepEqual(values(reply, 'cache-control'), ['no-store'])
+    assert.equal(stack.app.requests.length, 0)
+  })
+
+  it('goes to sign in where an older browser navigates', async () => {
+    assert.equal((await ask([['Accept', 'text/html,*/*']], { path: '/' })).status, 302)
+  })
+
+  it('goes to sign in with the context that a step-up needs', async () => {
+    stack.verifier.script = () =>
+      deny(401, 'step_up_required', [], [['X-Entra-Auth-Sign-In', '/oauth2/start?acrs=c1']])
+    const reply = await ask(document, { path: '/a' })
+    assert.deepEqual(values(reply, 'location'), ['/oauth2/start?acrs=c1&rd=%2Fa'])
+  })
+
+  it('comes back to the start page where its own path is too long', async () => {
+    const reply = await ask(document, { path: `/${'a'.repeat(1100)}` })
+    assert.deepEqual(values(reply, 'location'), ['/oauth2/start?rd=%2F'])
+  })
+
+  for (const [what, headers] of Object.entries({
+    'a fetch': [
+      ['Sec-Fetch-Mode', 'cors'],
+      ['Sec-Fetch-Dest', 'empty'],
+      ['Accept', 'text/html'],
+    ],
+    'an image': [
+      ['Sec-Fetch-Mode', 'no-cors'],
+      ['Sec-Fetch-Dest', 'image'],
+    ],
+    'a frame': [
+      ['Sec-Fetch-Mode', 'navigate'],
+      ['Sec-Fetch-Dest', 'iframe'],
+    ],
+    'a prefetch': [...document, ['Sec-Purpose', 'prefetch;prerender']],
+    'an old XHR': [
+      ['Accept', 'text/html'],
+      ['X-Requested-With', 'XMLHttpRequest'],
+    ],
+    curl: [['Accept', '*/*']],
+  } as Record<string, [string, string][]>)) {
+    it(`gets 401 and its reason as ${what}`, async () => {
+      const reply = await ask(headers)
+      assert.equal(reply.status, 401)
+      assert.deepEqual(values(reply, 'x-entra-auth-sign-in'), ['/oauth2/start'])
+      assert.deepEqual(values(reply, 'location'), [])
+      assert.equal(JSON.parse(reply.body).reason, 'no_session')
+    })
+  }
+
+  it('gets a page that says that nothing was sent, where a form was', async () => {
+    const reply = await ask(document, { method: 'POST', path: '/save?a=1', body: 'x=1' })
+    assert.equal(reply.status, 401)
+    assert.match(values(reply, 'content-type').join(), /^text\/html/)
+    assert.match(values(reply, 'content-security-policy').join(), /default-src 'none'/)
+    assert.match(reply.body, /not passed on/)
+    assert.match(reply.body, /href="\/oauth2\/start\?rd=%2Fsave%3Fa%3D1"/)
+    assert.equal(stack.app.requests.length, 0)
+  })
+
+  it('is not redirected by a policy without sessions', async () => {
+    stack.verifier.script = () => deny(401, 'no_credentials', ['Bearer realm="x"'])
+    assert.equal((await ask(document)).status, 401)
+  })
+
+  for (const value of [
+    '//evil.example',
+    'https://evil.example/',
+    '/oauth2/start?x=1&y=2',
+    '/a b',
+  ]) {
+    it(`is not led to ${value}`, async () => {
+      stack.verifier.script = () => deny(401, 'no_session', [], [['X-Entra-Auth-Sign-In', value]])
+      const reply = await ask(document)
+      assert.equal(reply.status, 401)
+      assert.deepEqual(values(reply, 'location'), [])
+    })
+  }
+})
+
+describe('a session whose re-check is due', () => {
+  let stack: CacheStack
+  before(async () => {
+    stack = await startCacheStack()
+  })
+  after(() => stack.stop())
+  beforeEach(() => {
+    stack.reset()
+    stack.verifier.script = sessions([['X-Entra-Auth-Recheck', '1']])
+  })
+  const ask = (what: Ask = {}) => {
+    const { headers = [], ...rest } = what
+    return stack.askFor('', { host: 'portal.example', headers: [cookie, ...headers], ...rest })
+  }
+
+  it('goes on for all but navigations, which go by Entra, with a hot cache too', async () => {
+    await eventually(
+      () => ask(),
+      (reply) => values(reply, 'x-cache')[0] === 'hit',
+    )
+    assert.equal((await ask({ headers: [['Sec-Fetch-Mode', 'cors']] })).status, 200)
+    const post = await ask({
+      method: 'POST',
+      body: 'x',
+      headers: [...document, ['Sec-Fetch-Site', 'same-origin']],
+    })
+    assert.equal(post.status, 200)
+    stack.app.requests.length = 0
+    const reply = await ask({ headers: document, path: '/p' })
+    assert.equal(reply.status, 302)
+    assert.deepEqual(values(reply, 'location'), ['/oauth2/start?rd=%2Fp'])
+    assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['session_recheck'])
+    assert.equal(stack.app.requests.length, 0)
+  })
+})
+
+describe('a request of another site', () => {
+  let stack: CacheStack
+  before(async () => {
+    stack = await startCacheStack()
+  })
+  after(() => stack.stop())
+  beforeEach(() => {
+    stack.reset()
+    stack.verifier.script = sessions()
+  })
+  const ask = (value: string, what: Ask = {}) => {
+    const { headers = [], ...rest } = what
+    const own = ['Cookie', `__Host-entra-session=${value}`] as const
+    return stack.askFor('', { host: 'portal.example', headers: [own, ...headers], ...rest })
+  }
+  const refused: Record<string, [string, string][]> = {
+    'no header that says where it comes from': [],
+    'a page of another site': [['Sec-Fetch-Site', 'cross-site']],
+    'a page of a sister host': [['Sec-Fetch-Site', 'same-site']],
+    'a sister host with our Origin': [
+      ['Sec-Fetch-Site', 'same-site'],
+      ['Origin', 'https://portal.example'],
+    ],
+    'another Origin': [['Origin', 'https://evil.example']],
+    'the Origin null': [['Origin', 'null']],
+    'our Origin without TLS': [['Origin', 'http://portal.example']],
+    'another port': [['Origin', 'https://portal.example:8443']],
+    'our host as a prefix': [['Origin', 'https://portal.example.evil.example']],
+    'two Origins': [
+      ['Origin', 'https://portal.example'],
+      ['Origin', 'https://evil.example'],
+    ],
+    'two Sec-Fetch-Site': [
+      ['Sec-Fetch-Site', 'same-origin'],
+      ['Sec-Fetch-Site', 'cross-site'],
+    ],
+  }
+  const admitted: Record<string, [string, string][]> = {
+    'a page of this host': [['Sec-Fetch-Site', 'same-origin']],
+    'the address bar': [['Sec-Fetch-Site', 'none']],
+    'our Origin': [['Origin', 'https://portal.example']],
+    'our Origin with its port': [['Origin', 'https://PORTAL.example:443']],
+  }
+
+  for (const [what, headers] of Object.entries(refused)) {
+    it(`changes nothing with the session: ${what}, with a cold and a hot cache`, async () => {
+      for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'PROPFIND']) {
+        const reply = await ask('good', { method, headers })
+        assert.equal(reply.status, 403, method)
+        assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['cross_site_request'])
+      }
+      await eventually(
+        () => ask('good'),
+        (reply) => values(reply, 'x-cache')[0] === 'hit',
+      )
+      stack.app.requests.length = 0
+      assert.equal((await ask('good', { method: 'POST', headers })).status, 403)
+      assert.equal(stack.app.requests.length, 0)
+    })
+  }
+
+  for (const [what, headers] of Object.entries(admitted)) {
+    it(`is none: ${what}`, async () => {
+      assert.equal((await ask('good', { method: 'POST', headers })).status, 200)
+    })
+  }
+
+  it('opens no WebSocket with the session', async () => {
+    const upgrade: [string, string][] = [
+      ['Connection', 'Upgrade'],
+      ['Upgrade', 'websocket'],
+      ['Sec-WebSocket-Version', '13'],
+      ['Sec-WebSocket-Key', 'dGhlIHNhbXBsZSBub25jZQ=='],
+    ]
+    const foreign: [string, string][] = [...upgrade, ['Origin', 'https://evil.example']]
+    const own: [string, string][] = [...upgrade, ['Origin', 'https://portal.example']]
+    assert.equal((await ask('good', { headers: foreign })).status, 403)
+    assert.notEqual((await ask('good', { headers: own })).status, 403)
+  })
+
+  it('may use a session where the policy says so, and a token always', async () => {
+    const headers: [string, string][] = [['Sec-Fetch-Site', 'cross-site']]
+    stack.verifier.script = () =>
+      answer(200, [...allowHeaders(), ...ofSession, ['X-Entra-Auth-Cross-Site', 'allow']])
+    assert.equal((await ask('shared', { method: 'POST', headers })).status, 200)
+    stack.verifier.script = () => answer(200, allowHeaders())
+    const reply = await stack.ask({ method: 'POST', headers: [bearer, ...headers] })
+    assert.equal(reply.status, 200)
+  })
+})
