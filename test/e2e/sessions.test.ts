@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { eventually } from '../support/eventually.ts'
 import { type CacheStack, startCacheStack } from './cache-stack.ts'
-import { type Ask, bearer, values } from './client.ts'
+import { type Ask, askRaw, bearer, values } from './client.ts'
 import { allowHeaders, answer, type Call, deny, revocations } from './fake-verifier.ts'
 
 const cookie = ['Cookie', 'theme=dark; __Host-entra-session=good; lang=de'] as const
@@ -354,17 +354,25 @@ describe('a request of another site', () => {
     })
   }
 
-  it('opens no WebSocket with the session', async () => {
-    const upgrade: [string, string][] = [
-      ['Connection', 'Upgrade'],
-      ['Upgrade', 'websocket'],
-      ['Sec-WebSocket-Version', '13'],
-      ['Sec-WebSocket-Key', 'dGhlIHNhbXBsZSBub25jZQ=='],
-    ]
-    const foreign: [string, string][] = [...upgrade, ['Origin', 'https://evil.example']]
-    const own: [string, string][] = [...upgrade, ['Origin', 'https://portal.example']]
-    assert.equal((await ask('good', { headers: foreign })).status, 403)
-    assert.notEqual((await ask('good', { headers: own })).status, 403)
+  it('opens no WebSocket with the session, and a page of this host does', async () => {
+    const open = (origin: string) =>
+      askRaw(
+        stack.haproxy.port,
+        [
+          'GET /ws HTTP/1.1',
+          'Host: portal.example',
+          'Cookie: __Host-entra-session=good',
+          'Connection: Upgrade',
+          'Upgrade: websocket',
+          'Sec-WebSocket-Version: 13',
+          'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+          `Origin: ${origin}`,
+          '\r\n',
+        ].join('\r\n'),
+      )
+    assert.match(await open('https://evil.example'), /^HTTP\/1\.1 403 .*cross_site_request/s)
+    assert.equal(stack.app.requests.length, 0)
+    assert.match(await open('https://portal.example'), /^HTTP\/1\.1 101 /)
   })
 
   it('may use a session where the policy says so, and a token always', async () => {
