@@ -251,6 +251,20 @@ describe('an error in the action', () => {
   const names = [...source.matchAll(header)].map((match) => match[1] ?? '')
 
   /** Only run on some refusals, so an allowed request does not meet the error. */
+  /** Met by requests with a session, or of browsers without one. */
+  const ofSessions = new Set([
+    'readSession',
+    'isNavigation',
+    'isLoopbackHost',
+    'isCrossSite',
+    'plain',
+    'signInLocation',
+    'readSignIn',
+    'redirectReply',
+    'unsentReply',
+    'isRecheckPossible',
+    'recheck',
+  ])
   const offTheWay = new Set([
     ...['countBadToken', 'unavailable', 'badSetup', 'refuse'],
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
@@ -385,9 +399,53 @@ describe('an error in the action', () => {
     await expectClosed(stack, false, name)
   }
 
+  /** Requests of browsers; with a sound action only the last one reaches the application. */
+  async function expectSessionsClosed(name: string): Promise<void> {
+    const stack = await startStack({ editLua: breaking(name, 'error("injected")') })
+    const start = ['X-Entra-Auth-Sign-In', '/oauth2/start'] as const
+    const due = ['X-Entra-Auth-Recheck', '1'] as const
+    const id = ['X-Entra-Auth-Session-Id', 'session-1'] as const
+    const page: [string, string][] = [
+      ['Sec-Fetch-Mode', 'navigate'],
+      ['Sec-Fetch-Dest', 'document'],
+    ]
+    try {
+      stack.verifier.script = (call) => {
+        const [session] = values(call, 'x-entra-auth-session')
+        if (session === 'good') return answer(200, [...allowHeaders(), id])
+        if (session === 'due') return answer(200, [...allowHeaders(), id, due])
+        return deny(401, 'no_session', [], [start])
+      }
+      const ask = async (session: string, method: string, headers: [string, string][]) => {
+        const cookie: [string, string] = ['Cookie', `__Host-entra-session=${session}`]
+        return (await stack.ask({ method, headers: [cookie, ...headers] })).status
+      }
+      const refused = [
+        await ask('none', 'GET', page),
+        await ask('none', 'POST', page),
+        await ask('due', 'GET', page),
+        await ask('good', 'POST', [['Origin', 'http://app.example']]),
+      ]
+      assert.equal(stack.app.requests.length, 0)
+      const admitted = await ask('good', 'POST', [['Origin', 'https://app.example']])
+      for (const status of refused) assert.ok([302, 401, 403, 500].includes(status), `${status}`)
+      assert.ok([...refused, admitted].includes(500), name)
+      assert.equal(stack.app.requests.length, admitted === 200 ? 1 : 0)
+    } finally {
+      await stack.stop()
+    }
+  }
+
   it('knows the functions of the file', () => {
     assert.ok(names.length > 30, names.join())
-    for (const name of [...atStart, ...onlyForBadSettings, ...nowAndThen, ...forTheFeed, ...beside])
+    for (const name of [
+      ...atStart,
+      ...onlyForBadSettings,
+      ...nowAndThen,
+      ...forTheFeed,
+      ...beside,
+      ...ofSessions,
+    ])
       assert.ok(names.includes(name), name)
   })
 
@@ -418,6 +476,11 @@ describe('an error in the action', () => {
           await stack.stop()
         }
       })
+      continue
+    }
+    if (ofSessions.has(name)) {
+      it(`refuses the requests with a session that meet it: ${name}`, () =>
+        expectSessionsClosed(name))
       continue
     }
     it(`refuses every request: ${name}`, async () => {
