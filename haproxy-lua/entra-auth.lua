@@ -117,7 +117,7 @@ local FAILURES = {
     cross_site_request = {
         status = 403,
         error = "cross_site_request",
-        text = "The request came from a page of another site, so the session does not count for it.",
+        text = "The request comes from a page of another site and was not passed on; send it from a page of this site.",
     },
     verifier_unavailable = {
         status = 503,
