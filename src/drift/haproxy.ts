@@ -10,6 +10,7 @@ import { checkPolicyNames, policiesOf } from './policy-names.ts'
 import { checkModes, checkProtection, hasWrongMode } from './protection.ts'
 import { type ProxySection, readTopology } from './proxy.ts'
 import { checkSharedServers } from './shared-servers.ts'
+import { findSignIn } from './sign-in.ts'
 import { checkStripping } from './stripping.ts'
 import { checkVerdictVariables } from './verdict-variables.ts'
 import { checkVerifier, findVerifier } from './verifier-section.ts'
@@ -41,7 +42,11 @@ export function checkHaproxy(haproxy: HaproxyConfig, config: Config): HaproxyRes
 function checkReading(haproxy: HaproxyConfig, config: Config): Finding[] {
   const topology = readTopology(haproxy)
   const verifier = findVerifier(topology)
-  const exempt = new Set<ProxySection>([...verifier.sections, ...verifier.metadata])
+  const exempt = new Set<ProxySection>([
+    ...verifier.sections,
+    ...verifier.metadata,
+    ...findSignIn(topology, config),
+  ])
   const isExempt = (proxy: ProxySection) => exempt.has(proxy)
   const inHttp = readWays(topology).filter(
     ({ entry, target }) =>

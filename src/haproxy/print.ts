@@ -1,6 +1,7 @@
 import type { Config, ListenAddress } from '../config/config.ts'
 import { isLoopback } from '../loopback.ts'
 import { refuseAmbiguousPaths } from './plain-path.ts'
+import { removeSessionCookies, signInLines } from './sign-in.ts'
 import { stripLines } from './strip.ts'
 
 /** What the lines are printed for. */
@@ -33,8 +34,9 @@ export function printHaproxyConfig({ config, verifier, metadataPaths }: HaproxyL
     ...frontendLines(config, [...backends.values()], paths),
     ...config.policies.flatMap(({ name }) => [
       '',
-      ...backendLines(name, backends.get(name) ?? name),
+      ...backendLines(name, backends.get(name) ?? name, config.signIn !== undefined),
     ]),
+    ...(config.signIn ? ['', ...signInLines(config.signIn.listen, verifier)] : []),
     '',
     ...metricsLines,
     ...(paths.length > 0 ? ['', ...metadataLines(verifier, config.listen.tls !== undefined)] : []),
@@ -144,7 +146,7 @@ function verifierLines(verifier: string, isTls: boolean): string[] {
 }
 
 function frontendLines(
-  { identityHeaders, policies }: Config,
+  { identityHeaders, policies, signIn }: Config,
   backends: readonly string[],
   metadataPaths: readonly string[],
 ): string[] {
@@ -180,6 +182,7 @@ function frontendLines(
     '    http-request track-sc0 src,ipmask(32,64)',
     '    # Before a decision by path: an application reads /%61dmin, //admin and /.\\admin as /admin.',
     `    # ${refuseAmbiguousPaths}`,
+    ...(signIn ? ['    use_backend entra-sign-in if { path_beg /oauth2/ }'] : []),
     ...metadataPaths.map((path) => `    use_backend entra-metadata if { path ${quoteWord(path)} }`),
     ...(policies.length === 1 && only !== undefined
       ? [`    default_backend ${only}`]
@@ -193,7 +196,7 @@ function frontendLines(
   ]
 }
 
-function backendLines(policy: string, backend: string): string[] {
+function backendLines(policy: string, backend: string, hasSessions: boolean): string[] {
   return [
     `backend ${backend}`,
     '    mode http',
@@ -202,6 +205,7 @@ function backendLines(policy: string, backend: string): string[] {
     ...fastLane(policy),
     '    # An action that fails lets the request through, so this line belongs to the one above.',
     '    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }',
+    ...(hasSessions ? removeSessionCookies : []),
     '    # The application does not need the token; without it, caches would give the answer to others.',
     '    # Both lines or neither, see "Caching answers" in haproxy-lua/README.md:',
     '    # http-request del-header authorization',
@@ -271,7 +275,7 @@ function metadataLines(verifier: string, isTls: boolean): string[] {
   ]
 }
 
-const ownSections = ['entra-verifier', 'entra-metadata', 'entra-metrics', 'www']
+const ownSections = ['entra-verifier', 'entra-metadata', 'entra-metrics', 'entra-sign-in', 'www']
 
 /**
  * Policy → name of its backend: the same, unless a section of this configuration has it already. Even
