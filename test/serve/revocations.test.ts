@@ -125,7 +125,7 @@ test('a start waits for a file that is half written, and is tried again where it
   const broken = await startService(t, { ENTRA_AUTH_CONFIG: configFile })
   // sysexits.h: the unit tries again after 69, and never after 78.
   assert.equal((await broken.exited).code, 69)
-  assert.match(broken.stderr, /revocationFile: .*not JSON/)
+  assert.match(broken.stderr, /revocations: the revocation file is not JSON/)
   const unit = readFileSync(
     new URL('../../recipes/vm/haproxy-entra-auth.service', import.meta.url),
     'utf8',
