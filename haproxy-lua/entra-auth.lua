@@ -453,6 +453,8 @@ local numbers = {
     badPolls = 0,
 }
 local refusals, reasonCount = {}, 0
+-- Whether the numbers of this thread should be shown to the others with the next request.
+local publishDue = not isCacheOn
 
 local function addOne(name)
     numbers[name] = numbers[name] + 1

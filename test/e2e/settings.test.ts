@@ -56,7 +56,10 @@ describe('a setting from the environment', () => {
     it(`stops the start with one clear line: ${JSON.stringify(env)}`, async () => {
       // The section listens where it should; only the action gets the bad value.
       const [port] = await freePorts(1)
-      const bind = replacing('bind "${ENTRA_AUTH_VERIFIER}"', `bind 127.0.0.1:${port}`)
+      const bind = replacing(
+        'bind "${ENTRA_AUTH_VERIFIER-127.0.0.1:14480}"',
+        `bind 127.0.0.1:${port}`,
+      )
       await assertStartFails({ env: { ...env }, editConfig: bind }, complaint)
     })
   }
