@@ -25,6 +25,9 @@ describe('as many clients as HAProxy takes', () => {
       editConfig: waitingLong,
       env: {
         ...waitingLongEnv,
+        // All come from one address, and none is known yet.
+        ENTRA_AUTH_MAX_CALLS: String(clients),
+        ENTRA_AUTH_MAX_CALLS_PER_SOURCE: String(clients),
         ENTRA_AUTH_APP_SERVER: `127.0.0.1:${(server.address() as AddressInfo).port}`,
       },
     })

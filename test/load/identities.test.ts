@@ -136,7 +136,8 @@ async function sendOverHttp2(
     for (const request of rest) await sendOne(request)
   }
   try {
-    await Promise.all(Array.from({ length: 20 }, lane))
+    // No more than HAProxy takes at a time (tune.h2.max-concurrent-streams).
+    await Promise.all(Array.from({ length: 8 }, lane))
   } finally {
     session.destroy()
   }

@@ -1807,11 +1807,14 @@ local function dropOldCalls(now)
     local calls = callsUnderWay
     while calls.first <= calls.last do
         local call = calls[calls.first]
-        if call.isCounted and now - call.startedMs < CALL_COUNTED_MS then
-            return
+        -- None where an error struck between the two lines below.
+        if call then
+            if call.isCounted and now - call.startedMs < CALL_COUNTED_MS then
+                return
+            end
+            endCall(call)
+            calls[calls.first] = nil
         end
-        endCall(call)
-        calls[calls.first] = nil
         calls.first = calls.first + 1
     end
 end
