@@ -184,10 +184,13 @@ async function untilReady(program: Program, url: string): Promise<void> {
   throw failure
 }
 
-/** HAProxy's health check has to see the verifier before requests get its answers. */
+/**
+ * HAProxy's health check has to see the verifier before requests get its answers. A request without a
+ * token would not tell: HAProxy answers it by itself.
+ */
 async function untilServing(haproxy: Haproxy): Promise<void> {
   const serves = await callUntil(
-    haproxy.origin,
+    `${haproxy.origin}/.well-known/oauth-protected-resource/orders`,
     ({ status }) => status !== 503,
     () => !haproxy.isRunning(),
   )

@@ -252,8 +252,8 @@ const outage: readonly Section[] = [
       {
         who: 'nobody',
         call: 'no token',
-        why: 'the same for everybody',
-        expected: unavailable,
+        why: 'HAProxy knows that by itself',
+        expected: refused(401, 'no_credentials'),
       },
     ],
   },
