@@ -354,6 +354,20 @@ describe('a request of another site', () => {
     })
   }
 
+  it('may lead a person to a page: Upgrade-Insecure-Requests of browsers is no upgrade', async () => {
+    for (const site of ['cross-site', 'same-site', 'none']) {
+      const reply = await ask('good', {
+        headers: [...document, ['Upgrade-Insecure-Requests', '1'], ['Sec-Fetch-Site', site]],
+      })
+      assert.equal(reply.status, 200, site)
+    }
+    const old: [string, string][] = [
+      ['Accept', 'text/html'],
+      ['Upgrade-Insecure-Requests', '1'],
+    ]
+    assert.equal((await ask('good', { headers: old })).status, 200)
+  })
+
   it('opens no WebSocket with the session, and a page of this host does', async () => {
     const open = (origin: string) =>
       askRaw(

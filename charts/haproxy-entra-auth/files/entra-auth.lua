@@ -642,7 +642,9 @@ end
 local function isCrossSite(txn, headerNames, host)
     local method = txn.sf:method()
     local isSafe = method == "GET" or method == "HEAD" or method == "OPTIONS"
-    if isSafe and not headerNames:find("upgrade", 1, true) then
+    -- Browsers send Upgrade-Insecure-Requests with each page that a person opens.
+    local isUpgrade = headerNames:find("upgrade", 1, true) and txn.f:req_fhdr_cnt("upgrade") > 0
+    if isSafe and not isUpgrade then
         return false
     end
     local sites = txn.f:req_fhdr_cnt("sec-fetch-site")
