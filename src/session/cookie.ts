@@ -13,8 +13,16 @@ export function readCookies(rawHeaders: readonly string[], name: string): readon
     if (rawHeaders[i]?.toLowerCase() !== 'cookie') continue
     for (const pair of (rawHeaders[i + 1] ?? '').split(';')) {
       const at = pair.indexOf('=')
-      if (at > 0 && pair.slice(0, at).trim() === name) values.push(pair.slice(at + 1).trim())
+      if (at > 0 && trim(pair.slice(0, at)) === name) values.push(trim(pair.slice(at + 1)))
     }
   }
   return values
+}
+
+/**
+ * Without spaces and tabs at the ends. `String.trim` takes more, the byte A0 among it, and a name with
+ * that in front has no `__Host-` for the browser, so that another host could set it.
+ */
+function trim(text: string): string {
+  return text.replace(/^[ \t]+|[ \t]+$/g, '')
 }

@@ -78,7 +78,7 @@ export async function answerCallback(
     return redirect(reply, `/oauth2/start?rd=${encodeURIComponent(state.target)}`)
   }
   const returned = { visit, state, sealedState, login, session }
-  const error = single(query.error)
+  const error = errorInAddress(single(query.error))
   // One of each: of two, Entra and we might mean different ones.
   if (error === undefined && single(query.code) === undefined) {
     return sendProblem(context, reply, 'state_invalid', { action })
@@ -86,6 +86,12 @@ export async function answerCallback(
   return error === undefined
     ? redeem(context, request, reply, returned)
     : refuse(context, request, reply, returned, error, single(query.error_description) ?? '')
+}
+
+/** The error that Entra sent along (RFC 6749 section 4.1.2.1), in a form that can be logged. */
+function errorInAddress(said: string | undefined): string | undefined {
+  if (said === undefined) return undefined
+  return /^[a-z_]{1,64}$/.test(said) ? said : 'invalid_request'
 }
 
 /** Whether a session is what a sign-in that began at that time was for. */

@@ -5,6 +5,9 @@ import { CredentialError } from '../credential/credential-error.ts'
 import { isTrustedAddress, metadataUrl, readMetadata } from '../keys/discovery.ts'
 import type { Http } from '../keys/http.ts'
 
+/** Code exchanges at a time: anybody can begin one, and each costs a signature and a call. */
+const maxExchanges = 64
+
 /** Addresses of the tenant's authority, from its metadata. */
 export interface Endpoints {
   readonly issuer: string
@@ -60,6 +63,7 @@ export function createEntra(
 ): Entra {
   let known: { readonly endpoints: Endpoints; readonly readMs: number } | undefined
   let reading: Promise<Endpoints> | undefined
+  let exchanges = 0
 
   async function readEndpoints(): Promise<Endpoints> {
     const url = metadataUrl(tenant, '2.0')
@@ -121,6 +125,10 @@ export function createEntra(
     },
     async redeem({ parameters, state, redirectUri, codeVerifier, nonce }) {
       const { issuer, authorization, token } = await this.endpoints(Number.POSITIVE_INFINITY)
+      if (exchanges >= maxExchanges) {
+        throw new EntraRefusal('entra_unavailable', 'too many code exchanges at a time')
+      }
+      exchanges++
       const server: oauth.AuthorizationServer = {
         issuer,
         authorization_endpoint: authorization,
@@ -152,6 +160,8 @@ export function createEntra(
         return tokens.id_token as string
       } catch (cause) {
         throw refusalOf(cause)
+      } finally {
+        exchanges--
       }
     },
   }

@@ -27,7 +27,12 @@ export function isOwnRequest(
   origin: string,
 ): boolean {
   const isPlainRead = ['GET', 'HEAD', 'OPTIONS'].includes(method)
-  const isWebSocket = (headers.upgrade ?? '').toLowerCase().includes('websocket')
+  // Other proxies ask without `Upgrade`, which is a header of one hop; the others come along.
+  const isWebSocket =
+    (headers.upgrade ?? '').toLowerCase().includes('websocket') ||
+    headers['sec-websocket-key'] !== undefined ||
+    headers['sec-websocket-version'] !== undefined ||
+    headers['sec-fetch-mode'] === 'websocket'
   if (isPlainRead && !isWebSocket) return true
   return comesFromHere(headers, origin)
 }

@@ -10,7 +10,7 @@ import {
   type SignInContext,
   single,
 } from './context.ts'
-import { comesFromHere } from './navigation.ts'
+import { comesFromHere, isNavigation } from './navigation.ts'
 import { createSignedOutPage, createSignOutPage } from './page.ts'
 
 const metadataMs = 24 * 3_600_000
@@ -52,6 +52,10 @@ function isMeant(request: FastifyRequest, origin: string): boolean {
   const { headers } = request
   const isSilent = headers['sec-fetch-site'] === undefined && headers.origin === undefined
   if (request.method === 'POST' && isSilent) return true
+  // A picture or a link that is fetched ahead is nobody's wish.
+  if (request.method === 'GET' && headers['sec-fetch-mode'] !== undefined) {
+    if (!isNavigation(request.method, headers)) return false
+  }
   return comesFromHere(headers, origin)
 }
 

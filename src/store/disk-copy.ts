@@ -24,6 +24,8 @@ const pageLines = 5_000
 /** Creates the copy in a file, a line `KEY TAB VALUE` for each change. */
 export function createDiskCopy(file: string): DiskCopy {
   let length = 0
+  // The file may end inside a line, and what follows must not become part of it.
+  let isTorn = false
   const format = ([key, value]: CopyLine) => `${key}\t${value}\n`
   return {
     get length() {
@@ -36,7 +38,7 @@ export function createDiskCopy(file: string): DiskCopy {
       })
       const rows = text.split('\n')
       // What follows the last line end was cut off by a kill.
-      rows.pop()
+      isTorn = rows.pop() !== ''
       length = rows.length
       const isWhole = rows[0] === firstLine
       const lines: CopyLine[] = []
@@ -47,7 +49,10 @@ export function createDiskCopy(file: string): DiskCopy {
       return { lines, isWhole }
     },
     async append(lines) {
-      await appendFile(file, lines.map(format).join(''), { mode: 0o600 })
+      const start = isTorn ? '\n' : ''
+      isTorn = true
+      await appendFile(file, start + lines.map(format).join(''), { mode: 0o600 })
+      isTorn = false
       length += lines.length
     },
     async rewrite(lines) {
@@ -70,6 +75,7 @@ export function createDiskCopy(file: string): DiskCopy {
           await handle.close()
         }
         await rename(beside, file)
+        isTorn = false
         length = count + 1
       } catch (error) {
         await rm(beside, { force: true })

@@ -55,8 +55,10 @@ describe('a cookie', () => {
 
   it('that is altered is no session at /verify and no error of the server', async () => {
     const value = cookieOf()
-    const tried = [...altered(value)].filter((other, i) => i % 97 === 0 && /^[!-~]+$/.test(other))
-    assert.ok(tried.length > 50)
+    const printable = [...altered(value)].filter((other) => /^[!-~]+$/.test(other))
+    assert.ok(printable.length > 1_000, `${printable.length}`)
+    const step = Math.floor(printable.length / 100)
+    const tried = printable.filter((_, i) => i % step === 0)
     for (const other of tried) {
       if (other === value) continue
       const reply = await verify(service, 'default', withSession(other))

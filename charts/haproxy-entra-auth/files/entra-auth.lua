@@ -301,7 +301,7 @@ local SETTINGS = {
     ["limit-bad-tokens"] = {
         variable = "ENTRA_AUTH_BAD_TOKENS_PER_10S",
         default = "100",
-        parse = parseNumber(1, 1000000),
+        parse = parseNumber(1, 4294967295),
     },
     ["cache-entries"] = {
         variable = "ENTRA_AUTH_CACHE_ENTRIES",
