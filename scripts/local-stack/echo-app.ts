@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { freePorts } from './free-port.ts'
 
 /** A request as the application saw it. */
 export interface SeenRequest {
@@ -65,8 +65,8 @@ export async function startEchoApp(
     socket.write(head)
     socket.pipe(socket)
   }
-  await listen(server, options.port ?? 0)
-  const { port } = server.address() as AddressInfo
+  const [port = 0] = options.port === undefined ? await freePorts(1) : [options.port]
+  await listen(server, port)
   return {
     address: `127.0.0.1:${port}`,
     requests,

@@ -3,7 +3,8 @@
  * garbage.
  */
 import { createHash } from 'node:crypto'
-import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 
 /** A call as it came over the wire. */
 export interface Call {
@@ -166,7 +167,8 @@ export function revocations(
 export async function startFakeVerifier(): Promise<FakeVerifier> {
   const sockets = new Set<Socket>()
   let connections = 0
-  let port = 0
+  // Kept for as long as the process lives: after `stop`, HAProxy must not find another test's server.
+  const [port] = await freePorts(1)
   const server = createServer((socket) => {
     sockets.add(socket)
     const connection = connections++
@@ -196,10 +198,7 @@ export async function startFakeVerifier(): Promise<FakeVerifier> {
   function listen(): Promise<void> {
     return new Promise((done, fail) => {
       server.once('error', fail)
-      server.listen(port, '127.0.0.1', () => {
-        port = (server.address() as AddressInfo).port
-        done()
-      })
+      server.listen(port, '127.0.0.1', done)
     })
   }
   await listen()
