@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { addExplainRoute } from './admin/explain-route.ts'
 import { guardAdmin } from './admin/guard.ts'
@@ -14,6 +15,7 @@ import { buildListener } from './listener.ts'
 import { prepareRevocations } from './revocation/lifetimes.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import type { SignInPart } from './sign-in/part.ts'
+import { runInSlices } from './steps.ts'
 import { createTlsServers } from './tls.ts'
 import { createSignatureEngine } from './token/signature.ts'
 import { createSpanExporter } from './tracing/exporter.ts'
@@ -26,7 +28,7 @@ import { createRefusalLog } from './verify/refusal-log.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
 import { addVerifyRoutes } from './verify/route.ts'
-import { compileRules } from './verify/rules.ts'
+import { compileRules, compileRulesInSteps } from './verify/rules.ts'
 import { createTokenCache } from './verify/token-cache.ts'
 import { createVerifier } from './verify/verifier.ts'
 
@@ -57,14 +59,25 @@ export interface App {
   readonly authorities: Authorities
   /** Begins to read keys; resolves when each authority was tried once. */
   start(): Promise<void>
-  /** Puts another configuration in force, as far as that goes without a restart. */
-  reload(config: LiveConfig): Promise<void>
+  /**
+   * Puts another configuration in force, as far as that goes without a restart, and resolves when it
+   * counts. One at a time.
+   */
+  reload(config: LiveConfig): Promise<Reloaded>
   /** Counts a configuration that was refused; the one before stays in force. */
   countRefusedReload(): void
   /** Turns readiness red, so that HAProxy sends new requests elsewhere. */
   drain(): void
   /** Lets requests under way finish, then closes. */
   close(): Promise<void>
+}
+
+/** A configuration that a reload put in force. */
+export interface Reloaded {
+  /** Hash of all that can change a verdict or a header. */
+  readonly version: string
+  /** Resolves when the authority of each new tenant was tried once. */
+  readonly tried: Promise<void>
 }
 
 /** Composes the service from its configuration. */
@@ -182,25 +195,30 @@ export function buildApp(config: Config, runtime: Runtime): App {
       return authorities
     },
     async start() {
-      await Promise.all([...authorities.values()].map((authority) => authority.start()))
+      await startEach(authorities.values())
     },
     async reload(next) {
+      const former = authorities
+      const nextAuthorities = createAuthorities(next, former, keysRuntime)
+      const nextRules = await runInSlices(compileRulesInSteps(next, nextAuthorities))
+      // From here on without a pause: a request sees all of the new configuration or nothing of it.
       if (next.listen.tls && tls?.renew(next.listen.tls)) {
         const notAfter = new Date(next.listen.tls.notAfterMs).toISOString()
         runtime.log.info({ notAfter }, 'TLS certificate renewed')
       }
       settings = next
       longestSeconds = prepareRevocations(revocations, next)
-      const former = authorities
-      authorities = createAuthorities(next, former, keysRuntime)
+      authorities = nextAuthorities
+      for (const { id, name } of next.tenants) authorities.get(id)?.rename(name)
       const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
       // The new rules count at once; a new tenant answers 503 until its keys are there.
-      rules = compileRules(next, authorities)
+      rules = nextRules
       signIn?.reload(next)
       measured.countReload('applied')
       for (const [id, authority] of former)
         if (authorities.get(id) !== authority) authority.retire()
-      await Promise.all([...authorities.values()].filter(isNew).map((added) => added.start()))
+      const added = stopping ? [] : [...authorities.values()].filter(isNew)
+      return { version: rules.version, tried: startEach(added) }
     },
     countRefusedReload: () => measured.countReload('refused'),
     drain() {
@@ -219,6 +237,16 @@ export function buildApp(config: Config, runtime: Runtime): App {
   }
 }
 
+/** Starts one after the other, without a wait for answers: hundreds of calls take a while to begin. */
+async function startEach(authorities: Iterable<Authority>): Promise<void> {
+  const started: Promise<void>[] = []
+  for (const authority of authorities) {
+    started.push(authority.start())
+    await nextTurn()
+  }
+  await Promise.all(started)
+}
+
 /** The authorities of the tenants; one whose tenant has another name at most goes on with its keys. */
 function createAuthorities(
   config: LiveConfig,
@@ -228,11 +256,8 @@ function createAuthorities(
   return new Map(
     config.tenants.map((tenant) => {
       const known = former.get(tenant.id)
-      if (!known?.serves(tenant)) {
-        return [tenant.id, createAuthority(tenant, runtime.http, runtime)]
-      }
-      known.rename(tenant.name)
-      return [tenant.id, known]
+      if (known?.serves(tenant)) return [tenant.id, known]
+      return [tenant.id, createAuthority(tenant, runtime.http, runtime)]
     }),
   )
 }

@@ -14,6 +14,7 @@ import { prepareRevocations } from '../revocation/lifetimes.ts'
 import type { RevocationStore } from '../revocation/revocation-store.ts'
 import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
+import { loadInThread } from './config-thread.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 import { createLogOutput, type LogOutput } from './log-output.ts'
 import { openRevocations } from './revocation-place.ts'
@@ -39,7 +40,10 @@ export function addServeCommand(program: Command, io: CommandIo): void {
     .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
     .action(async ({ config: file }: { config?: string }) => {
       const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
-      await serve(createConfigReloader(source), file ?? io.env.ENTRA_AUTH_CONFIG, io)
+      const reloader = createConfigReloader(source, () =>
+        loadInThread({ env: io.env, ...(file !== undefined && { file }) }),
+      )
+      await serve(reloader, file ?? io.env.ENTRA_AUTH_CONFIG, io)
     })
 }
 
@@ -78,7 +82,7 @@ async function serve(
   // Keys are asked for before the port is open, and a slow authority does not hold it closed.
   const started = app.start()
   await listen(app, config, io)
-  log.info(describe(config), 'listening')
+  log.info(describe(config, configVersion(config)), 'listening')
   const stopReloads = reloadOnChange(app, reloader, config, log, io)
   const stopWatching = watchRevocations(revocations, log)
   io.onStop(async ({ signal, err }) => {
@@ -186,9 +190,8 @@ function reloadOnChange(
     }
     const { config: live, effective, waiting } = planReload(config, loaded.config)
     for (const setting of waiting) log.warn({ setting }, 'setting waits for a restart')
-    const done = app.reload(live)
-    log.info({ ...describe(effective), waiting }, 'configuration reloaded')
-    await done
+    const { version } = await app.reload(live)
+    log.info({ ...describe(effective, version), waiting }, 'configuration reloaded')
   }
 
   function enqueue(load: () => Promise<LoadResult | undefined>): Promise<void> {
@@ -239,10 +242,10 @@ async function listen(app: App, config: Config, io: CommandIo): Promise<void> {
 }
 
 /** The effective configuration, without anything secret: of keys only whether there are any. */
-function describe(config: Config): object {
+function describe(config: Config, version: string): object {
   const { metrics, admin, keyStore, revocationFile, overload, identityHeaders } = config
   return {
-    configVersion: configVersion(config),
+    configVersion: version,
     listen: describeListen(config),
     metrics,
     admin: { host: admin.host, port: admin.port, key: admin.key !== undefined },

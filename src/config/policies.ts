@@ -51,16 +51,27 @@ export function checkPolicies(
   hasSignIn: boolean,
   report: Report,
 ): PolicyConfig[] {
+  const known: KnownTenants = {
+    ids: tenants.map(({ id }) => id),
+    idsByName: new Map(tenants.map(({ name, id }) => [name, id])),
+  }
   return entriesOf(section).map(([name, raw]) => {
     if (!hasSignIn) reportSessionGrants(name, raw, report)
-    return checkPolicy(name, raw, tenants, report)
+    return checkPolicy(name, raw, known, report)
   })
+}
+
+/** The configured tenants. */
+interface KnownTenants {
+  /** One list for all policies that name no tenant: a thousand of them would each have hundreds. */
+  readonly ids: readonly string[]
+  readonly idsByName: ReadonlyMap<string, string>
 }
 
 function checkPolicy(
   name: string,
   raw: unknown,
-  tenants: readonly TenantConfig[],
+  tenants: KnownTenants,
   report: Report,
 ): PolicyConfig {
   const path: Path = ['policies', name]
@@ -111,21 +122,19 @@ function requireAudiences(raw: unknown, path: Path, report: Report): void {
 
 function checkTenantNames(
   value: unknown,
-  tenants: readonly TenantConfig[],
+  { ids: all, idsByName }: KnownTenants,
   path: Path,
   report: Report,
-): string[] {
-  const all = tenants.map((tenant) => tenant.id)
+): readonly string[] {
   // Without a section `tenants` that is the one problem, not each name that refers to it.
-  if (value === undefined || tenants.length === 0) return all
+  if (value === undefined || all.length === 0) return all
   const ids = itemsOf(value).map((item, index) => {
     const name = textOf(item)
-    const tenant = tenants.find((candidate) => candidate.name === name)
-    if (name !== undefined && tenant === undefined) {
-      const names = tenants.map((candidate) => candidate.name)
+    const id = idsByName.get(name ?? '')
+    if (name !== undefined && id === undefined) {
+      const names = [...idsByName.keys()]
       const near =
-        tenants.find((candidate) => candidate.id === name.toLowerCase())?.name ??
-        nearest(name, names)
+        names.find((one) => idsByName.get(one) === name.toLowerCase()) ?? nearest(name, names)
       report(
         [...path, index],
         `is not a configured tenant: ${quote(name)}`,
@@ -134,7 +143,7 @@ function checkTenantNames(
           : `Write the name ${quote(near)}, or add the tenant to tenants.`,
       )
     }
-    return tenant?.id ?? ''
+    return id ?? ''
   })
   return [...new Set(ids)]
 }

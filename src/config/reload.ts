@@ -8,12 +8,37 @@ export interface ConfigReloader {
   loadIfChanged(): Promise<LoadResult | undefined>
 }
 
+/** A load with the texts it saw, by path; undefined for a file that could not be read. */
+export interface RecordedLoad {
+  readonly result: LoadResult
+  readonly texts: ReadonlyMap<string, string | undefined>
+}
+
+/** Loads the configuration and keeps the texts, to compare them with later ones. */
+export async function loadAndRecord(source: ConfigSource): Promise<RecordedLoad> {
+  const texts = new Map<string, string | undefined>()
+  const result = await loadConfig({
+    ...source,
+    async readFile(path) {
+      texts.set(path, undefined)
+      const text = await source.readFile(path)
+      texts.set(path, text)
+      return text
+    },
+  })
+  return { result, texts }
+}
+
 /**
  * Creates the reloader. Texts are compared, not times or inodes: Kubernetes swaps a symbolic link
- * two levels up, editors write beside and rename, and both are a changed text in the end.
+ * two levels up, editors write beside and rename, and both are a changed text in the end. The first
+ * load is done here; `loadAgain` does the later ones, while requests are answered.
  */
-export function createConfigReloader(source: ConfigSource): ConfigReloader {
-  let texts = new Map<string, string | undefined>()
+export function createConfigReloader(
+  source: ConfigSource,
+  loadAgain: () => Promise<RecordedLoad> = () => loadAndRecord(source),
+): ConfigReloader {
+  let known: RecordedLoad['texts'] | undefined
 
   async function read(path: string): Promise<string | undefined> {
     try {
@@ -24,24 +49,15 @@ export function createConfigReloader(source: ConfigSource): ConfigReloader {
   }
 
   async function load(): Promise<LoadResult> {
-    const seen = new Map<string, string | undefined>()
-    const result = await loadConfig({
-      ...source,
-      async readFile(path) {
-        seen.set(path, undefined)
-        const text = await source.readFile(path)
-        seen.set(path, text)
-        return text
-      },
-    })
-    texts = seen
+    const { result, texts } = await (known ? loadAgain() : loadAndRecord(source))
+    known = texts
     return result
   }
 
   return {
     load,
     async loadIfChanged() {
-      for (const [path, text] of texts) if ((await read(path)) !== text) return load()
+      for (const [path, text] of known ?? []) if ((await read(path)) !== text) return load()
       return undefined
     },
   }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { LiveConfig } from './config.ts'
+import { runAtOnce, type Steps } from '../steps.ts'
+import type { LiveConfig, PolicyConfig } from './config.ts'
 
 // Left out by name, so that a member added later counts until someone decides that it does not. The
 // caller key is left out also because the version is public.
@@ -22,15 +23,39 @@ const WITHOUT_EFFECT_ON_VERDICTS = new Set([
  * a verdict or a header. The order of keys, tenants, policies and ids does not matter.
  */
 export function configVersion(config: LiveConfig): string {
+  return runAtOnce(configVersionInSteps(config))
+}
+
+/** The same for a reload, which must not hold requests up. */
+export function* configVersionInSteps(config: LiveConfig): Steps<string> {
   const { tenants, policies, ...rest } = config
   const relevant = Object.entries(rest).filter(([key]) => !WITHOUT_EFFECT_ON_VERDICTS.has(key))
-  const text = JSON.stringify([
+  const texts: string[] = []
+  const digests = new Map<readonly string[], string>()
+  for (const policy of policies) {
+    texts.push(JSON.stringify(canonical({ ...policy, tenants: digestOnce(policy, digests) })))
+    yield
+  }
+  return digest([
     canonical(Object.fromEntries(relevant)),
     // A tenant's name is only a handle inside the file.
     tenants.map(({ name: _, ...tenant }) => JSON.stringify(canonical(tenant))).sort(),
-    policies.map((policy) => JSON.stringify(canonical(policy))).sort(),
-  ])
-  return createHash('sha256').update(text).digest('base64url').slice(0, 16)
+    texts.sort(),
+  ]).slice(0, 16)
+}
+
+/** Stands for the tenants of a policy: hundreds, and the same ones for all that name none. */
+function digestOnce({ tenants }: PolicyConfig, known: Map<readonly string[], string>): string {
+  let found = known.get(tenants)
+  if (found === undefined) {
+    found = digest(canonical(tenants))
+    known.set(tenants, found)
+  }
+  return found
+}
+
+function digest(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('base64url')
 }
 
 // Lists of words are sets; the order of grants stays, because it may decide which reason is given.

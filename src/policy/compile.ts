@@ -43,16 +43,11 @@ type Compiled<Rule> = {
     : never
 }
 
-/** Compiles the policies, by their exact names. */
-export function compilePolicies(policies: readonly PolicyConfig[]): ReadonlyMap<string, Policy> {
-  return new Map(policies.map((policy) => [policy.name, compilePolicy(policy)]))
-}
-
 /** Compiles one policy. */
 export function compilePolicy(config: PolicyConfig): Policy {
   return {
     name: config.name,
-    tenants: new Set(config.tenants),
+    tenants: setOf(config.tenants),
     audiences: new Set(config.audiences),
     cacheSeconds: config.cacheSeconds,
     maxTokenLifetimeSeconds: config.maxTokenLifetimeMinutes * 60,
@@ -68,6 +63,17 @@ export function compilePolicy(config: PolicyConfig): Policy {
     admitsSessions: config.allow.some((grant) => grant.session === true),
     allowsCrossSite: config.crossSiteGuard === false,
   }
+}
+
+const sets = new WeakMap<readonly string[], ReadonlySet<string>>()
+
+/** The set of a list; one for all policies that have the same list, as those do that name no tenant. */
+function setOf(list: readonly string[]): ReadonlySet<string> {
+  const known = sets.get(list)
+  if (known) return known
+  const set = new Set(list)
+  sets.set(list, set)
+  return set
 }
 
 function compileGrant(grant: GrantConfig, prefix: string): Grant {

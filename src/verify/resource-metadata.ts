@@ -46,15 +46,17 @@ export function describeResources(config: LiveConfig): ReadonlyMap<string, Resou
 
 /** What the policies of one resource say together. */
 interface Shared {
-  readonly tenants: readonly TenantConfig[]
+  tenants(): readonly TenantConfig[]
   /** In the form in which clients ask for them, each once. */
   scopes(resource: string): readonly string[]
 }
 
 function collectShared(config: LiveConfig, policies: readonly PolicyConfig[]): Shared {
-  const admitted = new Set(policies.flatMap(({ tenants }) => tenants))
   return {
-    tenants: config.tenants.filter(({ id }) => admitted.has(id)),
+    tenants: () => {
+      const admitted = new Set(policies.flatMap(({ tenants }) => tenants))
+      return config.tenants.filter(({ id }) => admitted.has(id))
+    },
     scopes: (resource) => {
       const scopes = policies.flatMap(({ allow, audiences }) =>
         allow
@@ -71,17 +73,19 @@ function describeResource(shared: Shared, url: URL, resource: string): ResourceM
   const path = wellKnown + (url.pathname === '/' ? '' : url.pathname)
   // Only when asked for: a reload has a thousand resources to describe, and hardly any is.
   let scopes: readonly string[] | undefined
+  let tenants: readonly TenantConfig[] | undefined
   return {
     url: url.origin + path,
     host: url.host,
     path,
     document: (issuerOf) => {
       scopes ??= shared.scopes(resource)
+      tenants ??= shared.tenants()
       return JSON.stringify({
         resource,
         // A client compares it with the issuer in the metadata (RFC 8414 section 3.3), which for
         // External ID is on another host than the authority.
-        authorization_servers: shared.tenants.map(
+        authorization_servers: tenants.map(
           ({ authority, id }) => issuerOf(id) ?? `${authority}/${id}/v2.0`,
         ),
         // Section 2: a member without a value is left out.

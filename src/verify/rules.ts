@@ -1,9 +1,10 @@
 import type { LiveConfig } from '../config/config.ts'
-import { configVersion } from '../config/version.ts'
+import { configVersionInSteps } from '../config/version.ts'
 import { createHeaderSet, type HeaderSet } from '../identity/headers.ts'
 import type { Authorities } from '../keys/authority.ts'
-import { compilePolicies, type Policy } from '../policy/compile.ts'
+import { compilePolicy, type Policy } from '../policy/compile.ts'
 import { compileSessionRules, type SessionRules } from '../session/rules.ts'
+import { runAtOnce, type Steps } from '../steps.ts'
 import { keysThatCount } from './caller.ts'
 import { describeResources, type ResourceMetadata } from './resource-metadata.ts'
 
@@ -24,14 +25,25 @@ export interface Rules {
 
 /** Compiles the rules, with the authorities that already run. */
 export function compileRules(config: LiveConfig, authorities: Authorities): Rules {
+  return runAtOnce(compileRulesInSteps(config, authorities))
+}
+
+/** The same for a reload, which must not hold requests up. */
+export function* compileRulesInSteps(config: LiveConfig, authorities: Authorities): Steps<Rules> {
+  const policies = new Map<string, Policy>()
+  for (const policy of config.policies) {
+    policies.set(policy.name, compilePolicy(policy))
+    yield
+  }
+  const version = yield* configVersionInSteps(config)
   return {
     authorities,
-    policies: compilePolicies(config.policies),
+    policies,
     resources: describeResources(config),
     headerSet: createHeaderSet(config.identityHeaders),
     clockSkewSeconds: config.clockSkewSeconds,
     sessions: compileSessionRules(config),
     callerKeys: keysThatCount(config.callerKey, config.nextCallerKey),
-    version: configVersion(config),
+    version,
   }
 }

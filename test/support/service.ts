@@ -90,7 +90,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     time,
     port,
     log,
-    reload: async (file) => app.reload(await loadFile(file)),
+    reload: async (file) => (await app.reload(await loadFile(file))).tried,
     async close() {
       agent.destroy()
       await app.close()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { DenyConfig, GrantConfig, PolicyConfig } from '../../src/config/config.ts'
-import { compilePolicies, compilePolicy, scopePrefix } from '../../src/policy/compile.ts'
+import { compilePolicy, scopePrefix } from '../../src/policy/compile.ts'
 import {
   chooseGrant,
   denyConditions,
@@ -45,11 +45,6 @@ describe('a policy', () => {
     assert.equal(reasonOf(policyOf([])), 'actor_not_allowed'))
   it('whose grant has no conditions allows its actor', () =>
     assert.equal(reasonOf(policyOf([{ actor: 'user' }])), 'allow'))
-  it('is found by its exact name', () => {
-    const policies = compilePolicies([policyOf([])])
-    assert.deepEqual([...policies.keys()], ['orders'])
-    assert.equal(policies.get('Orders'), undefined)
-  })
   it('denies before it allows', () =>
     assert.equal(reasonOf(policyOf([{ actor: 'user' }], [{ actor: 'user' }])), 'denied_by_rule'))
   it('says what the grant that came furthest lacks, in whatever order they stand', () => {

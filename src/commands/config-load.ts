@@ -1,0 +1,10 @@
+/** The thread that loads a configuration for a reload; see config-thread.ts. */
+import { readFileSync } from 'node:fs'
+import { parentPort, workerData } from 'node:worker_threads'
+import { loadAndRecord } from '../config/reload.ts'
+import type { ThreadSource } from './config-thread.ts'
+import { decodeText } from './token-input.ts'
+
+const readFile = (path: string) => decodeText(readFileSync(path))
+
+parentPort?.postMessage(await loadAndRecord({ ...(workerData as ThreadSource), readFile }))

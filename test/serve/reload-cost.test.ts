@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { contoso, ordersId, startAuthority } from './authority.ts'
+import { startProber } from './prober.ts'
+import { makeFolder, startService, untilReady } from './process.ts'
+
+/** No request may wait longer because of a reload. */
+const longestWaitMs = 50
+
+/** A busy machine holds some requests up; work that the reload does not split up it holds up each time. */
+const rounds = 5
+
+const id = (kind: number, index: number) =>
+  `${String(kind).padStart(8, '0')}-1111-4111-8111-${String(index).padStart(12, '0')}`
+
+/** 1,000 policies and 200 tenants; of another round all policies and all tenants but one are others. */
+function largeConfig(authority: string, round: number): string {
+  const tenants = Array.from(
+    { length: 199 },
+    (_, index) => `  tenant${index}: { id: ${id(100 + round, index)}, authority: "${authority}" }`,
+  )
+  const policies = Array.from(
+    { length: 999 },
+    (_, index) => `
+  policy${index}:
+    audiences: [${id(1, index)}, api://policy${index}]
+    resource: https://api.contoso.com/policy${index}
+    allow:
+      - { actor: user, scopes: [Orders.Read, Orders.V${round}], groups: [${id(2, index)}] }
+      - { actor: app, roles: [Orders.Process] }
+    deny: [{ users: [${id(3, index)}] }]`,
+  )
+  return [
+    'tenants:',
+    `  contoso: { id: ${contoso}, authority: "${authority}" }`,
+    ...tenants,
+    'policies:',
+    `  orders: { audiences: [${ordersId}], allow: [{ actor: user, scopes: [Orders.Read] }] }`,
+    ...policies,
+    '',
+  ].join('\n')
+}
+
+test('no request waits longer than 50 ms because of a reload of 1,000 policies and 200 tenants', async (t) => {
+  const authority = await startAuthority(t)
+  const file = join(makeFolder(t), 'config.yaml')
+  writeFileSync(file, largeConfig(authority.origin, 0))
+  const service = await startService(t, { ENTRA_AUTH_CONFIG: file })
+  await untilReady(service)
+  const token = await authority.token('alice', { expiresInSeconds: 3_600 })
+  const prober = startProber({ url: `${service.origin}/verify/orders`, token })
+  t.after(() => prober.stop())
+  const waits: number[] = []
+  for (let round = 1; round <= rounds; round++) {
+    await prober.take()
+    const from = service.log.length
+    writeFileSync(file, largeConfig(authority.origin, round))
+    service.kill('SIGHUP')
+    await service.waitForLog(({ msg }) => msg === 'configuration reloaded', from)
+    const { count, longestMs, statuses } = await prober.take()
+    assert.deepEqual(statuses, [200])
+    assert.ok(count > 10, `only ${count} requests during the reload`)
+    waits.push(longestMs)
+  }
+  t.diagnostic(`longest waits: ${waits.map((ms) => ms.toFixed(1)).join(', ')} ms`)
+  assert.ok(Math.min(...waits) <= longestWaitMs, `waited ${waits.join(', ')} ms`)
+})
