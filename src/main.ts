@@ -27,6 +27,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 const { default: closeWithGrace } = await import('close-with-grace')
 const { decodeText } = await import('./commands/token-input.ts')
 const { runProgram } = await import('./commands/program.ts')
+const { withoutSecrets } = await import('./secrets.ts')
 
 const { version } = JSON.parse(
   readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
@@ -38,7 +39,7 @@ const io: CommandIo = {
     return process.stdin
   },
   stdout: process.stdout,
-  stderr: process.stderr,
+  stderr: { write: (text: string) => process.stderr.write(withoutSecrets(text)) },
   env: process.env,
   now: Date.now,
   // Windows PowerShell writes UTF-16.
@@ -65,4 +66,10 @@ const io: CommandIo = {
   onListen: ({ close }) => void closeWithGrace({ delay: 2_000, logger: false }, close),
 }
 
-await runProgram(version, io)
+try {
+  await runProgram(version, io)
+} catch (error) {
+  // Node's own report would repeat what a library put into its message.
+  io.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
+  process.exit(1)
+}

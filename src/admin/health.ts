@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Authorities, AuthorityState } from '../keys/authority.ts'
 import type { StoreState } from '../revocation/revocation-store.ts'
+import { withoutSecrets } from '../secrets.ts'
 
 /** What readiness depends on. */
 export interface HealthOptions {
@@ -33,8 +34,13 @@ export function createReadiness(options: HealthOptions): Readiness {
     const isReady = hasKeys && (wasReady || authorities.every(({ tried }) => tried))
     wasReady ||= isReady
     const status = options.isStopping() ? 'stopping' : isReady ? 'ready' : 'not ready'
-    return { status, authorities, ...(options.store && { store: options.store() }) }
+    return { status, authorities, ...(options.store && { store: describeStore(options.store()) }) }
   }
+}
+
+/** Anybody who reaches a listener may read it, and the problem is the message of a library. */
+function describeStore({ problem, ...state }: StoreState): StoreState {
+  return { ...state, ...(problem !== undefined && { problem: withoutSecrets(problem) }) }
 }
 
 /** Adds `GET /livez` and `GET /readyz`. */

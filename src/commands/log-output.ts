@@ -1,3 +1,5 @@
+import { withoutSecrets } from '../secrets.ts'
+
 /** Standard output, as far as the log needs it. */
 export interface LogStream {
   /** Calls `done` when the text was written, with an error when it was not. */
@@ -21,12 +23,14 @@ export interface LogOutput {
 const maxWaitingBytes = 1024 * 1024
 
 /**
- * Creates the output. `onRecovery` is told how many lines were dropped once one can be written again.
+ * Creates the output. Each line goes through `clean`, whoever wrote it. `onRecovery` is told how many
+ * lines were dropped once one can be written again.
  * The stream must not block: Node's standard output does so only for files, whose writes end.
  */
 export function createLogOutput(
   stream: LogStream,
   onRecovery: (droppedLines: number) => void,
+  clean: (line: string) => string = withoutSecrets,
 ): LogOutput {
   let dropped = 0
   let reported = 0
@@ -51,7 +55,7 @@ export function createLogOutput(
     write(line) {
       try {
         if (waiting() + line.length > maxWaitingBytes) drop()
-        else stream.write(line, afterWrite)
+        else stream.write(clean(line), afterWrite)
       } catch {
         drop()
       }

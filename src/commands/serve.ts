@@ -7,11 +7,13 @@ import type { LoadResult } from '../config/load.ts'
 import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
 import { planReload } from '../config/restart.ts'
+import { secretsOf } from '../config/secrets.ts'
 import { configVersion } from '../config/version.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
 import { createKeyStore } from '../keys/key-store.ts'
 import { prepareRevocations } from '../revocation/lifetimes.ts'
 import type { RevocationStore } from '../revocation/revocation-store.ts'
+import { formsOfSecrets, withoutSecrets } from '../secrets.ts'
 import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { loadInThread } from './config-thread.ts'
@@ -60,7 +62,8 @@ async function serve(
   io: CommandIo,
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
-  const { log, output } = createLog(io)
+  const hidden = createHidden(config, io.env)
+  const { log, output } = createLog(io, hidden)
   const revocations = await openRevocations(config, io.now, (message) => log.warn(message))
   prepareRevocations(revocations, config)
   await readRevocations(revocations, io)
@@ -83,7 +86,7 @@ async function serve(
   const started = app.start()
   await listen(app, config, io)
   log.info(describe(config, configVersion(config)), 'listening')
-  const stopReloads = reloadOnChange(app, reloader, config, log, io)
+  const stopReloads = reloadOnChange({ app, reloader, config, log, io, hidden })
   const stopWatching = watchRevocations(revocations, log)
   io.onStop(async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error')
@@ -105,9 +108,31 @@ async function serve(
   )
 }
 
+/** The secrets that no line of the log may hold. */
+interface Hidden {
+  /** In each form in which a message may repeat them. */
+  forms: readonly string[]
+  /** Adds those of a new configuration to those of the start. */
+  add(config: Config): void
+}
+
+function createHidden(started: Config, env: CommandIo['env']): Hidden {
+  const hidden: Hidden = {
+    forms: formsOfSecrets(secretsOf(started, env)),
+    add(config) {
+      hidden.forms = formsOfSecrets([...secretsOf(started, env), ...secretsOf(config, env)])
+    },
+  }
+  return hidden
+}
+
 /** The log on standard output. Whoever reads it may stall, or its disk be full: requests go on. */
-function createLog({ stdout }: CommandIo): { log: Logger; output: LogOutput } {
-  const output = createLogOutput(stdout, (lines) => log.warn({ lines }, 'log lines were lost'))
+function createLog({ stdout }: CommandIo, hidden: Hidden): { log: Logger; output: LogOutput } {
+  const output = createLogOutput(
+    stdout,
+    (lines) => log.warn({ lines }, 'log lines were lost'),
+    (line) => withoutSecrets(line, hidden.forms),
+  )
   const log = pino({ redact: ['req.headers.authorization', 'headers.authorization'] }, output)
   return { log, output }
 }
@@ -170,14 +195,19 @@ function watchRevocations(revocations: RevocationStore, log: Logger): () => void
   return () => cancel()
 }
 
+/** What reloads need. */
+interface Reloading {
+  readonly app: App
+  readonly reloader: ConfigReloader
+  /** The configuration of the start. */
+  readonly config: Config
+  readonly log: Logger
+  readonly io: CommandIo
+  readonly hidden: Hidden
+}
+
 /** Reloads on SIGHUP and when a file changes, one reload at a time; the function returned ends it. */
-function reloadOnChange(
-  app: App,
-  reloader: ConfigReloader,
-  config: Config,
-  log: Logger,
-  io: CommandIo,
-): () => void {
+function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): () => void {
   let reloading = Promise.resolve()
   let cancel = () => {}
 
@@ -190,6 +220,7 @@ function reloadOnChange(
     }
     const { config: live, effective, waiting } = planReload(config, loaded.config)
     for (const setting of waiting) log.warn({ setting }, 'setting waits for a restart')
+    hidden.add(loaded.config)
     const { version } = await app.reload(live)
     log.info({ ...describe(effective, version), waiting }, 'configuration reloaded')
   }

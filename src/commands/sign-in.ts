@@ -44,7 +44,11 @@ async function openSealingKeys(
   log: Logger,
   io: CommandIo,
 ): Promise<OpenSealingKeys> {
-  const folder = createKeyFolder(signIn.sealingKeys, { clock: io.now, log })
+  const folder = createKeyFolder(signIn.sealingKeys, {
+    clock: io.now,
+    monotonic: () => performance.now(),
+    log,
+  })
   try {
     await folder.read()
   } catch (error) {

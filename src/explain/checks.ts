@@ -161,15 +161,19 @@ export const stepDescriptions: Readonly<Record<VerifyStep, StepDescription>> = {
  * The optional claims that the token lacks and the policy depends on: Entra sends them only where the
  * registration of the API asks for them, so their absence says nothing of the caller.
  */
-function quoteMissing({ payload, policy }: Facts): Said[] {
-  return optionalClaims
-    .filter(({ isWanted }) => isWanted(policy))
-    .flatMap(({ claims, without }) => {
-      const missing = claims.filter((claim) => !Object.hasOwn(payload, claim))
-      // One of the claims on agents is enough to tell one.
-      if (missing.length < claims.length) return []
-      return missing.map((claim) => ({ claim, note: `optional claim; ${without}` }))
-    })
+function quoteMissing({ payload, policy, claims }: Facts): Said[] {
+  return (
+    optionalClaims
+      .filter(({ isWanted }) => isWanted(policy))
+      // Left out by Entra because there are too many: the grants and deny rules say so.
+      .filter((optional) => !(optional.claims.includes('groups') && claims?.groupsOverage))
+      .flatMap(({ claims: names, without }) => {
+        const missing = names.filter((claim) => !Object.hasOwn(payload, claim))
+        // One of the claims on agents is enough to tell one.
+        if (missing.length < names.length) return []
+        return missing.map((claim) => ({ claim, note: `optional claim; ${without}` }))
+      })
+  )
 }
 
 const optionalClaims: readonly {
@@ -187,6 +191,16 @@ const optionalClaims: readonly {
     without: 'without it only sub and oid tell apps from users',
     isWanted: ({ requireIdtyp, allow, deny }) =>
       requireIdtyp || [...allow, ...deny].some(({ actor }) => actor === 'app'),
+  },
+  {
+    claims: ['groups'],
+    without: 'without it the user counts as a member of no group',
+    isWanted: ({ groupsNamed }) => groupsNamed.size > 0,
+  },
+  {
+    claims: ['xms_cc'],
+    without: 'without it no client is asked for a stronger sign-in',
+    isWanted: ({ allow }) => allow.some(({ authContext }) => authContext !== undefined),
   },
   {
     claims: ['acct'],

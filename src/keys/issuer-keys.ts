@@ -1,5 +1,6 @@
 import type { TenantConfig } from '../config/config.ts'
 import { fail, type Result } from '../failure.ts'
+import { withoutSecrets } from '../secrets.ts'
 import { type EndpointVersion, type Metadata, metadataUrl, readMetadata } from './discovery.ts'
 import { type Http, HttpStatusError } from './http.ts'
 import type { Key } from './key.ts'
@@ -345,5 +346,5 @@ function describe(cause: unknown): string {
   for (let error = cause; error instanceof Error && parts.length < 5; error = error.cause) {
     if (error.message) parts.push(error.message)
   }
-  return parts.join(': ') || String(cause)
+  return withoutSecrets(parts.join(': ') || String(cause))
 }

@@ -10,6 +10,8 @@ export class SealingKeysError extends Error {}
 export interface KeyFolderRuntime {
   /** Now, in ms since the epoch. */
   readonly clock: () => number
+  /** A clock in ms that nobody sets, for how long a key is known; `clock` where absent. */
+  readonly monotonic?: () => number
   readonly log: {
     info(fields: object, message: string): void
     warn(fields: object, message: string): void
@@ -42,7 +44,7 @@ const ownName = /^sealing-(\d{4}-\d{2}-\d{2})\.key$/
 interface KnownKey {
   readonly name: string
   readonly key: SealingKey
-  /** When this process first saw it, in ms. */
+  /** When this process first saw it, in ms by the clock that nobody sets. */
   readonly sinceMs: number
 }
 
@@ -51,12 +53,15 @@ interface KnownKey {
  * newest last. The newest that has been known for five minutes seals. Where none has, as after a start,
  * the oldest does: that one every replica has.
  */
-export function createKeyFolder(folder: string, { clock, log }: KeyFolderRuntime): KeyFolder {
+export function createKeyFolder(
+  folder: string,
+  { clock, monotonic = clock, log }: KeyFolderRuntime,
+): KeyFolder {
   let known: readonly KnownKey[] = []
   let byId: ReadonlyMap<string, SealingKey> = new Map()
 
   async function readOnce(): Promise<void> {
-    const nowMs = clock()
+    const nowMs = monotonic()
     const former = new Map(known.map((entry) => [entry.key.id, entry]))
     const next: KnownKey[] = []
     for (const name of await listKeyFiles(folder)) {
@@ -90,7 +95,7 @@ export function createKeyFolder(folder: string, { clock, log }: KeyFolderRuntime
       return known.length
     },
     get sealing() {
-      const nowMs = clock()
+      const nowMs = monotonic()
       const ripe = known.findLast(({ sinceMs }) => nowMs - sinceMs >= knownToAllMs)
       return (ripe ?? known[0])?.key
     },

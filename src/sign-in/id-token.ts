@@ -8,8 +8,8 @@ import {
   readOverage,
   readString,
   readStrings,
+  readTimes,
   requireGuid,
-  requireSeconds,
   requireString,
 } from '../token/claims.ts'
 import type { JsonObject } from '../token/decode.ts'
@@ -73,14 +73,12 @@ function readIdToken(payload: JsonObject, keyId: string) {
   return reading(() => {
     const groups = readStrings(payload, 'groups')
     const { preferredUsername, name, email } = readDisplay(payload)
-    const issuedAt = requireSeconds(payload, 'iat')
-    const notBefore = payload.nbf === undefined ? issuedAt : requireSeconds(payload, 'nbf')
     return {
       version: requireString(payload, 'ver'),
       tenantId: requireGuid(payload, 'tid'),
       audience: requireString(payload, 'aud'),
       nonce: requireString(payload, 'nonce'),
-      times: { issuedAt, notBefore, expiresAt: requireSeconds(payload, 'exp') },
+      times: readTimes(payload),
       userId: requireGuid(payload, 'oid'),
       subject: requireString(payload, 'sub'),
       keyId,

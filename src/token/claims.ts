@@ -150,7 +150,8 @@ export function reading<T>(read: () => T): Result<T> {
   }
 }
 
-function readTimes(payload: JsonObject) {
+/** The times of a token; refused where they contradict each other. */
+export function readTimes(payload: JsonObject) {
   const expiresAt = requireSeconds(payload, 'exp')
   const issuedAt = requireSeconds(payload, 'iat')
   const notBefore = payload.nbf === undefined ? issuedAt : requireSeconds(payload, 'nbf')

@@ -60,6 +60,12 @@ const refused: Readonly<Record<string, readonly [claims: Members, options?: Toke
   'that has expired': [{ exp: startSeconds - 301 }],
   'that is not valid yet': [{ nbf: startSeconds + 301 }],
   'from the future': [{ iat: startSeconds + 301, nbf: startSeconds }],
+  'that ends before it begins, both within the skew': [
+    { nbf: startSeconds + 100, exp: startSeconds + 50 },
+  ],
+  'that ends before it was issued': [
+    { iat: startSeconds + 100, nbf: startSeconds, exp: startSeconds + 50 },
+  ],
   'without an end': [{ exp: undefined }],
   'without a beginning': [{ iat: undefined }],
   'with roles that are no list': [{ roles: 'Admin' }],

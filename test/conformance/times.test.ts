@@ -78,6 +78,47 @@ describe('times ahead', () => {
   refuses('exp in milliseconds', { exp: (now + 3600) * 1000 }, 'token_lifetime_too_long')
 })
 
+describe('times that contradict each other or are no times', () => {
+  const malformed = (what: string, times: object, where = service) =>
+    refuses(what, times, 'claim_malformed', 'default', where)
+  for (const [name, where] of [
+    ['', service],
+    [', without clock skew', strict],
+  ] as const) {
+    malformed(`exp before iat${name}`, { iat: now, nbf: now - 10, exp: now - 1 }, where)
+    malformed(`exp at iat${name}`, { iat: now, nbf: now - 10, exp: now }, where)
+    malformed(`exp at nbf, both in 1970${name}`, { iat: 0, nbf: 1, exp: 1 }, where)
+    malformed(`exp before nbf, iat right${name}`, { iat: now, nbf: now + 60, exp: now + 30 }, where)
+    malformed(`exp before iat where nbf is absent${name}`, { nbf: undefined, exp: hourAgo }, where)
+  }
+  for (const [name, value] of [
+    ['2 ** 53', 2 ** 53],
+    ['1e300', 1e300],
+    ['the largest number', Number.MAX_VALUE],
+    ['a small fraction', now + 1e-3],
+    ['minus the largest whole number', Number.MIN_SAFE_INTEGER],
+    ['text with an exponent', '1e10'],
+    ['a number in hexadecimal as text', '0x7fffffff'],
+  ] as const) {
+    for (const claim of ['exp', 'iat', 'nbf']) malformed(`${claim} ${name}`, { [claim]: value })
+  }
+  refuses(
+    'the largest whole number as exp',
+    { exp: Number.MAX_SAFE_INTEGER },
+    'token_lifetime_too_long',
+  )
+  refuses(
+    'the largest whole numbers as all three',
+    {
+      iat: Number.MAX_SAFE_INTEGER - 1,
+      nbf: Number.MAX_SAFE_INTEGER - 1,
+      exp: Number.MAX_SAFE_INTEGER,
+    },
+    'token_not_yet_valid',
+  )
+  admits('nbf long before iat', { nbf: 0 })
+})
+
 describe('lifetime', () => {
   const lasting = (seconds: number) => ({
     iat: now - 300,

@@ -10,8 +10,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   'failure.ts': [],
   'loopback.ts': [],
   'steps.ts': [],
+  'secrets.ts': [],
   config: ['keys', 'loopback.ts', 'steps.ts'],
-  keys: ['failure.ts'],
+  keys: ['failure.ts', 'secrets.ts'],
   token: ['failure.ts', 'keys'],
   policy: ['failure.ts', 'token'],
   identity: ['failure.ts', 'token'],
@@ -47,7 +48,16 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
   explain: ['failure.ts', 'terminal.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify'],
   check: ['failure.ts', 'terminal.ts', 'loopback.ts', 'config', 'keys', 'credential'],
-  admin: ['failure.ts', 'terminal.ts', 'loopback.ts', 'keys', 'revocation', 'explain', 'verify'],
+  admin: [
+    'failure.ts',
+    'secrets.ts',
+    'terminal.ts',
+    'loopback.ts',
+    'keys',
+    'revocation',
+    'explain',
+    'verify',
+  ],
   haproxy: ['loopback.ts', 'config', 'identity'],
   drift: ['loopback.ts', 'terminal.ts', 'config', 'haproxy'],
   'dev-entra': ['loopback.ts'],
@@ -66,6 +76,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
   commands: [
     'app.ts',
+    'secrets.ts',
     'terminal.ts',
     'loopback.ts',
     'config',
@@ -84,7 +95,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'identity',
     'failure.ts',
   ],
-  'main.ts': ['commands', 'dev-entra'],
+  'main.ts': ['commands', 'dev-entra', 'secrets.ts'],
 }
 
 /** Folders whose files are pure: same input, same output, whatever the machine does. */

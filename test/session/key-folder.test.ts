@@ -63,6 +63,24 @@ describe('the folder of sealing keys', () => {
     assert.equal(open(early, 'session', sealed), 'text')
   })
 
+  it('counts how long a key is known by a clock that nobody sets', async () => {
+    write('1', 'a'.repeat(32))
+    let ranMs = 0
+    const keys = createKeyFolder(folder, { clock: () => nowMs, monotonic: () => ranMs, log })
+    await keys.read()
+    ranMs += knownToAllMs
+    write('2', 'b'.repeat(32))
+    await keys.read()
+    const old = keys.sealing?.id
+    // Set ahead by a year: the other replicas have not seen the new key for that.
+    nowMs += 365 * 24 * 3_600_000
+    assert.equal(keys.sealing?.id, old)
+    // Set back: the new key seals all the same once its time is over.
+    nowMs -= 400 * 24 * 3_600_000
+    ranMs += knownToAllMs
+    assert.notEqual(keys.sealing?.id, old)
+  })
+
   it('forgets a key whose file is gone', async () => {
     write('1', 'a'.repeat(32))
     write('2', 'b'.repeat(32))
