@@ -43,7 +43,7 @@ export const targets: readonly Target[] = [
 
 /** What a controller writes itself, or what its other lines do not allow. */
 const controllersOwn =
-  /^(log|log-format|zero-warning|noreuseport|maxconn|bind|mode|server|\w+_backend)\b/
+  /^(log|log-format|hard-stop-after|monitor-uri|zero-warning|noreuseport|maxconn|bind|mode|server|\w+_backend)\b/
 
 /** The text of the file with the lines of today in it. */
 export async function renewLines(target: Target): Promise<string> {

@@ -44,6 +44,7 @@ export const findingTable = {
   'verifier-plaintext': ['warning', 'the verifier is on another host, without verified TLS'],
   'verifier-tls-missing': ['error', 'the verifier speaks TLS, and HAProxy does not'],
   'policy-unknown': ['error', 'HAProxy names a policy that the configuration does not have'],
+  'backend-unreached': ['warning', 'no frontend leads to a backend with the action'],
   'policy-unused': ['warning', 'no section uses the policy'],
   'scope-missing': ['error', 'the registration lacks a scope that a policy names'],
   'scope-disabled': ['error', 'a scope that a policy names is disabled'],

@@ -6,7 +6,7 @@ import { checkGlobal } from './global-section.ts'
 import type { HaproxyConfig } from './haproxy-file.ts'
 import { checkPaths } from './paths.ts'
 import { checkPolicyChoice } from './policy-choice.ts'
-import { checkPolicyNames, policiesOf } from './policy-names.ts'
+import { checkPolicyNames, checkReached, policiesOf } from './policy-names.ts'
 import { checkModes, checkProtection, hasWrongMode } from './protection.ts'
 import { type ProxySection, readTopology } from './proxy.ts'
 import { checkSharedServers } from './shared-servers.ts'
@@ -66,6 +66,7 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Finding[] {
     ...checkPolicyChoice(ways),
     ...checkPaths(ways, policiesOf, isExempt),
     ...checkVerifier(topology, verifier, config.listen.tls !== undefined),
+    ...checkReached(topology, isExempt),
     ...checkPolicyNames(topology, config.policies),
   ]
 }

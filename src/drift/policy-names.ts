@@ -17,6 +17,41 @@ export function policiesOf(proxy: ProxySection): string {
   return [...new Set(names)].toSorted().join(' ')
 }
 
+/**
+ * Backends with the action to which no frontend leads. Files without any frontend for clients are a part
+ * of a configuration, and nothing is said about them.
+ */
+export function checkReached(
+  { proxies, targetsOf, entriesOf }: Topology,
+  isExempt: (proxy: ProxySection) => boolean,
+): Finding[] {
+  const hasEntry = proxies.some(
+    (proxy) => proxy.kind !== 'backend' && !isExempt(proxy) && targetsOf(proxy).length > 0,
+  )
+  const hasFrontend = proxies.some(
+    (proxy) => proxy.kind === 'frontend' && !isExempt(proxy) && !isService(proxy),
+  )
+  if (!hasEntry && !hasFrontend) return []
+  return proxies
+    .filter(
+      (proxy) =>
+        proxy.kind === 'backend' && proxy.rules.some(isAction) && entriesOf(proxy).length === 0,
+    )
+    .map((proxy) =>
+      finding(
+        'backend-unreached',
+        proxy.place,
+        'has the action, and no frontend leads to it',
+        `Write use_backend ${proxy.name} if { req.hdr(host),host_only -m str -i HOST } in the frontend, or remove the backend.`,
+      ),
+    )
+}
+
+/** A frontend that answers by itself, such as the one with the action's numbers. */
+function isService({ rules, routes }: ProxySection): boolean {
+  return routes.length === 0 && rules.some(({ action }) => action.startsWith('use-service'))
+}
+
 /** Policies that HAProxy names and the configuration lacks, and the other way round. */
 export function checkPolicyNames(topology: Topology, policies: readonly PolicyConfig[]): Finding[] {
   const names = policies.map(({ name }) => name)

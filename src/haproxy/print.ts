@@ -55,6 +55,7 @@ export function verifierAddress({ host, port }: ListenAddress): string | undefin
 function globalLines({ callerKey }: Config): string[] {
   return [
     'global',
+    '    # Notices and errors only: the frontend below has a log line of its own for each request.',
     '    log stdout format raw local0 notice',
     '    # A section that forgot `mode http` would ignore every rule below: refuse to start instead.',
     '    zero-warning',
@@ -66,6 +67,7 @@ function globalLines({ callerKey }: Config): string[] {
     '    # group haproxy',
     '    # chroot /var/lib/haproxy',
     '    maxconn 4000',
+    '    hard-stop-after 30s',
     '    # Room for a large token and its identity headers.',
     '    tune.bufsize 32768',
     '    tune.maxrewrite 12288',
@@ -88,13 +90,13 @@ function globalLines({ callerKey }: Config): string[] {
 const defaultsLines = [
   'defaults',
   '    mode http',
-  '    log global',
   '    timeout connect      5s',
   '    timeout client       30s',
   '    timeout server       30s',
   '    timeout queue        5s',
   '    timeout http-request 10s',
   '    timeout tunnel       1h',
+  '    option dontlognull',
   '    # A reload must not close a connection on which the next request is already under way.',
   '    option idle-close-on-response',
 ]
@@ -106,6 +108,7 @@ function verifierLines(verifier: string, isTls: boolean): string[] {
     'listen entra-verifier',
     `    bind ${variable('ENTRA_AUTH_VERIFIER', '127.0.0.1:14480')}`,
     '    mode http',
+    '    log global',
     '    option dontlog-normal',
     '    option httpchk GET /readyz',
     '    http-check expect status 200',
@@ -145,6 +148,34 @@ function verifierLines(verifier: string, isTls: boolean): string[] {
   ]
 }
 
+/** The line of a request, as `docs/logs.md` describes it. */
+const accessLog = [
+  ['request_id', '%ID'],
+  ['client', '%ci:%cp'],
+  ['method', '%HM'],
+  ['path', '%HP'],
+  ['status', '%ST'],
+  ['bytes', '%B'],
+  ['backend', '%b'],
+  ['server', '%s'],
+  ['termination', '%ts'],
+  ['total_ms', '%Ta'],
+  ...[
+    ...['verify_ms ms', 'ok ok', 'policy policy', 'actor actor', 'tenant tenant', 'user user'],
+    ...['client_id client', 'token_id token_id', 'reason reason', 'cache cache'],
+  ].map((pair) => {
+    const [name, variable] = pair.split(' ')
+    return [name, `%[var(txn.entra.${variable})]`]
+  }),
+]
+  .map(([name, value]) => `${name}=${value}`)
+  .join(' ')
+
+/** An example of a host for a backend: its name in the characters that a host may have. */
+function hostOf(backend: string): string {
+  return backend.replace(/_/g, '-').replace(/^[.-]+/, '')
+}
+
 function frontendLines(
   { identityHeaders, policies, signIn }: Config,
   backends: readonly string[],
@@ -158,7 +189,14 @@ function frontendLines(
     '    mode http',
     "    # Below 40% of the global maxconn: clients must leave connections for the action's calls.",
     '    maxconn 1500',
-    '    log-format "%ci:%cp %HM %HP %ST %B %b/%s %ts %Ta %[var(txn.entra.policy)] %[var(txn.entra.user)] %[var(txn.entra.reason)]"',
+    '    # For a load balancer in front: HAProxy itself answers, and forwards nothing.',
+    '    monitor-uri /haproxy-livez',
+    '    log stdout format raw local0 info',
+    '    # The path without its query, which may hold a token.',
+    `    log-format "${accessLog}"`,
+    "    # One id for this log, the verifier's and the application's; never the client's.",
+    '    unique-id-format %{+X}o%ci%cp%fi%fp%Ts%rt%pid',
+    '    http-request set-header x-request-id %[unique-id]',
     '    # An application that answers CONNECT with 200 would open a tunnel past every rule.',
     '    http-request deny deny_status 405 if { method CONNECT }',
     '    # Identity headers never come from outside, in any spelling.',
@@ -187,10 +225,10 @@ function frontendLines(
     ...(policies.length === 1 && only !== undefined
       ? [`    default_backend ${only}`]
       : [
-          '    # CHANGE: where each application is found. By host, not by path.',
+          '    # CHANGE: the host of each application. By host, not by path. Another host gets 503.',
           ...backends.map(
             (name) =>
-              `    # use_backend ${name} if { req.hdr(host),host_only -i ${name}.example.com }`,
+              `    use_backend ${name} if { req.hdr(host),host_only -m str -i ${hostOf(name)}.example.com }`,
           ),
         ]),
   ]
@@ -200,6 +238,7 @@ function backendLines(policy: string, backend: string, hasSessions: boolean): st
   return [
     `backend ${backend}`,
     '    mode http',
+    '    log global',
     '    # What an earlier action on this request said must not count for this one.',
     '    http-request unset-var(txn.entra.ok)',
     ...fastLane(policy),
@@ -264,6 +303,7 @@ function metadataLines(verifier: string, isTls: boolean): string[] {
     '# RFC 9728: where clients read which token this API wants. Exactly these paths, GET only.',
     'backend entra-metadata',
     '    mode http',
+    '    log global',
     '    http-request deny deny_status 405 unless { method GET }',
     '    http-request deny deny_status 400 if { req.fhdr(content-length) -m found } or { req.fhdr(transfer-encoding) -m found }',
     '    http-request del-header authorization',

@@ -10,6 +10,7 @@ export function signInLines(listen: ListenAddress, verifier: string): string[] {
     '# Signs people in with a browser.',
     'backend entra-sign-in',
     '    mode http',
+    '    log global',
     '    http-request set-header x-forwarded-host %[req.hdr(host)]',
     '    http-request set-header x-forwarded-proto http',
     '    # CHANGE: also where a proxy in front of HAProxy ends TLS.',

@@ -449,8 +449,25 @@ const rows: readonly Row[] = [
       'upgrade-unprotected',
       'connection-unprotected',
       'connect-unprotected',
+      'backend-unreached',
       'policy-unused at policy stock',
     ].map((one) => (one.includes(' at ') ? one : `${one} at backend warehouse`)),
+  },
+  {
+    name: 'a backend with the action that no frontend leads to',
+    changes: [
+      [
+        'backend site\n',
+        `backend forgotten\n    mode http\n    http-request lua.entra-auth orders\n${guard}    server app 127.0.0.1:3009\n\nbackend site\n`,
+      ],
+    ],
+    found: [
+      'backend-unreached',
+      'strip-missing',
+      'upgrade-unprotected',
+      'connection-unprotected',
+      'connect-unprotected',
+    ].map((one) => `${one} at backend forgotten`),
   },
   {
     name: 'a policy that only the environment knows',

@@ -25,7 +25,6 @@ policies:
   return text
     .replaceAll('server v1 127.0.0.1:8080', 'server v1 "${ENTRA_AUTH_VERIFIER_SERVER}"')
     .replace(/server app \S+/, 'server app "${ENTRA_AUTH_APP_SERVER}"')
-    .replace(/^frontend www$/m, 'frontend www\n    monitor-uri /haproxy-livez')
 }
 
 describe('the configuration that haproxy-config prints', () => {

@@ -47,7 +47,6 @@ describe('the printed configuration with sign-in', () => {
       .replaceAll('server v1 127.0.0.1:8080', 'server v1 "${ENTRA_AUTH_VERIFIER_SERVER}"')
       .replace('server s1 127.0.0.1:8081', `server s1 ${listener.address}`)
       .replace(/server app \S+/, 'server app "${ENTRA_AUTH_APP_SERVER}"')
-      .replace(/^frontend www$/m, 'frontend www\n    monitor-uri /haproxy-livez')
     stack = await startStack({ editConfig: () => text })
   })
   after(async () => {

@@ -64,7 +64,6 @@ policies:
   })
     .replaceAll('server v1 127.0.0.1:8080', 'server v1 "${ENTRA_AUTH_VERIFIER_SERVER}"')
     .replace(/server app \S+/, 'server app "${ENTRA_AUTH_APP_SERVER}"')
-    .replace(/^frontend www$/m, 'frontend www\n    monitor-uri /haproxy-livez')
   const config = join(folder, 'haproxy.cfg')
   writeFileSync(config, printed)
   haproxy = await startHaproxy({

@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: HAProxy writes variables like this
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -6,7 +7,7 @@ import { shippedConfig } from '../../scripts/local-stack/haproxy.ts'
 import type { IdentityHeaderSet } from '../../src/config/config.ts'
 import { createTlsIdentity } from '../../src/dev-entra/tls.ts'
 import { configOf } from '../config/fixture.ts'
-import { fixture, haproxyFindings } from '../drift/fixture.ts'
+import { fixture, haproxyFindings, shown } from '../drift/fixture.ts'
 import { run } from '../drift/run.ts'
 import { checkWithHaproxy } from './haproxy-check.ts'
 
@@ -38,6 +39,17 @@ async function print(parts: Parts, ...args: string[]) {
 }
 
 const resource = (path: string) => `resource: "https://api.contoso.com${path}"`
+
+/** The lines of a configuration without comments, each behind the name of its section. */
+function linesOf(text: string): string[] {
+  let section = ''
+  return text.split('\n').flatMap((line) => {
+    const words = line.trim().replace(/\s+/g, ' ')
+    if (words === '' || words.startsWith('#')) return []
+    if (/^\S/.test(line)) section = words
+    return [`${section}: ${words}`]
+  })
+}
 
 const shapes: readonly [name: string, parts: Parts, args: string[]][] = [
   ['one policy', {}, []],
@@ -93,33 +105,39 @@ describe('haproxy-entra-auth haproxy-config', () => {
 
     it(`prints what drift agrees with: ${name}`, async () => {
       const { stdout, config } = await print(parts, ...args)
-      // With several policies the routing is left to the operator.
-      const routed = stdout.replace(/^ {4}# (use_backend .*)$/gm, '    $1')
-      assert.deepEqual(haproxyFindings(routed, config), [])
+      assert.deepEqual(haproxyFindings(stdout, config), [])
     })
   }
 
-  it('prints a configuration that loads after the routes are taken out of their comments', async () => {
-    const { stdout } = await print({ policies: { orders: '', stock: '' } })
-    const routed = stdout.replace(/^ {4}# (use_backend .*)$/gm, '    $1')
-    assert.match(routed, /^ {4}use_backend stock if/m)
-    assert.equal((await checkWithHaproxy(routed)).problem, '')
+  it('leads a host to each backend where there are several', async () => {
+    const { stdout, config } = await print({ policies: { orders: '', stock: '' } })
+    const routes = [...stdout.matchAll(/^ {4}use_backend (\S+) if (.*)$/gm)]
+    assert.deepEqual(
+      routes.map(([, backend, condition]) => [backend, condition]),
+      ['orders', 'stock'].map((name) => [
+        name,
+        `{ req.hdr(host),host_only -m str -i ${name}.example.com }`,
+      ]),
+    )
+    const without = stdout.replace(/^ {4}use_backend stock .*\n/m, '')
+    const unreached = haproxyFindings(without, config).find(
+      ({ code }) => code === 'backend-unreached',
+    )
+    assert.equal(unreached && shown(unreached, without), 'backend-unreached at backend stock')
   })
 
-  it('prints every rule of the configuration that ships, word for word', async () => {
-    const rules = (text: string) =>
-      text
-        .split('\n')
-        .map((line) => line.trim())
-        .filter((line) => /^(http-re|tcp-re|stick-table|maxconn|bind|timeout|tune|retr)/.test(line))
+  it('prints every line of the configuration that ships, in the same sections', async () => {
     const { stdout } = await print({ policies: { orders: resource('/orders') } })
-    const printed = rules(stdout)
-    const missing = rules(readFileSync(shippedConfig, 'utf8')).filter(
-      (rule) => !printed.includes(rule),
+    const printed = linesOf(stdout)
+    const missing = linesOf(readFileSync(shippedConfig, 'utf8')).filter(
+      (line) => !printed.includes(line),
     )
+    // What stands in a variable there, and as its value here.
     assert.deepEqual(missing, [
-      // For the log line of that file, which is another one.
-      'http-request set-header x-request-id %[unique-id]',
+      'listen entra-verifier: server v1 "${ENTRA_AUTH_VERIFIER_SERVER-127.0.0.1:8080}"',
+      'frontend www: use_backend entra-metadata if { path "${ENTRA_AUTH_METADATA_PATH-/.well-known/oauth-protected-resource/orders}" }',
+      'backend orders: server app "${ENTRA_AUTH_APP_SERVER-127.0.0.1:3000}"',
+      'backend entra-metadata: server v1 "${ENTRA_AUTH_VERIFIER_SERVER-127.0.0.1:8080}" track entra-verifier/v1',
     ])
   })
 
@@ -165,11 +183,11 @@ describe('haproxy-entra-auth haproxy-config', () => {
     const { stdout } = await print({ policies: { orders: '', 'entra-verifier': '' } })
     assert.match(
       stdout,
-      /^backend orders\n {4}mode http\n(.*#.*\n)*.*unset-var\(txn\.entra\.ok\)\n(.*#.*\n)* {4}\.if !version_atleast\(3\.4\).*\n {4}http-request lua\.entra-auth orders\n {4}\.else\n( {4}http-request (?!deny).*\n)+ {4}\.endif\n(.*#.*\n)*.*deny deny_status 503 unless \{ var\(txn\.entra\.ok\) -m bool \}$/m,
+      /^backend orders\n {4}mode http\n {4}log global\n(.*#.*\n)*.*unset-var\(txn\.entra\.ok\)\n(.*#.*\n)* {4}\.if !version_atleast\(3\.4\).*\n {4}http-request lua\.entra-auth orders\n {4}\.else\n( {4}http-request (?!deny).*\n)+ {4}\.endif\n(.*#.*\n)*.*deny deny_status 503 unless \{ var\(txn\.entra\.ok\) -m bool \}$/m,
     )
     assert.match(
       stdout,
-      /^backend entra-verifier-app\n {4}mode http\n(?:.*\n){4} {4}http-request lua\.entra-auth entra-verifier$/m,
+      /^backend entra-verifier-app\n {4}mode http\n(?:.*\n){5} {4}http-request lua\.entra-auth entra-verifier$/m,
     )
   })
 
