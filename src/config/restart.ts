@@ -1,5 +1,5 @@
 import { isLoopback } from '../loopback.ts'
-import type { Config, LiveConfig } from './config.ts'
+import type { Config, LiveConfig, SignInConfig } from './config.ts'
 
 /** Start-only parts of one member of the configuration, by the name of each. */
 type StartOnly<K extends keyof Config> = (member: Config[K]) => Readonly<Record<string, unknown>>
@@ -27,6 +27,7 @@ const startOnly: { readonly [K in keyof Required<Config>]: StartOnly<K> } = {
     'listen.host': signIn?.listen.host,
     'listen.port': signIn?.listen.port,
     sealingKeys: signIn?.sealingKeys,
+    'page.logoFile': signIn?.page.logoFile,
   }),
   clockSkewSeconds: live,
   identityHeaders: live,
@@ -68,6 +69,7 @@ export function planReload(started: Config, next: Config): Reload {
     ...(revocationFile !== undefined && { revocationFile }),
     ...(store && { store }),
     ...(tracing && { tracing }),
+    ...(started.signIn && { signIn: withStartOnlyOf(started.signIn, next.signIn) }),
   }
   return { config: effective, effective, waiting }
 }
@@ -79,6 +81,8 @@ function namesThatDiffer<K extends keyof Config>(
   next: Config,
 ): string[] {
   const [before, after] = [parts(started[name]), parts(next[name])]
+  // Switched on or off as a whole.
+  if (before[''] !== after['']) return [name]
   return Object.keys(before)
     .filter((part) => before[part] !== after[part])
     .map((part) => (part === '' ? name : `${name}.${part}`))
@@ -89,6 +93,19 @@ function keysOf({ key, nextKey }: Pick<Config['admin'], 'key' | 'nextKey'>) {
 }
 
 function withoutStartOnly(config: Config) {
-  const { keyStore: _k, revocationFile: _r, store: _s, tracing: _t, ...rest } = config
+  const { keyStore: _k, revocationFile: _r, store: _s, tracing: _t, signIn: _i, ...rest } = config
   return rest
+}
+
+/** Sign-in goes on where it was until a restart, without the section too. */
+function withStartOnlyOf(started: SignInConfig, next: SignInConfig = started): SignInConfig {
+  const { listen, sealingKeys } = started
+  const { logoFile } = started.page
+  const { logoFile: _, ...page } = next.page
+  return {
+    ...next,
+    listen,
+    sealingKeys,
+    page: { ...page, ...(logoFile !== undefined && { logoFile }) },
+  }
 }
