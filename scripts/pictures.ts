@@ -1,11 +1,12 @@
 /**
  * `npm run pictures`: makes the pictures of the documentation anew, in `docs/pictures/`: the pages of
- * sign-in and of dev-entra, some in light and some in dark.
+ * sign-in and of dev-entra, some in light and some in dark, and the demo in a terminal.
  */
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Page } from 'playwright-core'
 import { home, signIn, startBrowserStack } from '../test/browser/stack.ts'
+import { takeDemoPicture } from './demo-picture.ts'
 
 const folder = resolve(import.meta.dirname, '../docs/pictures')
 
@@ -17,6 +18,7 @@ async function take(page: Page, name: string, colorScheme: 'light' | 'dark'): Pr
 }
 
 mkdirSync(folder, { recursive: true })
+takeDemoPicture()
 const stack = await startBrowserStack()
 try {
   const browser = await stack.openBrowser()

@@ -4,6 +4,16 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import type { CommandIo } from './commands/io.ts'
 
+const oldestNode = '22.18'
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+if (major < 22 || (major === 22 && minor < 18)) {
+  process.stderr.write(
+    `Node.js ${process.versions.node} is too old: install Node.js ${oldestNode} or newer\n`,
+  )
+  // As for a wrong configuration: to try again is no use, and the unit does not.
+  process.exit(78)
+}
+
 // Before anything slow is loaded: without a handler SIGHUP ends the process, and process 1 of a
 // container does not get SIGTERM at all.
 const reloads: (() => void)[] = []
