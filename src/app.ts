@@ -4,6 +4,7 @@ import { addExplainRoute } from './admin/explain-route.ts'
 import { guardAdmin } from './admin/guard.ts'
 import { addHealthRoutes, createReadiness } from './admin/health.ts'
 import { addMetricsRoute, createMetrics } from './admin/metrics.ts'
+import { addPoliciesRoute } from './admin/policies-route.ts'
 import { addRevocationRoutes } from './admin/revocation-routes.ts'
 import type { Config, LiveConfig } from './config/config.ts'
 import { createExplainer } from './explain/explainer.ts'
@@ -88,8 +89,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const { clock, revocations } = runtime
   const elapsed = createElapsedClock(clock, runtime.monotonic)
   let longestSeconds = prepareRevocations(revocations, config)
-  // Members that a reload changes and that no policy looks at.
-  let settings: Pick<LiveConfig, 'overload' | 'log' | 'admin'> = config
+  let settings: LiveConfig = config
   const tls = config.listen.tls && createTlsServers(config.listen.tls)
   const refusals = createRefusalLog(runtime.log, () => settings.log.refusalsPerSecond)
   const measured = createMetrics({
@@ -179,6 +179,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     rules: () => rules,
     isKeyed: () => adminKeys().length > 0,
   })
+  addPoliciesRoute(admin, { config: () => settings, version: () => rules.version, clock })
   addRevocationRoutes(admin, {
     store: revocations,
     clock,

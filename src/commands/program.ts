@@ -5,9 +5,11 @@ import { addDriftCommand } from './drift.ts'
 import { addExplainCommand } from './explain.ts'
 import { addHaproxyConfigCommand } from './haproxy-config.ts'
 import { type CommandIo, exitCodes } from './io.ts'
+import { addPoliciesCommand } from './policies.ts'
 import { addRevocationCommands } from './revocations.ts'
 import { addSchemaCommand } from './schema.ts'
 import { addServeCommand } from './serve.ts'
+import { addTestCommand } from './test.ts'
 
 /** Runs the command that the arguments of the process name. */
 export async function runProgram(version: string, io: CommandIo): Promise<void> {
@@ -31,6 +33,8 @@ authority, 78 configuration wrong`,
   addServeCommand(program, io)
   addCheckCommand(program, io)
   addExplainCommand(program, io)
+  addPoliciesCommand(program, io)
+  addTestCommand(program, io)
   addRevocationCommands(program, io)
   addDriftCommand(program, io)
   addHaproxyConfigCommand(program, io)

@@ -2,7 +2,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
-import type { Config, PolicyConfig, SignInConfig } from '../config/config.ts'
+import { describeChangesInSteps, summarize } from '../config/changes.ts'
+import type { Config, LiveConfig, PolicyConfig, SignInConfig } from '../config/config.ts'
 import type { LoadResult } from '../config/load.ts'
 import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
@@ -11,9 +12,11 @@ import { secretsOf } from '../config/secrets.ts'
 import { configVersion } from '../config/version.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
 import { createKeyStore } from '../keys/key-store.ts'
+import { wordDenyRule, wordGrant } from '../policy/words.ts'
 import { prepareRevocations } from '../revocation/lifetimes.ts'
 import type { RevocationStore } from '../revocation/revocation-store.ts'
 import { formsOfSecrets, withoutSecrets } from '../secrets.ts'
+import { runInSlices } from '../steps.ts'
 import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { loadInThread } from './config-thread.ts'
@@ -21,6 +24,9 @@ import { type CommandIo, exitCodes } from './io.ts'
 import { createLogOutput, type LogOutput } from './log-output.ts'
 import { openRevocations } from './revocation-place.ts'
 import { openSignIn } from './sign-in.ts'
+
+/** The words of a rule in the log, as in `policies`. */
+const ruleWords = { grant: wordGrant, denyRule: wordDenyRule }
 
 /** Time from red readiness to the last request: HAProxy asks once a second. */
 const drainMs = 1_500
@@ -209,6 +215,7 @@ interface Reloading {
 /** Reloads on SIGHUP and when a file changes, one reload at a time; the function returned ends it. */
 function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): () => void {
   let reloading = Promise.resolve()
+  let inForce: LiveConfig = config
   let cancel = () => {}
 
   async function apply(loaded: LoadResult | undefined): Promise<void> {
@@ -222,7 +229,12 @@ function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): 
     for (const setting of waiting) log.warn({ setting }, 'setting waits for a restart')
     hidden.add(loaded.config)
     const { version } = await app.reload(live)
-    log.info({ ...describe(effective, version), waiting }, 'configuration reloaded')
+    const changes = await runInSlices(describeChangesInSteps(inForce, live, ruleWords))
+    inForce = live
+    log.info(
+      { ...describe(effective, version), waiting, changes: summarize(changes) },
+      'configuration reloaded',
+    )
   }
 
   function enqueue(load: () => Promise<LoadResult | undefined>): Promise<void> {

@@ -1,6 +1,7 @@
-import { failures, type Observe } from '../failure.ts'
+import { type FailureCode, failures, type Observe } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
+import type { JsonObject } from '../token/decode.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import type { VerifyRequest } from '../verify/request.ts'
 import type { Rules } from '../verify/rules.ts'
@@ -8,6 +9,7 @@ import { noTokenCache } from '../verify/token-cache.ts'
 import { createVerifier, type VerifyStep, verifySteps } from '../verify/verifier.ts'
 import { adviseChanges, adviseOnGrants } from './changes.ts'
 import { stepDescriptions } from './checks.ts'
+import { type ClaimsToJudge, judgeClaims } from './claims.ts'
 import type { Check, Explanation, RuleReport } from './explanation.ts'
 import { collectFacts, type Facts, type FailedStep } from './facts.ts'
 import { reportDenyRules, reportGrants } from './rule-reports.ts'
@@ -27,6 +29,8 @@ export interface ExplainerContext {
 export interface Explainer {
   /** Verifies the request and tells how each check went. Never rejects for bad input. */
   explain(rules: Rules, policy: Policy, request: VerifyRequest): Promise<Explanation>
+  /** The same for claims that no token holds; checks of a token are not reached. */
+  explainClaims(rules: Rules, policy: Policy, claims: ClaimsToJudge): Explanation
 }
 
 /**
@@ -55,22 +59,46 @@ export function createExplainer({
         void steps.set(step, failure && { failure, claim })
       const verdict = await verifier.verify(rules, policy, request, observe)
       const facts = collectFacts(rules, policy, request.authorization, nowMs)
-      const status = verdict.allow ? 200 : failures[verdict.failure].status
-      return {
-        policy: policy.name,
-        verdict: verdict.allow ? 'allow' : status === 503 ? 'unavailable' : 'deny',
-        reason: verdict.allow ? null : verdict.failure,
-        status,
-        reportOnlyUntil:
-          nowMs < policy.reportOnlyUntilMs
-            ? new Date(policy.reportOnlyUntilMs).toISOString()
-            : null,
-        now: new Date(nowMs).toISOString(),
-        checks: verifySteps.map((step) =>
-          steps.has(step) ? reportCheck(step, steps.get(step), facts) : skipCheck(step),
-        ),
-      }
+      return describe(facts, steps, verdict)
     },
+    explainClaims(rules, policy, claims) {
+      const nowMs = clock()
+      const steps = new Map<VerifyStep, FailedStep | undefined>()
+      const verdict = judgeClaims(rules, policy, claims, nowMs, (step, failure, claim) => {
+        steps.set(step, failure && { failure, claim })
+      })
+      // For the words alone: nobody signed it, and nothing verifies it.
+      const facts = collectFacts(rules, policy, unsignedToken(claims.payload), nowMs)
+      return describe(facts, steps, verdict)
+    },
+  }
+}
+
+function unsignedToken(payload: JsonObject): string {
+  const parts = [{ alg: 'RS256', kid: 'none' }, payload].map((part) =>
+    Buffer.from(JSON.stringify(part)).toString('base64url'),
+  )
+  return `Bearer ${parts.join('.')}.AAAA`
+}
+
+function describe(
+  facts: Facts,
+  steps: ReadonlyMap<VerifyStep, FailedStep | undefined>,
+  verdict: { readonly allow: true } | { readonly allow: false; readonly failure: FailureCode },
+): Explanation {
+  const { policy, nowMs } = facts
+  const status = verdict.allow ? 200 : failures[verdict.failure].status
+  return {
+    policy: policy.name,
+    verdict: verdict.allow ? 'allow' : status === 503 ? 'unavailable' : 'deny',
+    reason: verdict.allow ? null : verdict.failure,
+    status,
+    reportOnlyUntil:
+      nowMs < policy.reportOnlyUntilMs ? new Date(policy.reportOnlyUntilMs).toISOString() : null,
+    now: new Date(nowMs).toISOString(),
+    checks: verifySteps.map((step) =>
+      steps.has(step) ? reportCheck(step, steps.get(step), facts) : skipCheck(step),
+    ),
   }
 }
 

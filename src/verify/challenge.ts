@@ -43,12 +43,14 @@ export function createRefusalBody(
   failure: FailureCode,
   policy: string | undefined,
   requestId: string,
+  detail?: string,
 ): string {
   const { error, text } = failures[failure]
   const body = JSON.stringify({
     error: error ?? failure,
     error_description: text,
     reason: failure,
+    ...(detail !== undefined && { detail }),
     ...(policy !== undefined && { policy }),
     request_id: requestId,
   })

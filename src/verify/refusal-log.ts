@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { FailureCode } from '../failure.ts'
+import type { Missing } from '../policy/missing.ts'
 import type { AccessToken } from '../token/claims.ts'
 import type { Correlation } from './correlation.ts'
 
@@ -11,6 +12,8 @@ export interface LoggedRefusal {
   readonly correlation: Correlation
   /** Only of a token whose signature was verified: anybody can write any id into another. */
   readonly token?: AccessToken | undefined
+  /** What the policy wanted; only asked for where the line is written. */
+  readonly missing?: (() => Missing | undefined) | undefined
 }
 
 /** Writes refusals, and of a flood of them a sample. */
@@ -64,9 +67,10 @@ export function createRefusalLog(log: FastifyBaseLogger, limit: () => number): R
   }
 
   return {
-    write({ reason, policy, correlation, token }, message = 'refused') {
+    write({ reason, policy, correlation, token, missing }, message = 'refused') {
       if (!isToBeWritten(reason)) return
-      log.info({ reason, policy, ...correlation, ...(token && idsOf(token)) }, message)
+      const line = { reason, policy, ...correlation, ...(token && idsOf(token)), ...missing?.() }
+      log.info(line, message)
     },
     get suppressed() {
       return suppressed

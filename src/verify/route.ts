@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type FailureCode, failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
+import { findMissing, tellCaller } from '../policy/missing.ts'
 import type { AccessToken } from '../token/claims.ts'
 import { cacheControl, createAllowReply, formatLines, formatPrepared } from './allow-reply.ts'
 import type { OnFirstSight } from './audit-log.ts'
@@ -135,10 +136,13 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
 
   function refuse({ rules, request, reply }: Exchange, refusal: RefusalOfToken, policy?: Policy) {
     const correlation = readCorrelation(request.headers)
-    options.onVerdict(policy?.name, verdictOf(refusal.failure), refusal.failure)
+    const { failure, token } = refusal
+    options.onVerdict(policy?.name, verdictOf(failure), failure)
     logRefusal(correlation, refusal, policy)
-    const metadata = policy && rules.resources.get(policy.name)
-    return sendRefusal(reply, refusal, correlation.requestId, policy?.name, metadata?.url)
+    const url = policy && rules.resources.get(policy.name)?.url
+    const missing = policy && token ? findMissing(policy, token, failure) : undefined
+    const detail = tellCaller(missing, failure)
+    return sendRefusal(reply, refusal, correlation.requestId, policy?.name, url, detail)
   }
 
   function logRefusal(
@@ -147,7 +151,8 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     policy: Policy | undefined,
     message?: string,
   ): void {
-    options.refusals.write({ reason, policy: policy?.name, correlation, token }, message)
+    const missing = policy && token ? () => findMissing(policy, token, reason) : undefined
+    options.refusals.write({ reason, policy: policy?.name, correlation, token, missing }, message)
   }
 
   app.get('/verify', (request, reply) => answer('default', request, reply))
@@ -213,6 +218,7 @@ export function sendRefusal(
   requestId: string,
   policy?: string,
   resourceMetadata?: string,
+  detail?: string,
 ): FastifyReply {
   // A stronger sign-in is possible for a session, and for a token it is not: 403 of the table.
   const status = refusal.signIn ? 401 : failures[refusal.failure].status
@@ -230,7 +236,7 @@ export function sendRefusal(
     .header('X-Entra-Auth-Reason', refusal.failure)
     .header('Cache-Control', 'no-store')
     .header('Content-Type', 'application/json; charset=utf-8')
-    .send(createRefusalBody(refusal.failure, policy, requestId))
+    .send(createRefusalBody(refusal.failure, policy, requestId, detail))
 }
 
 function verdictOf(failure: FailureCode): 'deny' | 'unavailable' {

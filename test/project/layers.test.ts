@@ -54,6 +54,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'terminal.ts',
     'loopback.ts',
     'keys',
+    'policy',
     'revocation',
     'explain',
     'verify',
@@ -76,6 +77,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
   commands: [
     'app.ts',
+    'steps.ts',
     'secrets.ts',
     'terminal.ts',
     'loopback.ts',

@@ -68,6 +68,11 @@ test('after SIGHUP a warm token is judged by the new policy at once', async (t) 
   const before = await verify(running.service, token, 'orders')
   assert.equal(before.status, 200)
   await reload(running, yaml(authority, { scope: 'Orders.Write' }))
+  const line = running.service.log.findLast(({ msg }) => msg === 'configuration reloaded')
+  assert.deepEqual(line?.changes, [
+    'policies.orders.allow[0] removed: users with the scope Orders.Read',
+    'policies.orders.allow[0] added: users with the scope Orders.Write',
+  ])
   assert.equal(await running.statusOf(token), 403)
   await reload(running, yaml(authority))
   const again = await verify(running.service, token, 'orders')
