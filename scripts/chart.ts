@@ -2,13 +2,13 @@
  * Brings into the chart what has its source elsewhere in the project: Helm reads nothing outside
  * the chart's own folder. `npm run chart` writes; a test compares.
  *
- * - `files/`: the Lua action and the HAProxy lines, byte for byte
+ * - `files/`: the Lua action, the HAProxy lines and the admission policies, byte for byte
  * - `values.schema.json`: the schema of the configuration under `config`
  * - `README.md`: the table of values, from the comments in `values.yaml`
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml'
 import { configFileSchema } from '../src/config/schema.ts'
 
@@ -22,6 +22,9 @@ export function deriveChartFiles(): ReadonlyMap<string, string> {
   return new Map([
     ...['entra-auth.lua', 'haproxy.cfg'].map(
       (name) => [inChart('files', name), read(join(ROOT, 'haproxy-lua', name))] as const,
+    ),
+    ...['kubernetes/admission-policy.yaml', 'haproxy-ingress/admission-auth-url.yaml'].map(
+      (path) => [inChart('files', basename(path)), read(join(ROOT, 'recipes', path))] as const,
     ),
     [inChart('values.schema.json'), withConfigSchema(read(inChart('values.schema.json')))],
     [inChart('README.md'), withValuesTable(read(inChart('README.md')))],

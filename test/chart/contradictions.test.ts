@@ -110,6 +110,11 @@ const contradictions = [
   ],
   ['proxy: { url: "http://me:secret@p:3128" }', 'proxy.url holds credentials'],
   ['proxy: { noProxy: .svc }', 'proxy.noProxy makes exceptions from a proxy that is not there'],
+  ['admissionPolicy: { requireAuthUrl: true }', 'admissionPolicy.requireAuthUrl does nothing'],
+  [
+    'admissionPolicy: { enabled: true, validationActions: [Deny, Warn] }',
+    'admissionPolicy.validationActions has Deny and Warn',
+  ],
   [
     'privateCa: { existingConfigMap: c, existingSecret: s }',
     'privateCa.existingConfigMap and privateCa.existingSecret both hold the certificates',

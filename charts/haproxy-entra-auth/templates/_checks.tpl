@@ -7,6 +7,18 @@
 {{- include "haproxy-entra-auth.checkRevocations" . }}
 {{- include "haproxy-entra-auth.checkPods" . }}
 {{- include "haproxy-entra-auth.checkNetwork" . }}
+{{- include "haproxy-entra-auth.checkAdmission" . }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.checkAdmission" -}}
+{{- with .Values.admissionPolicy }}
+{{- if and .requireAuthUrl (not .enabled) }}
+{{- fail "admissionPolicy.requireAuthUrl does nothing while the policy is off: set admissionPolicy.enabled too." }}
+{{- end }}
+{{- if and (has "Deny" .validationActions) (has "Warn" .validationActions) }}
+{{- fail "admissionPolicy.validationActions has Deny and Warn, which Kubernetes refuses together: keep one of them." }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "haproxy-entra-auth.checkSource" -}}
