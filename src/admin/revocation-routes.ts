@@ -35,7 +35,8 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
     scope.get('/revocations', () => ({ revocations: store.list.entries }))
 
     scope.post('/revocations', async (request, reply) => {
-      const nowSeconds = Math.floor(clock() / 1000)
+      // Rounded up: a token that was issued in this second may be from before.
+      const nowSeconds = Math.ceil(clock() / 1000)
       const revocation = parseRevocation(withDefaults(request.body, nowSeconds, longestSeconds()))
       if (typeof revocation === 'string') return refuse(reply, 400, revocation)
       if (revocation.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
-import { takeFileLock } from './file-lock.ts'
+import { type FileLock, takeFileLock } from './file-lock.ts'
 import {
   endOf,
   maxRevocations,
@@ -10,7 +10,7 @@ import {
   type StoredRevocation,
 } from './revocation.ts'
 import { createRevocationList, type RevocationList } from './revocation-list.ts'
-import { followLinks, keepCopy, readIfThere, writeWhole } from './whole-file.ts'
+import { followLinks, keepCopy, readIfThere, UnflushedError, writeWhole } from './whole-file.ts'
 
 /** Why a change of the revocations was not made; the message says what to do. */
 export class RevocationError extends Error {
@@ -35,7 +35,7 @@ export interface AddOptions {
 /**
  * The revocations in force. One suite of tests, test/revocation/contract.ts, runs against each
  * implementation. A change that resolves is in force here and is there after a restart; one that
- * rejects with a RevocationError was not made.
+ * rejects with a RevocationError was not made, or cannot be known to last, as its sentence says.
  */
 export interface RevocationStore {
   /** The list in force; another object whenever anything changed. */
@@ -88,11 +88,13 @@ export type OnNotice = (message: string) => void
  * Creates the store that keeps the revocations in one file; `file` undefined means that there are
  * none and none can be made. `now` is in ms. Entries that have ended are dropped with the next
  * change. Several processes of a machine may change one file: each waits for the lock beside it.
+ * `flushFolder` takes the place of the file system's own way to do that.
  */
 export function createRevocationStore(
   file: string | undefined,
   now: () => number,
   onNotice: OnNotice = () => {},
+  flushFolder?: (folder: string) => Promise<void>,
 ): RevocationStore {
   let longestSeconds = 0
   let list = createRevocationList([])
@@ -186,18 +188,36 @@ export function createRevocationStore(
         until: endOf(entry, longestSeconds),
       }))
       const next = `${JSON.stringify({ revocations: stored }, null, 2)}\n`
-      if (!(await writeWhole(path, next, () => lock.isHeld()))) {
-        throw new RevocationError(
-          'the lock of the revocation file was lost; nothing was changed, try again',
-          { isTemporary: true },
-        )
-      }
+      const unflushed = await write(path, next, lock)
       put(stored)
       text = next
       await keepCopy(path, copyOf(path)).catch(() => {})
+      if (unflushed) throw unflushed
     } finally {
       await lock.release()
     }
+  }
+
+  /** Writes the file; returns the error of a change that was made and may not last. */
+  async function write(
+    path: string,
+    next: string,
+    lock: FileLock,
+  ): Promise<RevocationError | undefined> {
+    const isTemporary = true
+    try {
+      if (await writeWhole(path, next, () => lock.isHeld(), flushFolder)) return undefined
+    } catch (error) {
+      if (!(error instanceof UnflushedError)) throw error
+      return new RevocationError(
+        `the change is in force, but the disk did not confirm that it outlasts a power failure (${error.message}); try again`,
+        { isTemporary },
+      )
+    }
+    throw new RevocationError(
+      'the lock of the revocation file was lost; nothing was changed, try again',
+      { isTemporary },
+    )
   }
 
   /** Makes the changes that wait, all with one write. */

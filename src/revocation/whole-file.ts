@@ -26,15 +26,20 @@ export async function readIfThere(file: string): Promise<string | undefined> {
   }
 }
 
+/** The file was replaced, but may be the former one again after a power failure. */
+export class UnflushedError extends Error {}
+
 /**
  * Writes a file beside, flushes it and renames it: a full disk or a kill leaves the former file
  * whole. `mayReplace` is asked at the last moment; false leaves the former file. The folder is
- * flushed too: without that, a power failure may bring the former file back.
+ * flushed too: without that, a power failure may bring the former file back. Rejects with an
+ * UnflushedError where only that fails.
  */
 export async function writeWhole(
   file: string,
   text: string,
   mayReplace: () => Promise<boolean>,
+  flushFolder = syncFolder,
 ): Promise<boolean> {
   const beside = `${file}.${randomUUID()}.new`
   try {
@@ -49,12 +54,19 @@ export async function writeWhole(
       await rm(beside, { force: true })
       return false
     }
-    await rename(beside, file)
+    await rename(beside, file).catch(async (error) => {
+      // A network file system may do it and lose its answer.
+      if ((await readIfThere(file).catch(() => undefined)) !== text) throw error
+    })
   } catch (error) {
     await rm(beside, { force: true })
     throw error
   }
-  await syncFolder(dirname(file))
+  try {
+    await flushFolder(dirname(file))
+  } catch (error) {
+    throw new UnflushedError((error as NodeJS.ErrnoException).code ?? (error as Error).message)
+  }
   return true
 }
 
@@ -72,7 +84,8 @@ export async function keepCopy(file: string, copy: string): Promise<void> {
   }
 }
 
-async function syncFolder(folder: string): Promise<void> {
+/** Flushes a folder: without that a power failure may bring the former file of a name back. */
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r')
   try {
     await handle.sync()

@@ -4,6 +4,12 @@ import type { SessionRules } from './rules.ts'
 import type { SealingKeys } from './sealing.ts'
 import { openSession, type Session } from './session.ts'
 
+/** A session that counts, and what its cookie says where the rules of now end it earlier. */
+export interface CurrentSession extends Session {
+  /** The hard end in the cookie: longer hours, set later, make it count again (s). */
+  readonly sealedHardEnd?: number
+}
+
 /**
  * Reads the session of a request. Whatever is not exactly one session of ours, for this host and this
  * registration, is no session: nobody is told what is wrong with a forged one.
@@ -13,7 +19,7 @@ export function readSession(
   keys: SealingKeys,
   { cookie, host }: SessionRequest,
   nowMs: number,
-): Result<Session> {
+): Result<CurrentSession> {
   const own = rules.hosts.match(host)
   if (cookie === undefined || own === undefined) return fail('no_session')
   const session = openSession(keys, cookie)
@@ -27,5 +33,7 @@ export function readSession(
   // Shorter hours count at once for sessions that were made under longer ones.
   const hardEnd = Math.min(session.hardEnd, session.signedInAt + rules.sessionSeconds)
   if (nowMs / 1000 >= hardEnd) return fail('session_ended')
-  return pass(hardEnd === session.hardEnd ? session : { ...session, hardEnd })
+  return pass(
+    hardEnd === session.hardEnd ? session : { ...session, hardEnd, sealedHardEnd: session.hardEnd },
+  )
 }

@@ -4,10 +4,10 @@ import type { Http } from '../keys/http.ts'
 import type { RevocationStore } from '../revocation/revocation-store.ts'
 import { readCookies, sessionCookie } from '../session/cookie.ts'
 import { originOf } from '../session/hosts.ts'
-import { readSession } from '../session/read-session.ts'
+import { type CurrentSession, readSession } from '../session/read-session.ts'
 import type { SessionRules } from '../session/rules.ts'
 import type { SealingKeys } from '../session/sealing.ts'
-import { claimsOf, type Session } from '../session/session.ts'
+import { claimsOf } from '../session/session.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import type { Judge } from '../verify/judge.ts'
 import type { Rules } from '../verify/rules.ts'
@@ -72,7 +72,7 @@ export function currentSession(
   context: SignInContext,
   request: FastifyRequest,
   { host, sessions, nowMs }: Visit,
-): Session | undefined {
+): CurrentSession | undefined {
   const [cookie, second] = readCookies(request.raw.rawHeaders, sessionCookie)
   if (second !== undefined) return undefined
   const read = readSession(sessions, context.sealingKeys, { cookie, host }, nowMs)
@@ -117,12 +117,16 @@ export function single(value: unknown): string | undefined {
 /** Ends a session everywhere, as far as there is a place for it; never rejects. */
 export async function revokeSession(
   context: SignInContext,
-  session: Pick<Session, 'id' | 'hardEnd'>,
+  session: Pick<CurrentSession, 'id' | 'hardEnd' | 'sealedHardEnd'>,
   nowSeconds: number,
   reason: string,
 ): Promise<void> {
   if (!context.canRevoke()) return
-  const until = Math.ceil(session.hardEnd) + 60
+  const until = Math.ceil(session.sealedHardEnd ?? session.hardEnd) + 60
+  // That of an administrator may last longer, and must not end earlier for this.
+  const { list } = context.revocations
+  const known = list.get('session', session.id)
+  if (known && list.endOf(known) >= until) return
   try {
     await context.revocations.add({
       kind: 'session',

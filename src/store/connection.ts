@@ -17,6 +17,8 @@ export interface PollAnswer {
   readonly values: number
   readonly announced: number
   readonly newestUs: number
+  /** When the key that was asked about was last announced; -1 where it is not there. */
+  readonly markUs: number
   readonly changes: readonly Change[]
 }
 
@@ -27,12 +29,26 @@ export interface Change {
   readonly value: string
 }
 
-/** A connection to the store. Each call rejects in time; after that the connection is of no use. */
+/** The last announcement that was read. */
+export interface Position {
+  readonly us: number
+  /** Its key; empty where it is not known. */
+  readonly key: string
+}
+
+/**
+ * A connection to the store. Each call rejects in time; after that the connection is of no use. What
+ * is written gets a later stamp than `floorUs`.
+ */
 export interface StoreConnection {
-  add(key: string, json: string, limit: number, windowUs: number): Promise<number>
-  remove(key: string): Promise<number>
-  merge(pairs: readonly string[]): Promise<number>
-  poll(sinceUs: number, limit: number): Promise<PollAnswer>
+  add(
+    key: string,
+    json: string,
+    limits: { readonly floorUs: number; readonly count: number; readonly windowUs: number },
+  ): Promise<number>
+  remove(key: string, floorUs: number): Promise<number>
+  merge(pairs: readonly string[], floorUs: number): Promise<number>
+  poll(since: Position, limit: number): Promise<PollAnswer>
   prune(keys: readonly string[]): Promise<void>
   /** Keys with a value that nothing announces: the other structure was evicted. */
   readValues(use: (pairs: readonly string[]) => Promise<void>): Promise<void>
@@ -119,24 +135,28 @@ export async function connectStore(
   await inTime(subscriber.subscribe(channel, onNotice))
 
   return {
-    add: async (key, json, limit, windowUs) =>
-      Number(await run(addScript, [channel, key, json, limit, windowUs])),
-    remove: async (key) => Number(await run(removeScript, [channel, key])),
-    merge: async (pairs) => Number(await run(mergeScript, [channel, ...pairs])),
-    async poll(sinceUs, limit) {
-      const answer = (await run(pollScript, [sinceUs, limit])) as unknown
+    add: async (key, json, { floorUs, count, windowUs }) =>
+      Number(await run(addScript, [channel, floorUs, key, json, count, windowUs])),
+    remove: async (key, floorUs) => Number(await run(removeScript, [channel, floorUs, key])),
+    merge: async (pairs, floorUs) => Number(await run(mergeScript, [channel, floorUs, ...pairs])),
+    async poll(since, limit) {
+      const answer = (await run(pollScript, [since.us, since.key, limit])) as unknown
       if (!Array.isArray(answer)) throw new Error('no answer of a store')
-      const [timeUs, values, announced, newestUs, ...rest] = answer.map(String)
+      const [timeUs, values, announced, newestUs, markUs] = answer
       const changes: Change[] = []
-      for (let i = 0; i < rest.length; i += 3) {
-        const [key = '', announcedUs, value = ''] = rest.slice(i, i + 3)
-        changes.push({ key, announcedUs: Number(announcedUs), value })
+      for (let i = 5; i < answer.length; i += 3) {
+        changes.push({
+          key: String(answer[i]),
+          announcedUs: Number(answer[i + 1]),
+          value: String(answer[i + 2]),
+        })
       }
       return {
         timeUs: Number(timeUs),
         values: Number(values),
         announced: Number(announced),
         newestUs: Number(newestUs),
+        markUs: Number(markUs),
         changes,
       }
     },

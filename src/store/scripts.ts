@@ -7,56 +7,73 @@
  * the server, in microseconds, and go up by one at least.
  */
 
+/**
+ * A stamp is later than each that the server has and, by `floor`, than each that the asking replica
+ * ever saw: the clock may have been set back, or another server with another clock taken over.
+ */
 const stamp = `
+local function text(number) return string.format('%.0f', number) end
+local function stampOf(value) return value and tonumber(value:match('^%d+')) or -1 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local newest = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
-local stamp = now
-if newest and tonumber(newest) >= stamp then stamp = tonumber(newest) + 1 end
-local function text(number) return string.format('%.0f', number) end
-`
-
-/** ARGV: channel, key, JSON, limit of announced since, window in µs. Returns the stamp, or 0. */
-export const addScript = `${stamp}
-local since = now - ARGV[5]
-local known = redis.call('ZSCORE', KEYS[2], ARGV[2])
-if not (known and tonumber(known) >= since)
-  and redis.call('ZCOUNT', KEYS[2], text(since), '+inf') >= tonumber(ARGV[4]) then
-  return '0'
+local function stampAfter(...)
+  local stamp = math.max(now, (tonumber(newest) or 0) + 1)
+  for _, floor in ipairs({ ... }) do stamp = math.max(stamp, tonumber(floor) + 1) end
+  return stamp
 end
-redis.call('HSET', KEYS[1], ARGV[2], text(stamp) .. ' ' .. ARGV[3])
-redis.call('ZADD', KEYS[2], text(stamp), ARGV[2])
-redis.call('PUBLISH', ARGV[1], '')
-return text(stamp)
-`
-
-/** ARGV: channel, key. Returns the stamp, or 0 where there is no such revocation. */
-export const removeScript = `${stamp}
-local value = redis.call('HGET', KEYS[1], ARGV[2])
-if not value then return '0' end
-local json = value:match('^%d+ (.*)$')
-if json:find('"removed":true', 1, true) then return '0' end
-redis.call('HSET', KEYS[1], ARGV[2], text(stamp) .. ' ' .. json:sub(1, -2) .. ',"removed":true}')
-redis.call('ZADD', KEYS[2], text(stamp), ARGV[2])
-redis.call('PUBLISH', ARGV[1], '')
-return text(stamp)
 `
 
 /**
- * ARGV: channel, then key and value pairs. What the server lacks, or has in an older state, is
- * announced anew. Returns how many there were.
+ * ARGV: channel, floor, key, JSON, limit of announced since, window in µs. Returns the stamp, or 0.
+ */
+export const addScript = `${stamp}
+local key = ARGV[3]
+local since = now - ARGV[6]
+local known = redis.call('ZSCORE', KEYS[2], key)
+if not (known and tonumber(known) >= since)
+  and redis.call('ZCOUNT', KEYS[2], text(since), '+inf') >= tonumber(ARGV[5]) then
+  return '0'
+end
+local stamp = text(stampAfter(ARGV[2], stampOf(redis.call('HGET', KEYS[1], key))))
+redis.call('HSET', KEYS[1], key, stamp .. ' ' .. ARGV[4])
+redis.call('ZADD', KEYS[2], stamp, key)
+redis.call('PUBLISH', ARGV[1], '')
+return stamp
+`
+
+/** ARGV: channel, floor, key. Returns the stamp, or 0 where there is no such revocation. */
+export const removeScript = `${stamp}
+local key = ARGV[3]
+local value = redis.call('HGET', KEYS[1], key)
+local json = value and value:match('^%d+ (.*)$')
+if not json or json:find('"removed":true', 1, true) then return '0' end
+local stamp = text(stampAfter(ARGV[2], stampOf(value)))
+redis.call('HSET', KEYS[1], key, stamp .. ' ' .. json:sub(1, -2) .. ',"removed":true}')
+redis.call('ZADD', KEYS[2], stamp, key)
+redis.call('PUBLISH', ARGV[1], '')
+return stamp
+`
+
+/**
+ * ARGV: channel, floor, then key and value pairs. What the server lacks, or has in an older state, is
+ * announced anew. Of two default ends of one state the later counts: replicas may have different
+ * lifetimes for a while. Returns how many were announced.
  */
 export const mergeScript = `${stamp}
+local function ending(value)
+  return value:find('"untilDefault":true', 1, true) and tonumber(value:match('"until":(%d+)')) or 0
+end
+local stamp = stampAfter(ARGV[2])
 local count = 0
-for i = 2, #ARGV, 2 do
-  local theirs = redis.call('HGET', KEYS[1], ARGV[i])
-  local known = theirs and tonumber(theirs:match('^%d+')) or -1
-  if known < tonumber(ARGV[i + 1]:match('^%d+')) then
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-    known = nil
-  end
-  if not known or not redis.call('ZSCORE', KEYS[2], ARGV[i]) then
-    redis.call('ZADD', KEYS[2], text(stamp), ARGV[i])
+for i = 3, #ARGV, 2 do
+  local key, ours = ARGV[i], ARGV[i + 1]
+  local theirs = redis.call('HGET', KEYS[1], key)
+  local isNewer = stampOf(theirs) < stampOf(ours)
+  local isLonger = theirs and stampOf(theirs) == stampOf(ours) and ending(theirs) < ending(ours)
+  if isNewer or isLonger then redis.call('HSET', KEYS[1], key, ours) end
+  if isNewer or not redis.call('ZSCORE', KEYS[2], key) then
+    redis.call('ZADD', KEYS[2], text(stamp), key)
     stamp = stamp + 1
     count = count + 1
   end
@@ -66,15 +83,17 @@ return count
 `
 
 /**
- * ARGV: the last announcement known, and how many to return at most. Returns the time, the size of
- * both structures, the newest announcement, and key, announcement and value of each that follows.
+ * ARGV: the last announcement known, its key, and how many to return at most. Returns the time, the
+ * size of both structures, the newest announcement, when that key was last announced, and key,
+ * announcement and value of each announcement that follows.
  */
 export const pollScript = `${stamp}
 local result = {
   text(now), redis.call('HLEN', KEYS[1]), redis.call('ZCARD', KEYS[2]), newest or '0',
+  redis.call('ZSCORE', KEYS[2], ARGV[2]) or '-1',
 }
 local changed = redis.call(
-  'ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+  'ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 for i = 1, #changed, 2 do
   result[#result + 1] = changed[i]
   result[#result + 1] = changed[i + 1]

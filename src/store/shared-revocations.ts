@@ -1,19 +1,15 @@
-import {
-  endOf,
-  maxRevocations,
-  parseStored,
-  type Revocation,
-  revocationKey,
-  type StoredRevocation,
-} from '../revocation/revocation.ts'
-import { type RecentRevocation, type RevocationList, show } from '../revocation/revocation-list.ts'
+import { setTimeout as wait } from 'node:timers/promises'
+import { maxRevocations, revocationKey, type StoredRevocation } from '../revocation/revocation.ts'
 import {
   type OnNotice,
   RevocationError,
   type RevocationStore,
 } from '../revocation/revocation-store.ts'
-import type { Change, StoreConnection } from './connection.ts'
+import type { PollAnswer, Position, StoreConnection } from './connection.ts'
 import type { DiskCopy } from './disk-copy.ts'
+import { type Entry, formatValue, readValue } from './entry.ts'
+import { createKeptCopy } from './kept-copy.ts'
+import { createKnownRevocations, type Moment } from './known-revocations.ts'
 
 /** What replicas that share their revocations need from outside. */
 export interface SharedRevocationsOptions {
@@ -32,23 +28,18 @@ export interface SharedRevocationsOptions {
   readonly onNotice: OnNotice
 }
 
-interface Entry {
-  readonly revocation: StoredRevocation
-  readonly removed: boolean
-  /** When it was last changed, and when the store announced it (µs of the store's clock). */
-  readonly changedUs: number
-  readonly announcedUs: number
-}
-
-/** One moment by the store's clock and by both of ours. */
-interface Moment {
-  readonly storeUs: number
-  readonly wallMs: number
-  readonly monotonicMs: number
+/** A look at everything that the store has, to find what it lacks. */
+interface Audit {
+  position: Position
+  /** Keys of which the store has what is known here, or something newer. */
+  readonly there: Set<string>
+  /** Keys without a value which nobody here can give back. */
+  readonly orphans: string[]
 }
 
 /** Entries of one answer, and of one call that gives back what the store lost. */
 const pageSize = 2_000
+const mergeSize = 500
 
 /** Besides the time for which verdicts are cached, an outage of the store of so long costs no hit. */
 const outageSeconds = 840
@@ -56,154 +47,62 @@ const outageSeconds = 840
 /** For late polls, slow answers and what clocks drift apart during an outage. */
 const slackSeconds = 60
 
-/** Ended revocations are looked for in steps of this, and a while after their end. */
-const pruneStepSeconds = 60
+/** How long one step of an audit may hold up changes and news, in ms. */
+const stepMs = 100
+
+/** How long a change waits for the copy on disk, in ms: the store has it anyway. */
+const diskPatienceMs = 1_000
+
+/** Time between two audits that find the same thing and cannot mend it, in ms. */
+const auditPauseMs = 60_000
+
+const start: Position = { us: 0, key: '' }
 
 /**
  * Creates the revocations that replicas share. All are in memory, so no verdict waits for the store.
  * Changes go to the store first; what others change comes with a notice, or with the next `reload`.
  *
  * While the store is away, memory and the copy on disk say what is revoked, and changes are refused.
- * When it is back, what it lost is given back to it: of two states of one revocation the later counts.
+ * The store may come back without something, or as it once was: a backup, a replica that lagged
+ * behind. So after each connection, and whenever an answer shows that something is missing, all that
+ * it has is compared with what is known here, and what it lacks is given back: of two states of one
+ * revocation the later counts.
  */
 export function createSharedRevocations(options: SharedRevocationsOptions): RevocationStore {
-  const { copy, now, monotonic, onNotice } = options
-  const entries = new Map<string, Entry>()
-  /** Those announced not long ago, in that order. */
-  const recent = new Map<string, Entry>()
-  let recentShown: readonly RecentRevocation[] | undefined
-  /** Minute of the end → keys, so that nobody has to look through a million. */
-  const ends = new Map<number, string[]>()
+  const { now, monotonic, onNotice } = options
+  const known = createKnownRevocations({
+    now,
+    monotonic,
+    onPut: (key, entry) => copy?.note(key, formatValue(entry)),
+  })
+  const copy =
+    options.copy &&
+    createKeptCopy({
+      copy: options.copy,
+      *lines() {
+        for (const [key, entry] of known.all()) yield [key, formatValue(entry)]
+      },
+      count: () => known.count,
+      monotonic,
+      onNotice,
+    })
   let connection: StoreConnection | undefined
-  let longestSeconds = 0
-  let windowSeconds = 3_600
-  let size = 0
-  let cursorUs = 0
-  let isWhole = false
+  let cursor = start
+  let audit: Audit | undefined
+  let nextAuditMs = Number.NEGATIVE_INFINITY
+  /** Keys that have to be given to the store. */
+  const owed = new Set<string>()
+  let isExtensionDue = false
   let problem: string | undefined
   /** The last moment at which all that the store had was known here. */
   let synced: Moment | undefined
-  /** What the store's clock was last heard to say. */
-  let heard: Moment | undefined
+  let isLoaded = false
+  let isStopped = false
   let isReloadDue = false
   let working: Promise<unknown> = Promise.resolve()
-  let list = createList()
-  let pending: [string, string][] = []
-  let lastCopyProblem: string | undefined
-
-  function createList(): RevocationList {
-    let shown: readonly Revocation[] | undefined
-    const alive = () =>
-      [...entries.values()].filter(({ removed }) => !removed).map(({ revocation }) => revocation)
-    return {
-      get size() {
-        return size
-      },
-      get stored() {
-        return alive()
-      },
-      get entries() {
-        shown ??= alive().map((revocation) => show(revocation, longestSeconds))
-        return shown
-      },
-      get(kind, id) {
-        const entry = entries.get(revocationKey(kind, id))
-        return entry && !entry.removed ? entry.revocation : undefined
-      },
-      countAt: () => size,
-      endOf: (revocation) => endOf(revocation, longestSeconds),
-      recent: listRecent,
-    }
-  }
-
-  function listRecent(): readonly RecentRevocation[] {
-    const sinceUs = storeUs(Math.min) - windowSeconds * 1e6
-    for (const [key, { announcedUs }] of recent) {
-      if (announcedUs >= sinceUs) break
-      recent.delete(key)
-      recentShown = undefined
-    }
-    recentShown ??= [...recent.values()]
-      .filter(({ removed }) => !removed)
-      .map(({ revocation, announcedUs }) => {
-        const ending = endOf(revocation, longestSeconds)
-        return {
-          revocation,
-          ending,
-          listedUntil: Math.min(ending, Math.ceil(announcedUs / 1e6) + windowSeconds),
-        }
-      })
-    return recentShown
-  }
-
-  /** The store's clock now, by whichever of our clocks says the earlier or the later (µs). */
-  function storeUs(pick: (...elapsed: number[]) => number): number {
-    if (!heard) return now() * 1e3
-    const elapsedMs = pick(now() - heard.wallMs, monotonic() - heard.monotonicMs)
-    return heard.storeUs + elapsedMs * 1e3
-  }
-
-  const formatValue = ({ revocation, removed, changedUs }: Entry) =>
-    `${changedUs} ${JSON.stringify(removed ? { ...revocation, removed } : revocation)}`
-
-  function readValue(value: string): Omit<Entry, 'announcedUs'> | undefined {
-    const space = value.indexOf(' ')
-    const changedUs = Number(value.slice(0, space))
-    try {
-      const { removed = false, ...rest } = JSON.parse(value.slice(space + 1))
-      const revocation = parseStored(rest)
-      if (typeof revocation === 'string' || !(changedUs >= 0)) return undefined
-      return { revocation, removed: removed === true, changedUs }
-    } catch {
-      return undefined
-    }
-  }
-
-  function put(key: string, entry: Entry): void {
-    const former = entries.get(key)
-    size += (entry.removed ? 0 : 1) - (former && !former.removed ? 1 : 0)
-    entries.set(key, entry)
-    // Behind all others, also where it was there before.
-    recent.delete(key)
-    if (entry.announcedUs >= storeUs(Math.min) - windowSeconds * 1e6) recent.set(key, entry)
-    recentShown = undefined
-    noteEnd(key, entry)
-    if (copy) pending.push([key, formatValue(entry)])
-  }
-
-  function noteEnd(key: string, { revocation }: Entry): void {
-    const minute = Math.floor(endOf(revocation, longestSeconds) / pruneStepSeconds)
-    const keys = ends.get(minute)
-    if (keys) keys.push(key)
-    else ends.set(minute, [key])
-  }
-
-  /** Takes what the store announced; true where it changes anything. */
-  function take({ key, announcedUs, value }: Change): boolean {
-    const known = entries.get(key)
-    const read = readValue(value)
-    if (!read) return takeUnreadable(key, announcedUs, known)
-    // What came back from another replica may be older than what is known here.
-    if (known && known.changedUs > read.changedUs) return false
-    if (known && known.changedUs === read.changedUs && known.announcedUs >= announcedUs)
-      return false
-    put(key, { ...read, announcedUs })
-    return true
-  }
-
-  /** Somebody was revoked, and until when was lost: nobody is admitted for that. */
-  function takeUnreadable(key: string, announcedUs: number, known: Entry | undefined): boolean {
-    if (known) return false
-    const [kind, id] = [key.slice(0, key.indexOf(' ')), key.slice(key.indexOf(' ') + 1)]
-    const before = Math.ceil(announcedUs / 1e6)
-    const until = Math.ceil(now() / 1e3) + longestSeconds
-    const revocation = parseStored({ kind, id, before, until, reason: 'its value was lost' })
-    if (typeof revocation === 'string') return false
-    put(key, { revocation, removed: false, changedUs: 0, announcedUs })
-    return true
-  }
 
   async function connect(): Promise<StoreConnection> {
+    if (isStopped) throw new Error('this service is stopping')
     if (connection) return connection
     let opened: StoreConnection | undefined
     opened = await options.connect({
@@ -213,14 +112,9 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         if (error) problem = error.message
       },
     })
+    if (isStopped) opened.close()
     connection = opened
-    try {
-      await synchronize(opened)
-    } catch (error) {
-      opened.close()
-      connection = undefined
-      throw error
-    }
+    beginAudit()
     return opened
   }
 
@@ -235,57 +129,165 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     void enqueue(run).catch(() => {})
   }
 
-  /** One page after the other of what the store announced since; returns the last answer. */
-  async function takeNews(from: StoreConnection, onChange?: (change: Change) => void) {
+  async function ask(from: StoreConnection, since: Position) {
+    const recentSinceUs = known.recentSinceUs()
+    const answer = await from.poll(since, pageSize)
+    const at = { storeUs: answer.timeUs, wallMs: now(), monotonicMs: monotonic() }
+    known.hear(at)
+    // By the clock before the answer and by the one since: it may have been set ahead in between.
+    return { answer, at, sinceUs: Math.min(recentSinceUs, known.recentSinceUs()) }
+  }
+
+  /** One page after the other of what the store announced since; returns the first answer. */
+  async function takeNews(from: StoreConnection): Promise<{ answer: PollAnswer; at: Moment }> {
+    let first: PollAnswer | undefined
     let hasChanged = false
     for (;;) {
-      const answer = await from.poll(cursorUs, pageSize)
-      const at = { storeUs: answer.timeUs, wallMs: now(), monotonicMs: monotonic() }
-      heard = at
+      const { answer, at, sinceUs } = await ask(from, cursor)
+      first ??= answer
       for (const change of answer.changes) {
-        onChange?.(change)
-        if (take(change)) hasChanged = true
-        cursorUs = change.announcedUs
+        const taken = known.take(change, sinceUs)
+        if (taken === 'new') hasChanged = true
+        noteDebt(change.key, taken === 'older')
+        cursor = { us: change.announcedUs, key: change.key }
       }
-      if (hasChanged) list = createList()
-      if (answer.changes.length < pageSize) return { answer, hasChanged, at }
+      if (hasChanged) known.renew()
+      if (answer.changes.length < pageSize) return { answer: first, at }
     }
   }
 
-  /** A new connection: the store may have lost what it had, or have it from another time. */
-  async function synchronize(from: StoreConnection): Promise<boolean> {
-    const news = await takeNews(from)
-    let { at } = news
-    const { values, announced, newestUs } = news.answer
-    let hasChanged = news.hasChanged
-    if (values !== announced || announced !== entries.size || newestUs !== cursorUs) {
-      if (values > announced) await from.readValues(async (pairs) => void (await from.merge(pairs)))
-      const there = new Set<string>()
-      cursorUs = 0
-      const all = await takeNews(from, ({ key, value }) => {
-        const changedUs = Number(value.slice(0, value.indexOf(' ')))
-        if (value !== '' && changedUs >= (entries.get(key)?.changedUs ?? 0)) there.add(key)
+  function noteDebt(key: string, isOlder: boolean): void {
+    const entry = known.get(key)
+    if (!entry || known.hasEnded(entry)) return
+    if (known.endsEarly(entry)) known.extend(key)
+    else if (!isOlder) return
+    owed.add(key)
+  }
+
+  /**
+   * Whether something was lost. A store that came back as it once was lacks what was announced last,
+   * whatever was written since.
+   */
+  function hasLost({ values, announced, newestUs, markUs }: PollAnswer, since: Position): boolean {
+    if (values !== announced || newestUs < since.us) return true
+    const last = known.get(since.key)
+    if (last && markUs < since.us && !known.hasEnded(last)) return true
+    return announced < known.count - known.endedCount
+  }
+
+  function beginAudit(): void {
+    audit = { position: start, there: new Set(), orphans: [] }
+  }
+
+  /** Compares page by page; true once all is compared, false where the time of a step is over. */
+  async function advanceAudit(from: StoreConnection, isPatient: boolean): Promise<boolean> {
+    const untilMs = isPatient ? Infinity : monotonic() + stepMs
+    while (audit) {
+      const { answer, sinceUs } = await ask(from, audit.position)
+      let hasChanged = false
+      for (const change of answer.changes) {
+        const { key, value, announcedUs } = change
+        const taken = known.take(change, sinceUs)
+        if (taken === 'new') hasChanged = true
+        noteDebt(key, false)
+        if (value === '' && isOver(key)) audit.orphans.push(key)
+        if (value !== '' && taken !== 'older') audit.there.add(key)
+        audit.position = { us: announcedUs, key }
+      }
+      if (hasChanged) known.renew()
+      if (answer.changes.length < pageSize) {
+        await endAudit(from, audit, answer)
+        return true
+      }
+      if (monotonic() >= untilMs) return false
+    }
+    return true
+  }
+
+  function isOver(key: string): boolean {
+    const entry = known.get(key)
+    return entry === undefined || known.hasEnded(entry)
+  }
+
+  async function endAudit(
+    from: StoreConnection,
+    { there, orphans, position }: Audit,
+    last: PollAnswer,
+  ) {
+    // Values that nothing announces: the other structure was evicted.
+    if (last.values > last.announced) {
+      await from.readValues(async (pairs) => {
+        const good: string[] = []
+        for (let i = 0; i < pairs.length; i += 2) {
+          const [key = '', value = ''] = pairs.slice(i, i + 2)
+          if (/^\d+ \{/.test(value)) good.push(key, value)
+          else orphans.push(key)
+        }
+        await from.merge(good, known.latestUs)
       })
-      const lost = [...entries].filter(([key, entry]) => !there.has(key) && !hasEnded(entry))
-      await giveBack(from, lost)
-      hasChanged ||= all.hasChanged
-      at = all.at
-      if (lost.length > 0) {
-        onNotice(`the store lacked ${lost.length} revocations that are known here; it has them now`)
-        // They were announced anew, for replicas that never knew them.
-        at = (await takeNews(from)).at
-      }
     }
-    noteSync(at)
-    if (!isWhole || (copy && copy.length > 2 * entries.size + pageSize)) await writeCopy()
-    else await flushCopy()
-    return hasChanged
+    for (let i = 0; i < orphans.length; i += mergeSize) {
+      await from.prune(orphans.slice(i, i + mergeSize))
+    }
+    let lost = 0
+    for (const [key, entry] of known.all()) {
+      if (there.has(key) || known.hasEnded(entry)) continue
+      owed.add(key)
+      lost++
+    }
+    if (lost > 0) onNotice(`the store lacked ${lost} revocations that are known here; they go back`)
+    // What follows is news. It may be earlier than the last news, where the store was set back.
+    cursor = position
+    audit = undefined
   }
 
-  async function giveBack(to: StoreConnection, lost: readonly [string, Entry][]): Promise<void> {
-    for (let i = 0; i < lost.length; i += 500) {
-      const page = lost.slice(i, i + 500)
-      await to.merge(page.flatMap(([key, entry]) => [key, formatValue(entry)]))
+  /** Gives the store what it lacks; true once nothing is owed. */
+  async function giveOwed(to: StoreConnection, isPatient: boolean): Promise<boolean> {
+    const untilMs = isPatient ? Infinity : monotonic() + stepMs
+    while (owed.size > 0) {
+      const page: string[] = []
+      for (const key of owed) if (page.push(key) === mergeSize) break
+      const pairs = page.flatMap((key) => {
+        const entry = known.get(key)
+        return entry ? [key, formatValue(entry)] : []
+      })
+      await to.merge(pairs, known.latestUs)
+      for (const key of page) owed.delete(key)
+      if (monotonic() >= untilMs) break
+    }
+    return owed.size === 0
+  }
+
+  /** All that is to be done with the store at a time, in steps that hold nobody up for long. */
+  async function exchange(from: StoreConnection, isPatient: boolean): Promise<void> {
+    // Before anything is known, the audit brings it all.
+    if (cursor.us > 0 || !audit) {
+      const since = cursor
+      const { answer, at } = await takeNews(from)
+      void copy?.flush()
+      if (!audit && owed.size === 0 && hasLost(answer, since)) {
+        if (monotonic() >= nextAuditMs) beginAudit()
+      }
+      if (!audit) noteSync(at)
+    }
+    const hasAudit = audit !== undefined
+    if (hasAudit && !(await advanceAudit(from, isPatient))) return
+    if (isExtensionDue) extendDefaults()
+    if (!(await giveOwed(from, isPatient)) || !hasAudit) return
+    const since = cursor
+    const { answer, at } = await takeNews(from)
+    noteSync(at)
+    // Whatever is wrong still cannot be mended from here: no need to look again and again.
+    nextAuditMs = hasLost(answer, since) ? monotonic() + auditPauseMs : Number.NEGATIVE_INFINITY
+  }
+
+  /** Defaults follow the longest lifetime, and no replica may drop them from the store before. */
+  function extendDefaults(): void {
+    isExtensionDue = false
+    for (const [key, entry] of known.all()) {
+      if (!known.endsEarly(entry) || known.hasEnded(entry)) continue
+      known.extend(key)
+      owed.add(key)
     }
   }
 
@@ -294,88 +296,27 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     problem = undefined
   }
 
-  const hasEnded = ({ revocation }: Entry) => endOf(revocation, longestSeconds) <= now() / 1e3
-
-  async function reload(): Promise<boolean> {
+  async function reload({ isPatient = false } = {}): Promise<boolean> {
+    const before = known.list
     try {
-      const from = connection
-      if (!from) {
-        const before = list
-        await connect()
-        return before !== list
-      }
-      const { answer, hasChanged, at } = await takeNews(from)
-      // Something was lost: evicted, or by a failover to a server that lags behind.
-      const isWorse = answer.values !== answer.announced || answer.newestUs < cursorUs
-      if (isWorse) return await synchronize(from)
-      noteSync(at)
-      await flushCopy()
+      const from = await connect()
+      await exchange(from, isPatient)
       await prune(from)
-      return hasChanged
+      return known.list !== before
     } catch (error) {
       problem = (error as Error).message
       throw new RevocationError(`the store cannot be reached: ${problem}`, { isTemporary: true })
+    } finally {
+      // News do not wait for a disk that is slow.
+      void copy?.flush()
     }
   }
 
   /** Drops what has ended, here and in the store. */
   async function prune(from: StoreConnection): Promise<void> {
-    const untilMinute = Math.floor(now() / 1e3 / pruneStepSeconds) - 1
-    for (const [minute, keys] of ends) {
-      if (minute > untilMinute) continue
-      ends.delete(minute)
-      const ended: string[] = []
-      for (const key of keys) {
-        const entry = entries.get(key)
-        if (!entry) continue
-        if (!hasEnded(entry)) {
-          if (Math.floor(endOf(entry.revocation, longestSeconds) / pruneStepSeconds) !== minute)
-            noteEnd(key, entry)
-          continue
-        }
-        entries.delete(key)
-        recent.delete(key)
-        if (!entry.removed) size--
-        ended.push(key)
-      }
-      if (ended.length === 0) continue
-      recentShown = undefined
-      list = createList()
-      for (let i = 0; i < ended.length; i += 500) await from.prune(ended.slice(i, i + 500))
-    }
-  }
-
-  async function writeCopy(): Promise<void> {
-    if (!copy) return
-    pending = []
-    const lines = function* (): Iterable<[string, string]> {
-      for (const [key, entry] of entries) yield [key, formatValue(entry)]
-    }
-    await keepCopy(async () => {
-      await copy.rewrite(lines())
-      isWhole = true
-    })
-  }
-
-  async function flushCopy(): Promise<void> {
-    if (!copy || pending.length === 0) return
-    const lines = pending
-    pending = []
-    if (copy.length > 2 * entries.size + 10 * pageSize) return writeCopy()
-    await keepCopy(() => copy.append(lines))
-  }
-
-  /** The copy is a second place: where it cannot be written, revocations count all the same. */
-  async function keepCopy(write: () => Promise<void>): Promise<void> {
-    try {
-      await write()
-      lastCopyProblem = undefined
-    } catch (error) {
-      isWhole = false
-      const { code, message } = error as NodeJS.ErrnoException
-      const text = `the copy of the store on disk cannot be written (${code ?? message})`
-      if (text !== lastCopyProblem) onNotice(text)
-      lastCopyProblem = text
+    const ended = known.dropEnded()
+    for (let i = 0; i < ended.length; i += mergeSize) {
+      await from.prune(ended.slice(i, i + mergeSize))
     }
   }
 
@@ -385,40 +326,50 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     return result
   }
 
-  async function start(): Promise<void> {
-    const stored = (await copy?.load()) ?? { lines: [], isWhole: false }
-    const known = new Map<string, Entry>()
+  /** What is on disk, once: later it would be older than what is known by then. */
+  async function load(): Promise<boolean> {
+    const stored = (await options.copy?.load()) ?? { lines: [], isWhole: false }
+    const found = new Map<string, Entry>()
     for (const [key, value] of stored.lines) {
       const read = readValue(value)
-      if (!read || read.changedUs < (known.get(key)?.changedUs ?? 0)) continue
-      known.set(key, { ...read, announcedUs: read.changedUs })
+      if (!read || read.changedUs < (found.get(key)?.changedUs ?? 0)) continue
+      found.set(key, { ...read, announcedUs: read.changedUs })
     }
     // What was announced last stands last among the recent ones.
-    const inOrder = [...known].sort(([, one], [, other]) => one.announcedUs - other.announcedUs)
-    for (const [key, entry] of inOrder) if (!hasEnded(entry)) put(key, entry)
-    pending = []
-    isWhole = stored.isWhole
+    const inOrder = [...found].toSorted(([, one], [, other]) => one.announcedUs - other.announcedUs)
+    for (const [key, entry] of inOrder) if (!known.hasEnded(entry)) known.put(key, entry)
+    if (stored.isWhole) copy?.trust()
     for (const revocation of await options.former()) {
       const key = revocationKey(revocation.kind, revocation.id)
       const changedUs = (revocation.madeAt ?? 0) * 1e6
-      if (!entries.has(key))
-        put(key, { revocation, removed: false, changedUs, announcedUs: now() * 1e3 })
+      if (known.get(key)) continue
+      known.put(key, { revocation, removed: false, changedUs, announcedUs: now() * 1e3 })
     }
-    list = createList()
+    known.renew()
+    return stored.isWhole
+  }
+
+  let hasWholeCopy = false
+
+  async function begin(): Promise<void> {
+    if (!isLoaded) {
+      hasWholeCopy = await load()
+      isLoaded = true
+    }
     try {
-      await connect()
-    } catch (error) {
-      problem = (error as Error).message
-      if (!stored.isWhole) {
+      await reload({ isPatient: true })
+    } catch {
+      if (!hasWholeCopy) {
         throw new RevocationError(
-          `the store cannot be reached (${problem}), and there is no copy on disk that says who was revoked`,
+          `the store cannot be reached (${problem}), and there is no copy on disk that says for sure who was revoked`,
           { isTemporary: true },
         )
       }
       onNotice(
-        `the store cannot be reached (${problem}); the ${size} revocations of the copy on disk are in force`,
+        `the store cannot be reached (${problem}); the ${known.list.size} revocations of the copy on disk are in force`,
       )
     }
+    await copy?.settle()
   }
 
   /** Makes a change in the store; a RevocationError where that cannot be known to have happened. */
@@ -435,64 +386,72 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     }
   }
 
+  function putChanged(key: string, entry: Entry): void {
+    known.put(key, entry)
+    known.renew()
+    owed.delete(key)
+    audit?.there.add(key)
+  }
+
+  /** Makes a change; it is on disk too when this resolves, unless the disk takes its time. */
+  async function changeAndKeep<T>(make: (to: StoreConnection) => Promise<T>): Promise<T> {
+    const made = await enqueue(() => change(make))
+    if (copy) await Promise.race([copy.flush(), wait(diskPatienceMs, undefined, { ref: false })])
+    return made
+  }
+
   return {
     get list() {
-      return list
+      return known.list
     },
-    start: () => enqueue(start),
+    start: () => enqueue(begin),
     reload: () => enqueue(reload),
     add: (revocation, { untilDefault = false } = {}) =>
-      enqueue(() =>
-        change(async (to) => {
-          const key = revocationKey(revocation.kind, revocation.id)
-          const madeAt = Math.floor(now() / 1e3)
-          const stored = { ...revocation, madeAt, ...(untilDefault && { untilDefault }) }
-          const changedUs = await to.add(
-            key,
-            JSON.stringify(stored),
-            maxRevocations,
-            windowSeconds * 1e6,
+      changeAndKeep(async (to) => {
+        const key = revocationKey(revocation.kind, revocation.id)
+        const madeAt = Math.floor(now() / 1e3)
+        const stored = { ...revocation, madeAt, ...(untilDefault && { untilDefault }) }
+        const { windowSeconds, latestUs } = known
+        const changedUs = await to.add(key, JSON.stringify(stored), {
+          floorUs: latestUs,
+          count: maxRevocations,
+          windowUs: windowSeconds * 1e6,
+        })
+        if (changedUs === 0) {
+          throw new RevocationError(
+            `there were ${maxRevocations} revocations within the last ${windowSeconds} s, which is the limit; revoke the client or the tenant instead`,
           )
-          if (changedUs === 0) {
-            throw new RevocationError(
-              `there were ${maxRevocations} revocations within the last ${windowSeconds} s, which is the limit; revoke the client or the tenant instead`,
-            )
-          }
-          put(key, { revocation: stored, removed: false, changedUs, announcedUs: changedUs })
-          list = createList()
-          await flushCopy()
-        }),
-      ),
+        }
+        const announcedUs = changedUs
+        putChanged(key, { revocation: stored, removed: false, changedUs, announcedUs })
+      }),
     remove: (kind, id) =>
-      enqueue(() =>
-        change(async (to) => {
-          const key = revocationKey(kind, id)
-          const changedUs = await to.remove(key)
-          if (changedUs === 0) return false
-          // Its own state comes with the poll; the revocation is over from here on.
-          const revocation = entries.get(key)?.revocation
-          if (revocation) {
-            put(key, { revocation, removed: true, changedUs, announcedUs: changedUs })
-            list = createList()
-          }
-          await flushCopy()
-          return true
-        }),
-      ),
+      changeAndKeep(async (to) => {
+        const key = revocationKey(kind, id)
+        let changedUs = await to.remove(key, known.latestUs)
+        const former = known.get(key)
+        if (changedUs === 0 && former && !former.removed) {
+          // The store lacks it, or has it from before: it would come back from here.
+          await to.merge([key, formatValue(former)], known.latestUs)
+          changedUs = await to.remove(key, known.latestUs)
+        }
+        if (changedUs === 0) return false
+        // One that is not known here comes with the poll as it is then.
+        if (!former) return true
+        const { revocation } = former
+        putChanged(key, { revocation, removed: true, changedUs, announcedUs: changedUs })
+        return true
+      }),
     setLongest(seconds) {
-      if (seconds === longestSeconds) return
-      longestSeconds = seconds
-      recentShown = undefined
-      list = createList()
+      if (known.setLongest(seconds)) isExtensionDue = true
     },
     setVerdictLife(seconds) {
-      windowSeconds = seconds + outageSeconds + slackSeconds
-      recentShown = undefined
+      known.setWindow(seconds + outageSeconds + slackSeconds)
     },
     verdictLife() {
       if (!synced) return 0
       const elapsedMs = Math.max(now() - synced.wallMs, monotonic() - synced.monotonicMs)
-      return windowSeconds - slackSeconds - elapsedMs / 1e3
+      return known.windowSeconds - slackSeconds - elapsedMs / 1e3
     },
     state: () => ({
       reachable: connection !== undefined && problem === undefined,
@@ -500,8 +459,10 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       ...(problem !== undefined && { problem }),
     }),
     async stop() {
+      isStopped = true
       connection?.close()
       connection = undefined
+      await copy?.settle()
     },
   }
 }

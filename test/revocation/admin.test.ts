@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
+import { assertAllowed, assertInvalidToken } from '../support/expect.ts'
 import { ids } from '../support/ids.ts'
-import { startService } from '../support/service.ts'
+import { startService, verify } from '../support/service.ts'
 import { v2User } from '../support/tokens.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'entra-auth-admin-'))
@@ -41,6 +42,24 @@ describe('the admin listener', () => {
     })
     const listed = await admin.inject({ url: '/revocations', headers: local })
     assert.deepEqual(listed.json().revocations, [reply.json()])
+  })
+
+  it('revokes what was issued in the same second, before it', async () => {
+    service.time.nowMs += 700
+    const iat = Math.floor(service.time.nowMs / 1000)
+    const id = `${ids.contoso}/${ids.user}`
+    const token = v2User({ iat, nbf: iat, uti: 'same-second' })
+    assert.equal((await post({ kind: 'user', id })).statusCode, 201)
+    assertInvalidToken(await verify(service, 'default', token), 'user_revoked')
+    service.time.nowMs += 300
+    const next = v2User({ iat: iat + 1, nbf: iat + 1, uti: 'next-second' })
+    assertAllowed(await verify(service, 'default', next))
+    await admin.inject({
+      method: 'DELETE',
+      url: '/revocations',
+      query: { kind: 'user', id },
+      headers: local,
+    })
   })
 
   it('ends a revocation, once', async () => {

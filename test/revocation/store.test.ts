@@ -131,6 +131,24 @@ describe('a revocation file behind a symbolic link', () => {
   })
 })
 
+describe('a disk that does not confirm', () => {
+  const failing = (code: string) => () => Promise.reject(Object.assign(new Error(), { code }))
+
+  it('has the change in force all the same, which is said', async () => {
+    const file = newFile()
+    const store = createRevocationStore(file, () => now, undefined, failing('EIO'))
+    await assert.rejects(store.add(entry), (error: RevocationError) => {
+      assert.match(error.message, /in force, .* did not confirm .*\(EIO\)/)
+      return error.isTemporary
+    })
+    assert.deepEqual(store.list.entries, [entry])
+    assert.equal(await store.reload(), false)
+    await assert.rejects(store.remove(entry.kind, entry.id), /in force/)
+    assert.deepEqual(store.list.entries, [])
+    assert.deepEqual(parseFile(await readFile(file, 'utf8')), [])
+  })
+})
+
 describe('the lock of a revocation file', () => {
   it('refuses a change with a sentence while another process holds it', async () => {
     const file = newFile()

@@ -431,6 +431,43 @@ describe('a sign-out', () => {
   })
 })
 
+describe('the revocation that a sign-out makes', () => {
+  it('lasts to the hard end in the cookie, whatever the hours are now', async (t) => {
+    const shorter = await startSignIn({ section: { sessionHours: 1 } })
+    t.after(() => shorter.close())
+    await signInWith(service, browser)
+    const session = sessionIn(browser)
+    const page = await openBrowser(shorter, host, browser.cookies).visit('/oauth2/sign_out', {
+      method: 'POST',
+    })
+    assert.equal(page.status, 303)
+    const [revocation] = shorter.revocations
+    assert.equal(revocation?.id, session?.id)
+    assert.ok(Number(revocation?.until) >= Number(session?.hardEnd), `${revocation?.until}`)
+  })
+
+  it('does not shorten that of an administrator', async () => {
+    await signInWith(service, browser)
+    const id = sessionIn(browser)?.entraSessionId ?? ''
+    const before = startSeconds
+    const own = {
+      kind: 'session',
+      id,
+      before,
+      until: before + 100 * 3_600,
+      reason: 'stolen',
+    } as const
+    service.revocations.push(own)
+    const page = await openBrowser(service).visit(`/oauth2/frontchannel_logout?sid=${id}`)
+    assert.equal(page.status, 200)
+    assert.deepEqual(service.revocations, [own])
+    // One that ends earlier is made longer.
+    service.revocations[0] = { ...own, until: before + 60 }
+    await openBrowser(service).visit(`/oauth2/frontchannel_logout?sid=${id}`)
+    assert.ok(Number(service.revocations.at(-1)?.until) >= before + 8 * 3_600)
+  })
+})
+
 describe('/oauth2/userinfo', () => {
   it('tells who is signed in, and nobody else', async () => {
     const none = await browser.visit('/oauth2/userinfo')

@@ -1,67 +1,24 @@
 /** The contract of revocations against a real server, and what is of the store alone. */
 import assert from 'node:assert/strict'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { appendFile, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
-import type { Revocation } from '../../src/revocation/revocation.ts'
-import { RevocationError, type RevocationStore } from '../../src/revocation/revocation-store.ts'
-import { connectStore } from '../../src/store/connection.ts'
+import { RevocationError } from '../../src/revocation/revocation-store.ts'
 import { createDiskCopy } from '../../src/store/disk-copy.ts'
-import { createSharedRevocations } from '../../src/store/shared-revocations.ts'
-import { entry, nowMs, testStore } from '../revocation/contract.ts'
+import { entry, testStore } from '../revocation/contract.ts'
 import { eventually } from '../support/eventually.ts'
+import { idsOf, keyNamed, prepareReplicas } from './replica.ts'
 import { startStoreServer } from './server.ts'
 
 const server = await startStoreServer({ after })
-const folder = await mkdtemp(join(tmpdir(), 'entra-auth-copies-'))
-const opened: RevocationStore[] = []
-after(async () => {
-  for (const store of opened) await store.stop?.()
-  await rm(folder, { recursive: true })
-})
-
-interface Options {
-  readonly copy?: string
-  readonly former?: readonly Revocation[]
-  readonly said?: string[]
-  readonly clock?: { wallMs: number; monotonicMs: number }
-}
-
-async function open({
-  copy,
-  former = [],
-  said = [],
-  clock,
-}: Options = {}): Promise<RevocationStore> {
-  const store = createSharedRevocations({
-    connect: (events) => connectStore({ url: server.url }, events),
-    copy: copy === undefined ? undefined : createDiskCopy(join(folder, copy)),
-    former: async () => former,
-    now: () => clock?.wallMs ?? nowMs,
-    monotonic: () => clock?.monotonicMs ?? performance.now(),
-    onNotice: (message) => said.push(message),
-  })
-  opened.push(store)
-  await store.start()
-  return store
-}
-
-const keyNamed = (id: string): Revocation => ({ ...entry, kind: 'key', id })
-const idsOf = ({ list }: RevocationStore) => list.entries.map(({ id }) => id).toSorted()
+const { begin, folder, open } = prepareReplicas(server, { after })
 
 testStore('a server', async () => {
-  await Promise.all(opened.splice(0).map((store) => store.stop?.()))
-  await server.ask('FLUSHALL')
+  await begin()
   return { open: () => open() }
 })
 
 describe('the store that replicas share', () => {
-  const begin = async () => {
-    await Promise.all(opened.splice(0).map((store) => store.stop?.()))
-    await server.ask('FLUSHALL')
-  }
-
   it('tells the others at once, without waiting for their next poll', async () => {
     await begin()
     const [one, two] = [await open(), await open()]
@@ -187,7 +144,6 @@ describe('the store that replicas share', () => {
     await store.add(keyNamed('a'))
     const copy = createDiskCopy(join(folder, 'cut'))
     await copy.append([['key b', '7 {"kind":"key"']])
-    const { appendFile } = await import('node:fs/promises')
     await appendFile(join(folder, 'cut'), 'key c\t8 {"kin')
     const { isWhole, lines } = await copy.load()
     assert.ok(isWhole)
