@@ -2,6 +2,9 @@ import { scopePrefix } from '../policy/compile.ts'
 import type { Change } from './explanation.ts'
 import { type Facts, nameTenant } from './facts.ts'
 
+/** What to change after a failure; `claim` is the one that it is about. */
+export type Advice = (facts: Facts, claim: string | undefined) => readonly Change[]
+
 /** One thing to change. */
 export function change(where: Change['where'], text: string): Change {
   return { where, text }

@@ -10,6 +10,17 @@ const microsoftApis: ReadonlyMap<string, string> = new Map([
   ['797f4846-ba00-4fd7-ba43-dac1f8f63013', 'Azure Resource Manager'],
   ['https://management.azure.com', 'Azure Resource Manager'],
   ['https://management.core.windows.net', 'Azure Resource Manager'],
+  ['https://graph.microsoft.us', 'Microsoft Graph (US government)'],
+  ['https://dod-graph.microsoft.us', 'Microsoft Graph (US government)'],
+  ['https://microsoftgraph.chinacloudapi.cn', 'Microsoft Graph (China)'],
+  ['https://management.usgovcloudapi.net', 'Azure Resource Manager (US government)'],
+  ['https://management.chinacloudapi.cn', 'Azure Resource Manager (China)'],
+  ['cfa8b339-82a2-471a-a3c9-0fc0be7a4093', 'Azure Key Vault'],
+  ['https://vault.azure.net', 'Azure Key Vault'],
+  ['e406a681-f3d4-42a8-90b6-c2b029497af1', 'Azure Storage'],
+  ['https://storage.azure.com', 'Azure Storage'],
+  ['https://database.windows.net', 'Azure SQL'],
+  ['499b84ac-1321-427f-aa17-267ca6975798', 'Azure DevOps'],
   ['api://azureadtokenexchange', 'workload identity federation'],
 ])
 
@@ -24,6 +35,15 @@ export function adviseOnAudience(facts: Facts): Change[] {
       change(
         'request',
         `The client asked for ${api}. Ask for ${requestScope(facts)} instead, in a token request of its own: one token is for one API.`,
+      ),
+    ]
+  }
+  const tenant = audiences.find((audience) => bare(audience) === bare(String(payload.tid)))
+  if (tenant !== undefined && !isAlike(tenant, aud, 'form')) {
+    return [
+      change(
+        'policy',
+        `${tenant} in "audiences" of the policy ${policy.name} is the id of the tenant, and no API. Write ${aud} in its place, if that is this API.`,
       ),
     ]
   }
@@ -102,7 +122,7 @@ function isAlike(one: string, other: string, likeness: Near['likeness']): boolea
 
 const withoutSlash = (text: string) => text.replace(/\/+$/, '')
 const withoutSpn = (text: string) => text.replace(/^spn:/, '')
-const bare = (text: string) => withoutSlash(withoutSpn(text)).replace(/^api:\/\//, '')
+const bare = (text: string) => withoutSlash(withoutSpn(text.toLowerCase())).replace(/^api:\/\//, '')
 /**
  * `api://G/Orders.Read` and `G/.default` are scopes: an audience and a last part. An https identifier
  * URI may have a path of its own, so there the last part must look like a scope.

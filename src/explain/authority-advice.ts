@@ -12,6 +12,15 @@ export function adviseOnTenant(facts: Facts): Change[] {
   const { rules, policy, payload } = facts
   const tid = String(payload.tid)
   const configured = rules.authorities.has(tid)
+  const mistaken = configured ? undefined : tenantThatIsNone(facts)
+  if (mistaken) {
+    return [
+      change(
+        'configuration',
+        `The id of the tenant ${mistaken.name} in "tenants" is ${mistaken.what} of the token, and no tenant. Write ${tid} in its place, if you trust that tenant.`,
+      ),
+    ]
+  }
   const admitted = (configured ? [...policy.tenants] : [...rules.authorities.keys()]).map((id) =>
     nameTenant(rules, id),
   )
@@ -35,6 +44,22 @@ export function adviseOnTenant(facts: Facts): Change[] {
         ),
     ...adviseOnOtherAuthority(facts),
   ]
+}
+
+/** A configured tenant whose id is another id that stands beside it in the portal. */
+function tenantThatIsNone({ rules, payload }: Facts): { name: string; what: string } | undefined {
+  const others = [
+    ['aud', 'the client id of the API (aud)'],
+    ['azp', 'the client id (azp)'],
+    ['appid', 'the client id (appid)'],
+    ['oid', 'the object id (oid)'],
+  ] as const
+  for (const [claim, what] of others) {
+    const id = String(payload[claim]).replace(/^(?:spn:|api:\/\/)/, '')
+    const tenant = rules.authorities.get(id)?.tenant
+    if (tenant) return { name: tenant.name, what }
+  }
+  return undefined
 }
 
 /** When the issuer of the token is not the one of its tenant. */

@@ -258,6 +258,60 @@ describe('explain tells what to change', () => {
     )
   })
 
+  it('when the token expired days ago: it was kept, and no clock is that wrong', async () => {
+    const explanation = await explain({ persona: 'alice', expiresInSeconds: -5 * 86_400 })
+    assertAdvice(explanation, 'token_expired', ['request', /expired 5 days ago: it was kept/])
+    const wheres = explanation.checks.flatMap(({ changes }) => changes.map(({ where }) => where))
+    assert.deepEqual(wheres, ['request'])
+  })
+
+  for (const [name, aud] of [
+    ['Microsoft Graph', '00000003-0000-0000-c000-000000000000'],
+    ['Microsoft Graph', 'https://graph.microsoft.com/'],
+    ['Microsoft Graph \\(US government\\)', 'https://graph.microsoft.us'],
+    ['Azure Resource Manager', 'https://management.azure.com/'],
+    ['Azure Key Vault', 'https://vault.azure.net'],
+    ['Azure DevOps', '499b84ac-1321-427f-aa17-267ca6975798'],
+  ] as const) {
+    it(`when the token is for ${aud}`, async () => {
+      const explanation = await explain({ persona: 'alice', claims: { aud } })
+      assertAdvice(explanation, 'audience_mismatch', [
+        'request',
+        new RegExp(`asked for ${name}\\. Ask for ${ordersId}/Orders.Read instead`),
+      ])
+      assert.equal(explanation.checks.flatMap(({ changes }) => changes).length, 1)
+    })
+  }
+
+  it('when "audiences" has the tenant id', async () => {
+    for (const audience of [contoso, `api://${contoso}`]) {
+      const explanation = await explain({ persona: 'alice' }, { orders: policyOf(audience, user) })
+      assertAdvice(explanation, 'audience_mismatch', [
+        'policy',
+        new RegExp(`^${audience} in "audiences".*id of the tenant.*Write ${ordersId} in its place`),
+      ])
+      assert.equal(explanation.checks.flatMap(({ changes }) => changes).length, 1)
+    }
+  })
+
+  it('when "tenants" has the client id of the API or of the client in place of a tenant', async () => {
+    const token = await authority.issue({ persona: 'mallory' })
+    const { azp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
+    for (const [id, what] of [
+      [ordersId, 'the client id of the API \\(aud\\)'],
+      [azp, 'the client id \\(azp\\)'],
+    ]) {
+      const tenants = `wrong: { id: ${id}, authority: "${authority.origin}" }`
+      const explanation = await explain(token, { tenants })
+      assertAdvice(explanation, 'tenant_not_allowed', [
+        'configuration',
+        new RegExp(
+          `id of the tenant wrong.* is ${what} of the token.*Write ${fabrikam} in its place`,
+        ),
+      ])
+    }
+  })
+
   it('when the clock of this machine is slow', async () => {
     const nowMs = Date.now() - 20 * 60_000
     const explanation = await explain({ persona: 'alice' }, { nowMs })
@@ -303,7 +357,16 @@ describe('explain tells what to change', () => {
 
   it('when something else than a token was sent', async () => {
     assertAdvice(await explain('{"access_token":"x"}'), 'token_malformed', ['request', /jq -r/])
-    assertAdvice(await explain('0.AXYAabc'), 'token_malformed', ['request', /opaque/])
+    for (const text of [
+      '0.AXYAabc',
+      '1.AXYAabc.AgABAwEAAAD',
+      '1.AXYAabc.AgABAwEAAAD.x',
+      'M.C535_BL2.0.U',
+      'AAAAbbbbCCCC',
+    ]) {
+      assertAdvice(await explain(text), 'token_malformed', ['request', /opaque/])
+    }
+    assertAdvice(await explain('M.C535_BL2.0.U.-CqVb'), 'token_encrypted', ['request', /opaque/])
     assertAdvice(await explain('a b'), 'malformed_credentials', ['request', /line breaks/])
   })
 
