@@ -30,6 +30,7 @@ import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
 import { addVerifyRoutes } from './verify/route.ts'
 import { compileRules, compileRulesInSteps } from './verify/rules.ts'
+import { createFirstSights } from './verify/session-verifier.ts'
 import { createTokenCache } from './verify/token-cache.ts'
 import { createVerifier } from './verify/verifier.ts'
 
@@ -142,8 +143,10 @@ export function buildApp(config: Config, runtime: Runtime): App {
       clock,
       revocations: () => revocations.list,
       sealingKeys: runtime.signIn.sealingKeys,
+      firstSights: runtime.audit && createFirstSights(),
     },
   )
+  const onFirstSight = runtime.audit && createAuditLog(runtime.audit)
   const signIn =
     config.signIn &&
     runtime.signIn?.build(config, {
@@ -152,6 +155,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
       judge,
       rules: () => rules,
       onOutcome: measured.countSignIn,
+      isOverloaded: () => overload.isOverloaded,
+      onFirstSight,
     })
   addVerifyRoutes(verify, {
     judge,
@@ -162,7 +167,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
     verdictLife: revocations.verdictLife,
     onVerdict: measured.countVerdict,
     refusals,
-    onFirstSight: runtime.audit && createAuditLog(runtime.audit),
+    onFirstSight,
+    refusalPage: signIn?.refusalPage,
   })
 
   addRevocationFeed(verify, { rules: () => rules, revocations: () => revocations.list, clock })

@@ -1,13 +1,15 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { failures } from '../failure.ts'
 import { originOf } from '../session/hosts.ts'
+import type { AccessToken } from '../token/claims.ts'
+import { isRightKey } from '../verify/caller.ts'
 import { readCorrelation } from '../verify/correlation.ts'
 import type { Refusal } from '../verify/outcome.ts'
 import { readRequest } from '../verify/request.ts'
 import { sendRefusal } from '../verify/route.ts'
 import { signInPath } from '../verify/session-verifier.ts'
 import { currentSession, readVisit, redirect, type SignInContext, single } from './context.ts'
-import { isNavigation, isOwnRequest } from './navigation.ts'
+import { comesFromHere, isNavigation, isOwnRequest } from './navigation.ts'
 import { readReturnPath } from './return-path.ts'
 
 /**
@@ -30,35 +32,58 @@ export async function answerAuth(
   const policy = typeof name === 'string' ? rules.policies.get(name) : undefined
   const forwardedHost = single(headers['x-forwarded-host']) ?? headers.host
   const rawHeaders = withHost(request.raw.rawHeaders, forwardedHost)
-  // Of a request without the header nothing is known but what came.
-  const method =
-    single(headers['x-forwarded-method']) ?? single(headers['x-original-method']) ?? request.method
-  const goesSomewhere = isNavigation(method.toUpperCase(), headers)
+  const askedMethod = headers['x-forwarded-method'] ?? headers['x-original-method']
+  const method = String(askedMethod ?? request.method).toUpperCase()
+  const goesSomewhere = isNavigation(method, headers)
 
-  function refuse(refusal: Refusal): FastifyReply {
+  function refuse(refusal: Refusal, token?: AccessToken): FastifyReply {
     if (wantsRedirect === 'true' && goesSomewhere && refusal.signIn !== undefined) {
       const host = rules.sessions?.hosts.match(forwardedHost)
       if (host !== undefined) return redirect(reply, startUrl(request, host, refusal.signIn))
     }
-    return sendRefusal(reply, refusal, requestId, policy?.name)
+    // Whatever the method: a form that is sent shows what comes back as well.
+    const isForPerson = isNavigation('GET', headers) && headers.authorization === undefined
+    const person =
+      policy?.admitsSessions && isForPerson && refusal.signIn === undefined
+        ? {
+            failure: refusal.failure,
+            policy: policy.name,
+            requestId,
+            name: token?.name ?? token?.preferredUsername,
+          }
+        : undefined
+    const page = person && context.refusalPage(person)
+    return sendRefusal(reply, refusal, requestId, policy?.name, undefined, undefined, page)
   }
 
+  if (!isRightKey(single(headers['x-entra-auth-key']), rules.callerKeys)) {
+    return refuse({ allow: false, failure: 'caller_not_allowed' })
+  }
   if (!policy) return refuse({ allow: false, failure: 'unknown_policy' })
   const verdict = await context.judge(rules, policy, readRequest(rawHeaders), rawHeaders)
   if (!verdict.allow) {
     const isReported = context.clock() < policy.reportOnlyUntilMs
-    if (!isReported) return refuse(verdict)
+    if (!isReported) return refuse(verdict, verdict.token)
     return reply.code(202).header('X-Entra-Auth-Report', verdict.failure).send()
   }
   if (verdict.session) {
     const host = rules.sessions?.hosts.match(forwardedHost) ?? ''
-    const isOwn = isOwnRequest(method.toUpperCase(), headers, originOf(host, isHttps(request)))
+    const origin = originOf(host, isHttps(request))
+    // nginx asks with GET whatever the request was: where it does not say, it may have been a form.
+    const saysNothing = headers['sec-fetch-site'] === undefined && headers.origin === undefined
+    const isOwn =
+      askedMethod === undefined && !saysNothing
+        ? comesFromHere(headers, origin)
+        : isOwnRequest(method, headers, origin)
     if (!isOwn && !policy.allowsCrossSite) {
       return refuse({ allow: false, failure: 'cross_site_request' })
     }
     if (goesSomewhere && verdict.allowance.headers.includes('X-Entra-Auth-Recheck')) {
       return refuse({ allow: false, failure: 'session_recheck', signIn: signInPath })
     }
+  }
+  if (verdict.firstSight && context.onFirstSight) {
+    context.onFirstSight(policy.name, verdict.firstSight, readCorrelation(headers))
   }
   const identity = verdict.allowance.headers
   for (let i = 0; i < identity.length; i += 2) reply.header(identity[i] ?? '', identity[i + 1])

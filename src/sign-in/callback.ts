@@ -230,6 +230,8 @@ async function refuse(
   const details = readDetails(description)
   report(context, code, { error, ...details, ...(code === 'invalid_client' && { description }) })
   if (isRecheck && session) {
+    // The same answer twice, as of a page that was reloaded: the first one brought what it could.
+    if (error === 'invalid_grant') return redirect(reply, target)
     if (isOutage(code)) return postpone(context, reply, visit, session, target)
     // Entra no longer vouches for this person without a page: the session is over, and what it takes
     // to get a new one is between the person and Entra.

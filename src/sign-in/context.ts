@@ -9,7 +9,9 @@ import type { SessionRules } from '../session/rules.ts'
 import type { SealingKeys } from '../session/sealing.ts'
 import { claimsOf } from '../session/session.ts'
 import type { SignatureEngine } from '../token/signature.ts'
+import type { OnFirstSight } from '../verify/audit-log.ts'
 import type { Judge } from '../verify/judge.ts'
+import type { CreateRefusalPage } from '../verify/route.ts'
 import type { Rules } from '../verify/rules.ts'
 import { isRevoked } from '../verify/session-verifier.ts'
 import type { Entra } from './entra.ts'
@@ -30,6 +32,10 @@ export interface SignInRuntime {
   readonly judge: Judge
   readonly log: FastifyBaseLogger
   readonly onOutcome: (outcome: SignInOutcome) => void
+  /** Whether the event loop lags behind so far that answers would come too late. */
+  readonly isOverloaded: () => boolean
+  /** Absent where nobody keeps an audit. */
+  readonly onFirstSight?: OnFirstSight | undefined
 }
 
 /** What each route works with. */
@@ -39,6 +45,7 @@ export interface SignInContext extends SignInRuntime {
   readonly style: PageStyle
   /** Whether a sign-out can be enforced: there is a place for revocations. */
   readonly canRevoke: () => boolean
+  readonly refusalPage: CreateRefusalPage
 }
 
 /** A request at a host that people sign in at. */

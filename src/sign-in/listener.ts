@@ -1,8 +1,10 @@
 import cookie from '@fastify/cookie'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { SignInConfig, TenantConfig } from '../config/config.ts'
 import type { Credential } from '../credential/credential.ts'
 import { buildListener } from '../listener.ts'
+import { readCorrelation } from '../verify/correlation.ts'
+import { type CreateRefusalPage, sendRefusal } from '../verify/route.ts'
 import { sendProblem } from './answer.ts'
 import { answerAuth, answerUserinfo } from './auth.ts'
 import { answerCallback } from './callback.ts'
@@ -10,6 +12,7 @@ import type { SignInContext, SignInRuntime } from './context.ts'
 import { createEntra, type Entra } from './entra.ts'
 import { contentSecurityPolicy, type PageStyle } from './page.ts'
 import { type ProblemCode, problems } from './problems.ts'
+import { createRefusalPage } from './refusal-page.ts'
 import { answerSignedOut, answerSignOut, createFrontchannelLogout } from './sign-out.ts'
 import { answerStart } from './start.ts'
 
@@ -26,6 +29,8 @@ export interface SignInSettings {
 /** The listener that people sign in at. */
 export interface SignInListener {
   readonly app: FastifyInstance
+  /** The page for a person whom a policy refuses. */
+  readonly refusalPage: CreateRefusalPage
   /** Puts other settings in force; its address stays as it was. */
   reload(settings: SignInSettings): void
 }
@@ -47,6 +52,8 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
       return current.style
     },
     canRevoke: () => current.canRevoke,
+    refusalPage: (person) =>
+      createRefusalPage(current.style, new URL(current.tenant.authority).origin, person),
   }
   const app = buildListener(runtime.log, undefined, (_request, reply, failure) =>
     sendProblem(
@@ -74,16 +81,38 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
     } else {
       reply.header('X-Frame-Options', 'DENY')
     }
+    if (shedWhenOverloaded.has(request.routeOptions.url ?? '') && context.isOverloaded()) {
+      return void shed(context, request, reply)
+    }
     done()
   })
   addRoutes(app, context)
   return {
     app,
+    refusalPage: context.refusalPage,
     reload(next) {
       current = next
       entra = entraOf(next)
     },
   }
+}
+
+/** Routes that cost something. Signing out is not among them: it must always work. */
+const shedWhenOverloaded: ReadonlySet<string> = new Set([
+  '/oauth2/start',
+  '/oauth2/callback',
+  '/oauth2/auth',
+  '/oauth2/userinfo',
+])
+
+/** Answers at once, which is what keeps the others in time; a callback can be loaded again. */
+function shed(context: SignInContext, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const path = request.routeOptions.url
+  if (path !== '/oauth2/auth' && path !== '/oauth2/userinfo') {
+    return sendProblem(context, reply, 'overloaded')
+  }
+  const { requestId } = readCorrelation(request.headers)
+  return sendRefusal(reply, { allow: false, failure: 'overloaded' }, requestId)
 }
 
 function addRoutes(app: FastifyInstance, context: SignInContext): void {

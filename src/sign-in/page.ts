@@ -15,7 +15,8 @@ export interface PageAction {
   readonly isPost?: boolean
 }
 
-interface PageContent {
+/** What stands on a page. */
+export interface PageContent {
   readonly title: string
   readonly paragraphs: readonly string[]
   readonly details?: readonly (readonly [name: string, value: string | undefined])[]
@@ -99,7 +100,8 @@ export function createSignedOutPage(own: PageStyle): string {
   })
 }
 
-function createPage(
+/** A page of the one form that all have. */
+export function createPage(
   own: PageStyle,
   { title, paragraphs, details = [], action }: PageContent,
 ): string {

@@ -1,6 +1,7 @@
 import type { Config, LiveConfig } from '../config/config.ts'
 import { type CredentialRuntime, createCredential } from '../credential/credential.ts'
 import type { SealingKeys } from '../session/sealing.ts'
+import type { CreateRefusalPage } from '../verify/route.ts'
 import type { SignInRuntime } from './context.ts'
 import { buildSignIn, type SignInListener, type SignInSettings } from './listener.ts'
 
@@ -13,6 +14,8 @@ export interface SignInPart {
 
 /** The listener as the service holds it. */
 export interface BuiltSignIn extends Pick<SignInListener, 'app'> {
+  /** The page for a person whom a policy refuses, as the verify listener sends it. */
+  readonly refusalPage: CreateRefusalPage
   reload(config: LiveConfig): void
 }
 
@@ -48,6 +51,7 @@ export function createSignInPart({ sealingKeys, credential, logo }: SignInPartOp
       const listener = buildSignIn(settings, { ...runtime, sealingKeys })
       return {
         app: listener.app,
+        refusalPage: listener.refusalPage,
         reload(next) {
           const changed = settingsOf(next)
           // Without the section no host is known any more, so every route ends in a page.

@@ -47,6 +47,12 @@ export const problems = {
     text: 'This application could not reach Microsoft Entra ID, or got an error from it.',
     advice: 'Wait a minute and try again. If it lasts, tell whoever runs this application.',
   },
+  overloaded: {
+    status: 503,
+    title: 'There is too much to do right now',
+    text: 'This application is overloaded and could not sign you in.',
+    advice: 'Wait a minute and try again. If it lasts, tell whoever runs this application.',
+  },
   cookies_blocked: {
     status: 400,
     title: 'Your browser sent no cookie back',

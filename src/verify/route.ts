@@ -32,7 +32,27 @@ export interface VerifyRouteOptions {
   readonly refusals: RefusalLog
   /** Absent where nobody keeps an audit. */
   readonly onFirstSight?: OnFirstSight | undefined
+  /** Absent where nobody signs in with a browser. */
+  readonly refusalPage?: CreateRefusalPage | undefined
 }
+
+/** Whom a page about a refusal is for. */
+export interface RefusedPerson {
+  readonly failure: FailureCode
+  readonly policy: string
+  readonly requestId: string
+  /** As Entra spells it, where it is known. */
+  readonly name: string | undefined
+}
+
+/** A page for a person, in place of the JSON of a refusal. */
+export interface RefusalPage {
+  readonly html: string
+  readonly contentSecurityPolicy: string
+}
+
+/** Makes the page for a person whom a policy refuses. */
+export type CreateRefusalPage = (person: RefusedPerson) => RefusalPage
 
 /** Is told of each verdict; `policy` is undefined where no configured policy was asked for. */
 export type OnVerdict = (
@@ -142,7 +162,21 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     const url = policy && rules.resources.get(policy.name)?.url
     const missing = policy && token ? findMissing(policy, token, failure) : undefined
     const detail = tellCaller(missing, failure)
-    return sendRefusal(reply, refusal, correlation.requestId, policy?.name, url, detail)
+    const page = policy && pageFor(request, refusal, policy, correlation.requestId)
+    return sendRefusal(reply, refusal, correlation.requestId, policy?.name, url, detail, page)
+  }
+
+  /** The page for a person who goes somewhere with a session, which the action in HAProxy says. */
+  function pageFor(
+    { headers }: FastifyRequest,
+    { failure, signIn, token }: RefusalOfToken,
+    policy: Policy,
+    requestId: string,
+  ): RefusalPage | undefined {
+    const isForPerson = headers['x-entra-auth-page'] === '1' && headers.authorization === undefined
+    if (!isForPerson || signIn !== undefined || !policy.admitsSessions) return undefined
+    const name = token?.name ?? token?.preferredUsername
+    return options.refusalPage?.({ failure, policy: policy.name, requestId, name })
   }
 
   function logRefusal(
@@ -219,6 +253,7 @@ export function sendRefusal(
   policy?: string,
   resourceMetadata?: string,
   detail?: string,
+  page?: RefusalPage,
 ): FastifyReply {
   // A stronger sign-in is possible for a session, and for a token it is not: 403 of the table.
   const status = refusal.signIn ? 401 : failures[refusal.failure].status
@@ -229,12 +264,20 @@ export function sendRefusal(
   if (status === 405) reply.header('Allow', 'GET, HEAD')
   // A body that nobody reads would be taken for the next request on this connection.
   if (refusal.failure === 'body_not_allowed') reply.header('Connection', 'close')
-  return reply
+  reply
     .code(status)
     .header('X-Entra-Auth-Verdict', verdictOf(refusal.failure))
     .header('X-Entra-Auth-Contract', contractVersion)
     .header('X-Entra-Auth-Reason', refusal.failure)
     .header('Cache-Control', 'no-store')
+  if (page) {
+    return reply
+      .header('Content-Security-Policy', page.contentSecurityPolicy)
+      .header('X-Content-Type-Options', 'nosniff')
+      .header('Content-Type', 'text/html; charset=utf-8')
+      .send(page.html)
+  }
+  return reply
     .header('Content-Type', 'application/json; charset=utf-8')
     .send(createRefusalBody(refusal.failure, policy, requestId, detail))
 }

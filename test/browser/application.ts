@@ -1,98 +1,81 @@
-/**
- * A small application whose way in does what the action in HAProxy does: it asks `/verify/POLICY`
- * with the request's cookie, sends navigations to the sign-in and passes all other refusals on.
- */
+/** The application behind HAProxy: shows who the identity headers name, and records what reached it. */
+import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+
+/** A request that reached the application. */
+export interface Reached {
+  /** Method and path with query. */
+  readonly line: string
+  readonly cookie: string | undefined
+  readonly user: string
+  readonly body: string
+}
 
 export interface Application {
   /** `127.0.0.1:PORT` */
   readonly address: string
-  /** Method and path of each request that came through, oldest first. */
-  readonly admitted: string[]
+  /** Each request that came through, oldest first. */
+  readonly reached: Reached[]
   stop(): Promise<void>
 }
 
-/** Policy of a path: its first segment where a policy has that name, else `portal`. */
-export type PolicyOf = (path: string) => string
-
-/** Starts the application in front of which `verifier` (`http://127.0.0.1:PORT`) judges. */
-export async function startApplication(verifier: string, policyOf: PolicyOf): Promise<Application> {
-  const admitted: string[] = []
-  const server = createServer((request, response) => {
-    answer(request, response).catch((failure: Error) => {
-      response.writeHead(502, { 'content-type': 'text/plain' }).end(failure.message)
-    })
+/** Starts the application on a free port of 127.0.0.1. */
+export async function startApplication(): Promise<Application> {
+  const reached: Reached[] = []
+  const sockets = new Set<Duplex>()
+  const server = createServer(async (request, response) => {
+    let body = ''
+    for await (const chunk of request) body += chunk
+    reached.push(describe(request, body))
+    sendPage(request, response)
   })
-  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { headers, url = '/', method = 'GET' } = request
-    const verdict = await fetch(`${verifier}/verify/${policyOf(url)}`, {
-      headers: {
-        'x-forwarded-host': headers.host ?? '',
-        ...(headers.cookie === undefined ? {} : { cookie: headers.cookie }),
-        ...(headers.authorization === undefined ? {} : { authorization: headers.authorization }),
-      },
-    })
-    const body = await verdict.text()
-    if (verdict.status === 200) {
-      // After the soft end navigations go to the re-check, and everything else goes on.
-      if (verdict.headers.get('x-entra-auth-recheck') === '1' && isNavigation(request)) {
-        return redirectToSignIn('/oauth2/start', url, response)
-      }
-      admitted.push(`${method} ${url}`)
-      return sendPage(verdict.headers, url, response)
-    }
-    const signIn = verdict.headers.get('x-entra-auth-sign-in')
-    if (verdict.status === 401 && signIn !== null && isNavigation(request)) {
-      return redirectToSignIn(signIn, url, response)
-    }
-    response.writeHead(verdict.status, {
-      'content-type': 'application/json',
-      'cache-control': 'no-store',
-    })
-    response.end(body)
-  }
+  server.on('upgrade', (request, socket) => {
+    reached.push(describe(request, ''))
+    sockets.add(socket)
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => sockets.delete(socket))
+    const accept = createHash('sha1')
+      // RFC 6455 section 4.2.2.
+      .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest('base64')
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    )
+    // One text frame: "hello".
+    socket.write(Buffer.from([0x81, 5, ...Buffer.from('hello')]))
+  })
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
   const { port } = server.address() as AddressInfo
   return {
     address: `127.0.0.1:${port}`,
-    admitted,
+    reached,
     stop() {
+      for (const socket of sockets) socket.destroy()
       server.closeAllConnections()
       return new Promise((done) => server.close(() => done()))
     },
   }
 }
 
-function isNavigation({ method, headers }: IncomingMessage): boolean {
-  return (
-    method === 'GET' &&
-    headers['sec-fetch-mode'] === 'navigate' &&
-    headers['sec-fetch-dest'] === 'document' &&
-    headers['sec-purpose'] === undefined
-  )
+function describe({ method, url, headers }: IncomingMessage, body: string): Reached {
+  return { line: `${method} ${url}`, cookie: headers.cookie, user: userOf(headers), body }
 }
 
-function redirectToSignIn(signIn: string, url: string, response: ServerResponse): void {
-  const joint = signIn.includes('?') ? '&' : '?'
-  response.writeHead(302, {
-    location: `${signIn}${joint}rd=${encodeURIComponent(url)}`,
-    'cache-control': 'no-store',
-  })
-  response.end()
+function userOf(headers: IncomingMessage['headers']): string {
+  return String(headers['x-auth-request-user'] ?? '')
 }
 
-function sendPage(identity: Headers, url: string, response: ServerResponse): void {
-  // So that a page can tell a test that its soft end has come.
-  response.setHeader('x-recheck', identity.get('x-entra-auth-recheck') ?? '0')
-  const name = decodeURIComponent(identity.get('x-auth-request-name') ?? '')
-  const user = identity.get('x-entra-auth-user') ?? identity.get('x-auth-request-user') ?? ''
+function sendPage({ headers, url = '/' }: IncomingMessage, response: ServerResponse): void {
+  const name = decodeURIComponent(String(headers['x-auth-request-name'] ?? ''))
   response.writeHead(200, {
     'content-type': 'text/html; charset=utf-8',
-    'cache-control': 'no-store',
+    'cache-control': 'private, max-age=0',
   })
   response.end(`<!doctype html><html lang="en"><title>Application</title><body>
-<h1>Application</h1><p id="path">${escapeHtml(url)}</p><p id="user">${escapeHtml(user)}</p><p id="name">${escapeHtml(name)}</p>
+<h1>Application</h1><p id="path">${escapeHtml(url)}</p><p id="user">${escapeHtml(userOf(headers))}</p><p id="name">${escapeHtml(name)}</p>
+<form id="save" method="post" action="/save"><textarea name="text"></textarea><button>Save</button></form>
 <form method="post" action="/oauth2/sign_out"><button>Sign out</button></form>
 <a href="/next">Next</a></body></html>`)
 }

@@ -262,6 +262,7 @@ describe('an error in the action', () => {
     'readSignIn',
     'redirectReply',
     'unsentReply',
+    'pageReply',
     'isRecheckPossible',
     'recheck',
   ])

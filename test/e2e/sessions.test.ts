@@ -231,6 +231,55 @@ describe('a request without a session', () => {
     assert.equal(stack.app.requests.length, 0)
   })
 
+  const forbidden = (kind: string, more: readonly (readonly [string, string])[] = []) =>
+    answer(
+      403,
+      [
+        ['Content-Type', kind],
+        ['X-Entra-Auth-Contract', '1'],
+        ['X-Entra-Auth-Reason', 'group_missing'],
+        ...more,
+      ],
+      '<h1>You cannot open this page</h1>',
+    )
+  const policy = ['Content-Security-Policy', "default-src 'none'"] as const
+
+  it('gets the page of the verifier where a policy refuses a navigation with a session', async () => {
+    stack.verifier.script = () => forbidden('text/html; charset=utf-8', [policy])
+    const reply = await ask([cookie, ...document])
+    const [call] = stack.verifier.calls.slice(-1)
+    assert.deepEqual(call && values(call, 'x-entra-auth-page'), ['1'])
+    assert.equal(reply.status, 403)
+    assert.equal(reply.body, '<h1>You cannot open this page</h1>')
+    assert.deepEqual(values(reply, 'content-type'), ['text/html; charset=utf-8'])
+    assert.deepEqual(values(reply, 'content-security-policy'), ["default-src 'none'"])
+    assert.deepEqual(values(reply, 'x-content-type-options'), ['nosniff'])
+    assert.deepEqual(values(reply, 'cache-control'), ['no-store'])
+    assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['group_missing'])
+  })
+
+  it('is no page of the verifier without a policy of its own, or of another kind', async () => {
+    for (const script of [
+      forbidden('text/html; charset=utf-8'),
+      forbidden('text/html', [policy]),
+      forbidden('image/svg+xml', [policy]),
+    ]) {
+      stack.verifier.script = () => script
+      const reply = await ask([cookie, ...document])
+      assert.equal(reply.status, 403)
+      assert.equal(JSON.parse(reply.body).reason, 'group_missing')
+    }
+  })
+
+  it('is asked for no page by a script or without a session', async () => {
+    for (const headers of [[cookie], document, [cookie, ['Accept', '*/*'] as const]]) {
+      await ask(headers)
+      const [call] = stack.verifier.calls.slice(-1)
+      assert.ok(call)
+      assert.deepEqual(values(call, 'x-entra-auth-page'), [])
+    }
+  })
+
   it('is not redirected by a policy without sessions', async () => {
     stack.verifier.script = () => deny(401, 'no_credentials', ['Bearer realm="x"'])
     assert.equal((await ask(document)).status, 401)

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { sessionCookie } from '../../src/session/cookie.ts'
 import { openSession } from '../../src/session/session.ts'
+import { keepBusy } from '../support/busy.ts'
+import { eventually } from '../support/eventually.ts'
 import { assertAllowed } from '../support/expect.ts'
 import { ids, startMs, startSeconds } from '../support/ids.ts'
-import { verify } from '../support/service.ts'
+import { callerKey, verify } from '../support/service.ts'
 import { host, otherHost, sealingKeys, webClient, withSession } from '../support/sessions.ts'
 import {
   askedOf,
@@ -342,6 +344,20 @@ describe('a re-check', () => {
     assert.equal((await other.visit('/oauth2/start')).reason, 'entra_unavailable')
   })
 
+  it('whose answer comes twice changes nothing and ends nothing', async () => {
+    const asked = await startRecheck()
+    const before = browser.copy()
+    const { code } = grantCode(service.authority, asked)
+    await browser.visit(callbackOf(asked, { code }))
+    // Sent before the browser had the first answer, so with the old cookie.
+    const page = await before.visit(callbackOf(asked, { code }))
+    assert.equal(page.status, 302)
+    assert.equal(page.location, '/page')
+    assert.deepEqual(page.setCookies, [])
+    assert.deepEqual(service.revocations, [])
+    assertAllowed(await verifyWith(browser))
+  })
+
   it('does not bring back a session that was signed out meanwhile', async () => {
     const asked = await startRecheck()
     const { code } = grantCode(service.authority, asked, fresh)
@@ -531,6 +547,36 @@ describe('/oauth2/auth', () => {
     }
   })
 
+  it('refuses what may be a form of another site where the proxy does not say the method', async () => {
+    await signInWith(service, browser)
+    for (const headers of [
+      { 'Sec-Fetch-Site': 'cross-site' },
+      { 'Sec-Fetch-Site': 'same-site' },
+      { Origin: 'https://evil.example' },
+      { Origin: 'null' },
+    ]) {
+      assert.equal((await browser.visit('/oauth2/auth', { headers })).reason, 'cross_site_request')
+    }
+    for (const headers of [{ 'Sec-Fetch-Site': 'same-origin' }, { 'Sec-Fetch-Site': 'none' }, {}]) {
+      assert.equal((await browser.visit('/oauth2/auth', { headers })).status, 202)
+    }
+  })
+
+  it('shows a person a page where a policy refuses, and a script JSON', async () => {
+    await signInWith(service, browser)
+    const page = await browser.visit('/oauth2/auth?policy=grouped', { headers: navigation })
+    assert.equal(page.status, 403)
+    assert.equal(page.reason, 'group_missing')
+    assert.match(page.headers['content-type'] ?? '', /^text\/html/)
+    assert.match(page.body, /signed in as Adele Vance.*administrator/s)
+    assert.match(page.headers['content-security-policy'] ?? '', /^default-src 'none'/)
+    const form = { ...navigation, 'X-Forwarded-Method': 'POST', 'Sec-Fetch-Site': 'cross-site' }
+    const sent = await browser.visit('/oauth2/auth', { headers: form })
+    assert.match(sent.body, /page of another site sent this/)
+    const script = await browser.visit('/oauth2/auth?policy=grouped')
+    assert.equal(JSON.parse(script.body).reason, 'group_missing')
+  })
+
   it('sends a navigation after the soft end to a re-check, and lets scripts go on', async () => {
     await signInWith(service, browser)
     service.time.nowMs += 3_600_000
@@ -560,6 +606,133 @@ describe('/oauth2/auth', () => {
     assert.equal(
       (await browser.visit('/oauth2/auth?redirect=true', { headers: script })).status,
       401,
+    )
+  })
+})
+
+describe('a refusal of the verify listener', () => {
+  it('is a page where the action says that a person navigates with a session', async () => {
+    await signInWith(service, browser)
+    const value = browser.cookies.get(sessionCookie) ?? ''
+    const forPerson = { 'X-Entra-Auth-Page': '1', 'X-Request-Id': 'request-7' }
+    const ask = (policy: string, headers: Record<string, string>) =>
+      verify(service, policy, withSession(value, headers))
+    const page = await ask('grouped', forPerson)
+    assert.equal(page.status, 403)
+    assert.equal(page.reason, 'group_missing')
+    assert.equal(page.headers['content-type'], 'text/html; charset=utf-8')
+    assert.equal(page.headers['cache-control'], 'no-store')
+    assert.match(page.headers['content-security-policy'] ?? '', /^default-src 'none'; /)
+    assert.match(page.body, /signed in as Adele Vance/)
+    assert.match(page.body, /group_missing.*grouped.*request-7/s)
+    // It has to fit through HAProxy.
+    assert.ok(Buffer.byteLength(page.body) < 8_192, `${page.body.length}`)
+    // What signing in changes, what nobody looks at, and what a token asked for stay JSON.
+    const others = [
+      await ask('strong', forPerson),
+      await ask('grouped', {}),
+      await verify(service, 'mixed', {
+        ...forPerson,
+        Authorization: `Bearer ${v2User({ scp: 'x' })}`,
+      }),
+    ]
+    assert.deepEqual(
+      others.map(({ body }) => JSON.parse(body).reason),
+      ['step_up_required', 'group_missing', 'scope_missing'],
+    )
+  })
+
+  it('shows markup in a name as text, and the own text of the operator as far as it fits', async () => {
+    const own = await startSignIn({ section: { page: { text: 'Help: extension 42' } } })
+    const person = openBrowser(own)
+    await signInWith(own, person, { claims: { name: '<script>alert(1)</script>' } })
+    const value = person.cookies.get(sessionCookie) ?? ''
+    const page = await verify(own, 'grouped', withSession(value, { 'X-Entra-Auth-Page': '1' }))
+    assert.doesNotMatch(page.body, /<script/)
+    assert.match(page.body, /&lt;script&gt;/)
+    assert.match(page.body, /extension 42/)
+    await own.close()
+  })
+})
+
+describe('/oauth2/auth with a caller key', () => {
+  let keyed: SignInService
+  before(async () => {
+    keyed = await startSignIn({ config: { callerKeyFile: '/nowhere/key' } })
+  })
+  after(() => keyed.close())
+
+  it('answers nobody without it, and signs in as ever', async () => {
+    const person = openBrowser(keyed)
+    await signInWith(keyed, person)
+    const ask = (headers: Record<string, string>) => person.visit('/oauth2/auth', { headers })
+    assert.equal((await ask({})).reason, 'caller_not_allowed')
+    assert.equal((await ask({ 'X-Entra-Auth-Key': `${callerKey}k` })).reason, 'caller_not_allowed')
+    assert.equal((await ask({ 'X-Entra-Auth-Key': callerKey })).status, 202)
+  })
+})
+
+describe('the audit', () => {
+  it('has one line for each session and policy, wherever it was first seen', async () => {
+    const lines: { policy: string; user: string; session?: string; token_id?: string }[] = []
+    const audited = await startSignIn({
+      audit: { info: (fields) => void lines.push(fields as (typeof lines)[number]) },
+    })
+    const person = openBrowser(audited)
+    await signInWith(audited, person)
+    const ask = (policy: string) =>
+      verify(audited, policy, withSession(person.cookies.get(sessionCookie) ?? ''))
+    assertAllowed(await ask('default'))
+    assertAllowed(await ask('default'))
+    await person.visit('/oauth2/auth')
+    await person.visit('/oauth2/auth?policy=open')
+    assertAllowed(await ask('open'))
+    const { id } = openSession(sealingKeys, person.cookies.get(sessionCookie) ?? '') ?? {}
+    assert.deepEqual(
+      lines.map(({ policy, user, session }) => [policy, user, session]),
+      [
+        ['default', ids.user, id],
+        ['open', ids.user, id],
+      ],
+    )
+    // A token that comes by /oauth2/auth first has its line all the same.
+    const authorization = `Bearer ${v2User()}`
+    await person.visit('/oauth2/auth?policy=mixed', { headers: { Authorization: authorization } })
+    await verify(audited, 'mixed', { Authorization: authorization })
+    assert.deepEqual(
+      lines.slice(2).map(({ policy }) => policy),
+      ['mixed'],
+    )
+    await audited.close()
+  })
+})
+
+describe('a listener whose event loop lags above the limit', () => {
+  it('begins no sign-in, and lets people sign out', async (t) => {
+    const busy = await startSignIn({ config: { overload: { maxEventLoopLagMs: 20 } } })
+    t.after(() => busy.close())
+    const person = openBrowser(busy)
+    await signInWith(busy, person)
+    const rest = keepBusy(60)
+    t.after(rest)
+    const refused = await eventually(
+      () => person.visit('/oauth2/start'),
+      ({ status }) => status === 503,
+    )
+    assert.equal(refused.reason, 'overloaded')
+    assert.match(refused.body, /too much to do/)
+    assert.match(refused.headers['retry-after'] ?? '', /^\d+$/)
+    const asked = await eventually(
+      () => person.visit('/oauth2/auth'),
+      ({ status }) => status === 503,
+    )
+    assert.equal(JSON.parse(asked.body).reason, 'overloaded')
+    const out = await person.visit('/oauth2/sign_out', { method: 'POST' })
+    assert.equal(out.status, 303)
+    rest()
+    await eventually(
+      () => person.visit('/oauth2/start'),
+      ({ status }) => status === 302,
     )
   })
 })

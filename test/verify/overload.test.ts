@@ -1,27 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { block, keepBusy } from '../support/busy.ts'
 import { eventually } from '../support/eventually.ts'
 import { ask, fixtureConfig, startService, verify } from '../support/service.ts'
 import { v2User } from '../support/tokens.ts'
-
-/** Holds the event loop, as too much work would. */
-function block(ms: number): void {
-  const endMs = performance.now() + ms
-  while (performance.now() < endMs);
-}
-
-/** Holds it again and again, with room for one turn in between, until it is told to end. */
-function keepBusy(ms: number): () => void {
-  let isBusy = true
-  const again = () => {
-    block(ms)
-    if (isBusy) setImmediate(again)
-  }
-  setImmediate(again)
-  return () => {
-    isBusy = false
-  }
-}
 
 const limit = (maxEventLoopLagMs: number) => ({ config: { overload: { maxEventLoopLagMs } } })
 
