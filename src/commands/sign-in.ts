@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import type { Config, SignInConfig } from '../config/config.ts'
-import { defaultSealingKeys } from '../config/sign-in.ts'
+import { defaults } from '../config/defaults.ts'
 import { createKeyFolder } from '../session/key-folder.ts'
 import { createSealingKey, type SealingKeys } from '../session/sealing.ts'
 import type { SignInPart } from '../sign-in/part.ts'
@@ -53,7 +53,7 @@ async function openSealingKeys(
     await folder.read()
   } catch (error) {
     const { message } = error as Error
-    if (signIn.sealingKeys !== defaultSealingKeys) {
+    if (signIn.sealingKeys !== defaults.sealingKeys) {
       io.stderr.write(`error: signIn.sealingKeys: ${message}\n`)
       return io.exit(exitCodes.configuration)
     }

@@ -1,4 +1,5 @@
 import type { IdentityHeaderSet } from './config.ts'
+import { defaults } from './defaults.ts'
 import { formatPath, type Path, type Report } from './problems.ts'
 import { HEADER_CLAIMS, HEADER_SETS } from './schema.ts'
 import { entriesOf, mappingOf, textOf } from './values.ts'
@@ -26,7 +27,7 @@ const RESERVED_HEADERS = new Set([
 /** Checks `identityHeaders`; anything unreadable yields the default set, the schema reports it. */
 export function checkIdentityHeaders(value: unknown, report: Report): IdentityHeaderSet {
   if (mappingOf(value) === undefined) {
-    return HEADER_SETS.find((name) => name === value) ?? 'x-auth-request'
+    return HEADER_SETS.find((name) => name === value) ?? defaults.identityHeaders
   }
   const claims = new Set<unknown>(HEADER_CLAIMS)
   const firstWithName = new Map<string, string>()

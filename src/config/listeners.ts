@@ -1,19 +1,18 @@
 import { isLoopback } from '../loopback.ts'
 import type { ListenAddress } from './config.ts'
+import { defaults } from './defaults.ts'
 import type { Report } from './problems.ts'
 import { memberOf, textOf } from './values.ts'
 
-const DEFAULT_PORTS = { listen: 8080, metrics: 9090, admin: 9091 } as const
-
 /** Addresses of the three listeners. */
-export type Listeners = Readonly<Record<keyof typeof DEFAULT_PORTS, ListenAddress>>
+export type Listeners = Readonly<Record<'listen' | 'metrics' | 'admin', ListenAddress>>
 
 /** Checks host and port of each listener, and that no two want the same address. */
 export function checkListeners(tree: unknown, report: Report): Listeners {
   const listeners: Listeners = {
-    listen: addressOf(tree, 'listen', DEFAULT_PORTS.listen),
-    metrics: addressOf(tree, 'metrics', DEFAULT_PORTS.metrics),
-    admin: addressOf(tree, 'admin', DEFAULT_PORTS.admin),
+    listen: addressOf(tree, 'listen', defaults.listenPort),
+    metrics: addressOf(tree, 'metrics', defaults.metricsPort),
+    admin: addressOf(tree, 'admin', defaults.adminPort),
   }
   const names = ['listen', 'metrics', 'admin'] as const
   for (const [index, name] of names.entries()) {
@@ -41,7 +40,7 @@ export function addressOf(tree: unknown, name: string, defaultPort: number): Lis
   const section = memberOf(tree, name)
   const port = memberOf(section, 'port')
   return {
-    host: textOf(memberOf(section, 'host')) ?? '127.0.0.1',
+    host: textOf(memberOf(section, 'host')) ?? defaults.host,
     port: typeof port === 'number' ? port : defaultPort,
   }
 }

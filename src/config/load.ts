@@ -1,4 +1,5 @@
 import type { Config, TlsConfig } from './config.ts'
+import { defaults } from './defaults.ts'
 import { parseConfigDocument } from './document.ts'
 import {
   type Environment,
@@ -227,13 +228,13 @@ async function checkTree(
     ...(keyStore === undefined ? {} : { keyStore }),
     ...(revocationFile === undefined ? {} : { revocationFile }),
     ...(store === undefined ? {} : { store }),
-    overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, 250) },
+    overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, defaults.maxEventLoopLagMs) },
     log: {
-      refusalsPerSecond: numberOr(memberOf(log, 'refusalsPerSecond'), 10),
+      refusalsPerSecond: numberOr(memberOf(log, 'refusalsPerSecond'), defaults.refusalsPerSecond),
       ...(audit === undefined ? {} : { audit }),
     },
     ...(signIn === undefined ? {} : { signIn }),
-    clockSkewSeconds: numberOr(clockSkewSeconds, 300),
+    clockSkewSeconds: numberOr(clockSkewSeconds, defaults.clockSkewSeconds),
     identityHeaders,
     tenants,
     policies,

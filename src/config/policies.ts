@@ -1,10 +1,11 @@
 import { isLoopback } from '../loopback.ts'
 import type { Actor, DenyConfig, GrantConfig, PolicyConfig, TenantConfig } from './config.ts'
+import { defaults } from './defaults.ts'
 import { checkGuids, isGuid } from './guid.ts'
 import { nearest } from './nearest.ts'
 import { type Path, quote, type Report } from './problems.ts'
 import { AUDIENCES_DESCRIPTION, denyRuleSchema, GUID_PATTERN, grantSchema } from './schema.ts'
-import { entriesOf, itemsOf, mappingOf, memberOf, textOf } from './values.ts'
+import { entriesOf, itemsOf, mappingOf, memberOf, numberOr, textOf } from './values.ts'
 
 // A token for one of these is issued for Microsoft's API, and any app can get one: whoever accepts
 // it lets another API's callers in (confused deputy).
@@ -84,8 +85,11 @@ function checkPolicy(
     tenants: checkTenantNames(memberOf(raw, 'tenants'), tenants, [...path, 'tenants'], report),
     audiences: checkAudiences(memberOf(raw, 'audiences'), [...path, 'audiences'], report),
     ...(resource === undefined ? {} : { resource }),
-    cacheSeconds: numberOr(memberOf(raw, 'cacheSeconds'), 30),
-    maxTokenLifetimeMinutes: numberOr(memberOf(raw, 'maxTokenLifetimeMinutes'), 1500),
+    cacheSeconds: numberOr(memberOf(raw, 'cacheSeconds'), defaults.cacheSeconds),
+    maxTokenLifetimeMinutes: numberOr(
+      memberOf(raw, 'maxTokenLifetimeMinutes'),
+      defaults.maxTokenLifetimeMinutes,
+    ),
     groups: memberOf(raw, 'groups') === 'all' ? 'all' : 'named',
     requireIdtyp: memberOf(raw, 'requireIdtyp') === true,
     ...(until === undefined
@@ -290,8 +294,4 @@ function checkScopes(scopes: readonly string[], path: Path, report: Report): voi
 
 function actorOf(value: unknown): Actor | undefined {
   return value === 'user' || value === 'app' || value === 'agent' ? value : undefined
-}
-
-function numberOr(value: unknown, fallback: number): number {
-  return typeof value === 'number' ? value : fallback
 }

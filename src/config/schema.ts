@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { defaults } from './defaults.ts'
 
 // The descriptions serve three readers: the reference page, an editor that shows them while the
 // file is written, and the error report, which ends with the description of the key that is wrong.
@@ -57,11 +58,11 @@ const wordsOrAny = (what: string, example: string) =>
     description: `List ${what}s such as [${example}], or write the word any.`,
   })
 
-const host = (fallback: string) =>
+const host = () =>
   Type.Optional(
     Type.String({
       pattern: '^[A-Za-z0-9._:%-]{1,253}$',
-      default: fallback,
+      default: defaults.host,
       description: 'Write an IP address (IPv6 without brackets) or a host name to listen on.',
     }),
   )
@@ -208,7 +209,7 @@ const policy = Type.Object(
       Type.Integer({
         minimum: 0,
         maximum: 3600,
-        default: 30,
+        default: defaults.cacheSeconds,
         description: 'Write how many seconds HAProxy may keep a verdict, from 0 to 3600.',
       }),
     ),
@@ -216,7 +217,7 @@ const policy = Type.Object(
       Type.Integer({
         minimum: 1,
         maximum: 10080,
-        default: 1500,
+        default: defaults.maxTokenLifetimeMinutes,
         description: 'Write for how many minutes a token may have been issued, from 1 to 10080.',
       }),
     ),
@@ -314,14 +315,14 @@ const signIn = Type.Object(
     ),
     listen: Type.Optional(
       Type.Object(
-        { host: host('127.0.0.1'), port: port(8081) },
+        { host: host(), port: port(defaults.signInPort) },
         { ...strict, description: 'Write host and port of the sign-in listener.' },
       ),
     ),
     sealingKeys: Type.Optional(
       Type.String({
         minLength: 1,
-        default: '/var/lib/haproxy-entra-auth/sealing',
+        default: defaults.sealingKeys,
         description:
           'Write the path of a folder with the keys that seal sessions, the same for all replicas.',
       }),
@@ -330,7 +331,7 @@ const signIn = Type.Object(
       Type.Number({
         minimum: 0.01,
         maximum: 10080,
-        default: 60,
+        default: defaults.recheckMinutes,
         description: 'Write after how many minutes the next navigation asks Entra again.',
       }),
     ),
@@ -338,7 +339,7 @@ const signIn = Type.Object(
       Type.Number({
         minimum: 0.001,
         maximum: 168,
-        default: 8,
+        default: defaults.sessionHours,
         description: 'Write after how many hours people have to sign in again, up to 168.',
       }),
     ),
@@ -366,21 +367,21 @@ export const configFileSchema = Type.Object(
   {
     listen: Type.Optional(
       Type.Object(
-        { host: host('127.0.0.1'), port: port(8080), tls: Type.Optional(tls) },
+        { host: host(), port: port(defaults.listenPort), tls: Type.Optional(tls) },
         { ...strict, description: 'Write host, port and tls of the verify listener.' },
       ),
     ),
     metrics: Type.Optional(
       Type.Object(
-        { host: host('127.0.0.1'), port: port(9090) },
+        { host: host(), port: port(defaults.metricsPort) },
         { ...strict, description: 'Write host and port of the metrics listener.' },
       ),
     ),
     admin: Type.Optional(
       Type.Object(
         {
-          host: host('127.0.0.1'),
-          port: port(9091),
+          host: host(),
+          port: port(defaults.adminPort),
           adminKeyFile: keyFile('the key of the admin listener'),
         },
         { ...strict, description: 'Write host, port and adminKeyFile of the admin listener.' },
@@ -425,7 +426,7 @@ export const configFileSchema = Type.Object(
             Type.Integer({
               minimum: 0,
               maximum: 10000,
-              default: 250,
+              default: defaults.maxEventLoopLagMs,
               description:
                 'Write above which lag of the event loop, in ms, requests are answered with 503; 0 for never.',
             }),
@@ -441,7 +442,7 @@ export const configFileSchema = Type.Object(
             Type.Integer({
               minimum: 0,
               maximum: 10000,
-              default: 10,
+              default: defaults.refusalsPerSecond,
               description:
                 'Write how many refusals of one reason get a line each in a second, from 0 to 10000.',
             }),
@@ -477,7 +478,7 @@ export const configFileSchema = Type.Object(
       Type.Integer({
         minimum: 0,
         maximum: 600,
-        default: 300,
+        default: defaults.clockSkewSeconds,
         description: 'Write how many seconds clocks may differ, from 0 to 600.',
       }),
     ),
@@ -494,7 +495,7 @@ export const configFileSchema = Type.Object(
           ),
         ],
         {
-          default: 'x-auth-request',
+          default: defaults.identityHeaders,
           description:
             'Write x-auth-request, remote-user or app-service, or a mapping from header names to claims.',
         },

@@ -1,14 +1,12 @@
 import { isLoopback } from '../loopback.ts'
 import type { CredentialConfig, ListenAddress, SignInConfig, TenantConfig } from './config.ts'
+import { defaults } from './defaults.ts'
 import { type Environment, variableOf } from './environment.ts'
 import { checkGuid, isGuid } from './guid.ts'
 import { addressOf, clash, type Listeners } from './listeners.ts'
 import { nearest } from './nearest.ts'
 import { type Path, quote, type Report } from './problems.ts'
 import { entriesOf, itemsOf, mappingOf, memberOf, numberOr, textOf } from './values.ts'
-
-/** Where sealing keys are kept unless the configuration says otherwise. */
-export const defaultSealingKeys = '/var/lib/haproxy-entra-auth/sealing'
 
 /** What the section is checked against. */
 export interface SignInSurroundings {
@@ -43,9 +41,9 @@ export function checkSignIn(
       checkHost(textOf(host) ?? '', ['signIn', 'hosts', index], report),
     ),
     listen: checkListen(section, listeners, report),
-    sealingKeys: textOf(memberOf(section, 'sealingKeys')) ?? defaultSealingKeys,
-    recheckMinutes: numberOr(memberOf(section, 'recheckMinutes'), 60),
-    sessionHours: numberOr(memberOf(section, 'sessionHours'), 8),
+    sealingKeys: textOf(memberOf(section, 'sealingKeys')) ?? defaults.sealingKeys,
+    recheckMinutes: numberOr(memberOf(section, 'recheckMinutes'), defaults.recheckMinutes),
+    sessionHours: numberOr(memberOf(section, 'sessionHours'), defaults.sessionHours),
     page: {
       ...(text === undefined ? {} : { text }),
       ...(logoFile === undefined ? {} : { logoFile }),
@@ -94,7 +92,7 @@ function checkHost(host: string, path: Path, report: Report): string {
 }
 
 function checkListen(section: unknown, listeners: Listeners, report: Report): ListenAddress {
-  const listen = addressOf(section, 'listen', 8081)
+  const listen = addressOf(section, 'listen', defaults.signInPort)
   const taken = entriesOf(listeners).find(([, other]) => clash(other as ListenAddress, listen))
   if (taken !== undefined) {
     report(

@@ -6,6 +6,7 @@ import type { Config } from '../../src/config/config.ts'
 import { planReload } from '../../src/config/restart.ts'
 import { configFileSchema } from '../../src/config/schema.ts'
 import { createTlsIdentity } from '../../src/dev-entra/tls.ts'
+import { compilePolicy } from '../../src/policy/compile.ts'
 import { ids } from '../support/ids.ts'
 import { configOf } from './fixture.ts'
 
@@ -204,6 +205,10 @@ describe('a reload takes in, or names as waiting for a restart, the setting', ()
       const plan = planReload(started, next)
       assert.deepEqual(plan.waiting.toSorted(), waits[setting] ?? [])
       assert.deepEqual(plan.effective, waits[setting] ? started : next)
+      if (setting.startsWith('policies.')) {
+        // Not only read but compiled: a key that is dropped on the way lets everybody in.
+        assert.notDeepEqual(next.policies.map(compilePolicy), started.policies.map(compilePolicy))
+      }
       // Whatever was changed before, the way back is a reload without a rest.
       assert.deepEqual(planReload(started, started).waiting, [])
     })

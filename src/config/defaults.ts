@@ -1,0 +1,17 @@
+/** What counts where the configuration says nothing: for the loader and for the schema alike. */
+export const defaults = {
+  host: '127.0.0.1',
+  listenPort: 8080,
+  metricsPort: 9090,
+  adminPort: 9091,
+  signInPort: 8081,
+  maxEventLoopLagMs: 250,
+  refusalsPerSecond: 10,
+  clockSkewSeconds: 300,
+  identityHeaders: 'x-auth-request',
+  cacheSeconds: 30,
+  maxTokenLifetimeMinutes: 1500,
+  sealingKeys: '/var/lib/haproxy-entra-auth/sealing',
+  recheckMinutes: 60,
+  sessionHours: 8,
+} as const
