@@ -15,6 +15,7 @@ import {
   type Life,
   makeFolder,
   type ServiceProcess,
+  type Stdout,
   startService,
   untilReady,
 } from '../serve/process.ts'
@@ -34,6 +35,10 @@ export interface ChainOptions {
   readonly haproxyThreads?: number
   /** HAProxy waits no longer for a verifier than it ships with; by default it has patience. */
   readonly shippedTimeouts?: true
+  /** More environment of the verifiers. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Where the log of the verifiers goes; by default it is read. */
+  readonly stdout?: Stdout
   /** What happens to the authority before the verifiers start; they need not become ready then. */
   readonly beforeStart?: (chain: Pick<Chain, 'authority' | 'shutAuthority'>) => Promise<void>
 }
@@ -43,6 +48,8 @@ export interface Verifier {
   readonly process: ServiceProcess
   readonly adminOrigin: string
   readonly revocationFile: string
+  /** Writes another configuration, with one tenant more, as YAML. */
+  addTenant(name: string, id: string, authority: string): void
   /** Starts a new process at the same address, once the one before has ended. */
   startAnew(): Promise<void>
 }
@@ -73,7 +80,9 @@ export async function startChain(test: Life, options: ChainOptions = {}): Promis
 
   const clock = makeClock(t, options.clock)
   const verifiers = await Promise.all(
-    Array.from({ length: options.verifiers ?? 1 }, () => startVerifier(t, gate.origin, clock)),
+    Array.from({ length: options.verifiers ?? 1 }, () =>
+      startVerifier(t, gate.origin, clock, options),
+    ),
   )
   if (!options.beforeStart) await Promise.all(verifiers.map((one) => untilReady(one.process)))
   const [verifier] = verifiers as [Verifier, ...Verifier[]]
@@ -125,7 +134,12 @@ function endBackwards(test: Life): Life {
   return { after: (cleanUp) => void cleanUps.push(cleanUp) }
 }
 
-async function startVerifier(t: Life, authority: string, clock: Clock): Promise<Verifier> {
+async function startVerifier(
+  t: Life,
+  authority: string,
+  clock: Clock,
+  { env: more, stdout }: ChainOptions,
+): Promise<Verifier> {
   const folder = makeFolder(t)
   const [port = 0, adminPort = 0] = await freePorts(2)
   const file = join(folder, 'config.yaml')
@@ -134,27 +148,31 @@ async function startVerifier(t: Life, authority: string, clock: Clock): Promise<
   const revoked = { kind: 'user', id: `${contoso}/${carol}`, before: nowSeconds + 86_400 }
   const revocations = [{ ...revoked, until: nowSeconds + 172_800 }]
   writeFileSync(revocationFile, JSON.stringify({ revocations }))
-  writeFileSync(
-    file,
-    `
+  const writeTenants = (tenants: string) =>
+    writeFileSync(
+      file,
+      `
 admin: { port: ${adminPort} }
 revocationFile: ${JSON.stringify(revocationFile)}
-tenants: { contoso: { id: ${contoso}, authority: ${authority} } }
+tenants: { contoso: { id: ${contoso}, authority: ${authority} }${tenants} }
 policies:
   orders: { audiences: [${ordersId}], allow: [{ actor: user, scopes: [Orders.Read] }] }
 `,
-  )
-  const env = { ENTRA_AUTH_CONFIG: file, ENTRA_AUTH_ADMIN_PORT: '', ...clock.env }
-  let process = await startService(t, env, { port })
+    )
+  writeTenants('')
+  const env = { ENTRA_AUTH_CONFIG: file, ENTRA_AUTH_ADMIN_PORT: '', ...clock.env, ...more }
+  const options = { port, ...(stdout !== undefined && { stdout }) }
+  let process = await startService(t, env, options)
   return {
     get process() {
       return process
     },
     adminOrigin: `http://127.0.0.1:${adminPort}`,
     revocationFile,
+    addTenant: (name, id, origin) => writeTenants(`, ${name}: { id: ${id}, authority: ${origin} }`),
     async startAnew() {
       await process.exited
-      process = await startService(t, env, { port })
+      process = await startService(t, env, options)
     },
   }
 }

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -43,6 +44,9 @@ export function makeFolder(t: Life): string {
   return folder
 }
 
+/** Where the log goes: a descriptor, or a pipe that nobody reads; by default it is read. */
+export type Stdout = number | 'unread'
+
 /**
  * Starts `haproxy-entra-auth serve` on a free port, or on `port`, with nothing but `env` in its
  * environment. It is ended with the test, by its process id.
@@ -50,11 +54,11 @@ export function makeFolder(t: Life): string {
 export async function startService(
   t: Life,
   env: Readonly<Record<string, string>>,
-  options: { port?: number; args?: readonly string[] } = {},
+  options: { port?: number; args?: readonly string[]; stdout?: Stdout } = {},
 ): Promise<ServiceProcess> {
   const port = options.port ?? (await freePorts(1))[0] ?? 0
   const child = spawn(process.execPath, [main, 'serve', ...(options.args ?? [])], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', typeof options.stdout === 'number' ? options.stdout : 'pipe', 'pipe'],
     env: {
       ENTRA_AUTH_PORT: String(port),
       ENTRA_AUTH_METRICS_PORT: '0',
@@ -66,13 +70,16 @@ export async function startService(
   const waiting = new Set<() => void>()
   let stderr = ''
   let ended = false
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr += text
   })
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    log.push(JSON.parse(line))
-    for (const tell of waiting) tell()
-  })
+  if (child.stdout && options.stdout === undefined) readLog(child.stdout)
+  function readLog(input: Readable): void {
+    createInterface({ input }).on('line', (line) => {
+      log.push(JSON.parse(line))
+      for (const tell of waiting) tell()
+    })
+  }
   const exited = new Promise<Exit>((done) => {
     child.once('close', (code, signal) => {
       ended = true
