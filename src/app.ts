@@ -4,6 +4,7 @@ import { addExplainRoute } from './admin/explain-route.ts'
 import { guardAdmin } from './admin/guard.ts'
 import { addHealthRoutes, createReadiness } from './admin/health.ts'
 import { addMetricsRoute, createMetrics } from './admin/metrics.ts'
+import { addPage } from './admin/page.ts'
 import { addPoliciesRoute } from './admin/policies-route.ts'
 import { addRevocationRoutes } from './admin/revocation-routes.ts'
 import type { Config, LiveConfig } from './config/config.ts'
@@ -13,6 +14,7 @@ import { createElapsedClock } from './keys/elapsed-clock.ts'
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
+import { describePolicies } from './policy/description.ts'
 import { prepareRevocations } from './revocation/lifetimes.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import type { SignInPart } from './sign-in/part.ts'
@@ -91,8 +93,9 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const elapsed = createElapsedClock(clock, runtime.monotonic)
   let longestSeconds = prepareRevocations(revocations, config)
   let settings: LiveConfig = config
+  let sinceMs = clock()
   const tls = config.listen.tls && createTlsServers(config.listen.tls)
-  const refusals = createRefusalLog(runtime.log, () => settings.log.refusalsPerSecond)
+  const refusals = createRefusalLog(runtime.log, () => settings.log.refusalsPerSecond, clock)
   const measured = createMetrics({
     authorities: () => authorities,
     cache,
@@ -180,10 +183,33 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const admin = buildListener(runtime.log)
   const adminKeys = () => keysThatCount(settings.admin.key, settings.admin.nextKey)
   guardAdmin(admin, adminKeys)
+  const explainer = createExplainer({
+    clock,
+    elapsed,
+    engine,
+    revocations: () => revocations.list,
+  })
   addExplainRoute(admin, {
-    explainer: createExplainer({ clock, elapsed, engine, revocations: () => revocations.list }),
+    explainer,
     rules: () => rules,
     isKeyed: () => adminKeys().length > 0,
+  })
+  addPage(admin, {
+    explainer,
+    rules: () => rules,
+    overview: () => ({
+      nowMs: clock(),
+      elapsedMs: elapsed(),
+      version: rules.version,
+      sinceMs,
+      ready: readiness().status,
+      policies: describePolicies(settings, clock()),
+      authorities: [...authorities.values()].map((authority) => authority.state()),
+      certificateEndMs: tls?.notAfterMs,
+      store: revocations.state?.(),
+      refusals: refusals.recent(),
+      revocations: revocations.list.entries,
+    }),
   })
   addPoliciesRoute(admin, { config: () => settings, version: () => rules.version, clock })
   addRevocationRoutes(admin, {
@@ -214,6 +240,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
         runtime.log.info({ notAfter }, 'TLS certificate renewed')
       }
       settings = next
+      sinceMs = clock()
       longestSeconds = prepareRevocations(revocations, next)
       authorities = nextAuthorities
       for (const { id, name } of next.tenants) authorities.get(id)?.rename(name)

@@ -47,7 +47,7 @@ export function addExplainRoute(app: FastifyInstance, options: ExplainRouteOptio
 }
 
 /** The request as /verify would read it, had the token come in `Authorization`. */
-function readTokenHeader(rawHeaders: readonly string[]): VerifyRequest {
+export function readTokenHeader(rawHeaders: readonly string[]): VerifyRequest {
   const renamed = rawHeaders.flatMap((name, i) => {
     if (i % 2 === 1 || name.toLowerCase() === 'authorization') return []
     const isToken = name.toLowerCase() === tokenHeader.toLowerCase()

@@ -1,23 +1,46 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { isLoopback } from '../loopback.ts'
 import { isRightKey } from '../verify/caller.ts'
 import { readCorrelation } from '../verify/correlation.ts'
 import { sendRefusal } from '../verify/route.ts'
+import { pageAssets, sendKeyPage } from './page.ts'
 
 /**
- * Asks for the admin key on each call; a reload may change it. Without one the listener is on loopback only, and then the
- * `Host` must be this machine's: a web page could otherwise reach it through a name of its own that
- * resolves to 127.0.0.1.
+ * Asks for the admin key on each call; a reload may change it. Without one the listener is on loopback
+ * only, and then the `Host` must be this machine's: a web page could otherwise reach it through a name
+ * of its own that resolves to 127.0.0.1. Nor may a page of another site send anything: one that makes
+ * the browser ask is told by `Origin` or `Sec-Fetch-Site`.
  */
 export function guardAdmin(app: FastifyInstance, keys: () => readonly string[]): void {
   app.addHook('onRequest', async (request, reply) => {
     const expected = keys()
-    const allowed =
-      expected.length === 0
-        ? isLoopback(request.hostname) && request.headers.origin === undefined
-        : isRightKey(/^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1], expected)
-    if (allowed) return
+    const { url } = request.routeOptions
+    if (expected.length === 0 ? isFromHere(request) : hasKey(request, expected)) return
+    if (expected.length > 0) {
+      if (url !== undefined && pageAssets.has(url)) return
+      // A browser cannot send the key with its first request; the page that asks for it can.
+      if (url === '/' && /\btext\/html\b/.test(request.headers.accept ?? '')) {
+        await sendKeyPage(reply)
+        return
+      }
+    }
     const { requestId } = readCorrelation(request.headers)
     await sendRefusal(reply, { allow: false, failure: 'admin_key_missing' }, requestId)
   })
+}
+
+function hasKey({ headers }: FastifyRequest, expected: readonly string[]): boolean {
+  return isRightKey(/^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1], expected)
+}
+
+function isFromHere({ hostname, headers, routeOptions }: FastifyRequest): boolean {
+  if (!isLoopback(hostname) || headers.origin !== undefined) return false
+  const site = headers['sec-fetch-site']
+  if (site === undefined || site === 'same-origin' || site === 'none') return true
+  // A link leads to the page; it cannot be framed, and its opener sees nothing of it.
+  return (
+    routeOptions.url === '/' &&
+    headers['sec-fetch-mode'] === 'navigate' &&
+    headers['sec-fetch-dest'] === 'document'
+  )
 }

@@ -3,6 +3,7 @@ import type { FailureCode } from '../failure.ts'
 import type { Missing } from '../policy/missing.ts'
 import type { AccessToken } from '../token/claims.ts'
 import type { Correlation } from './correlation.ts'
+import { createRefusalMemory, type RecentRefusals } from './recent-refusals.ts'
 
 /** One refusal, as its line in the log tells it. */
 export interface LoggedRefusal {
@@ -19,6 +20,8 @@ export interface LoggedRefusal {
 /** Writes refusals, and of a flood of them a sample. */
 export interface RefusalLog {
   write(refusal: LoggedRefusal, message?: string): void
+  /** The last of those that were written, for the operator's page. */
+  recent(): readonly RecentRefusals[]
   /** How many lines were left out since the start. */
   readonly suppressed: number
   /** Writes what is left to say. */
@@ -35,7 +38,12 @@ const windowMs = 1_000
  * in a hundred, and at its end one line says how many had none. What it remembers is a number for
  * each reason, whatever is sent.
  */
-export function createRefusalLog(log: FastifyBaseLogger, limit: () => number): RefusalLog {
+export function createRefusalLog(
+  log: FastifyBaseLogger,
+  limit: () => number,
+  clock: () => number = () => 0,
+): RefusalLog {
+  const memory = createRefusalMemory()
   let counts = new Map<FailureCode, { refusals: number; suppressed: number }>()
   let suppressed = 0
   let timer: NodeJS.Timeout | undefined
@@ -69,9 +77,19 @@ export function createRefusalLog(log: FastifyBaseLogger, limit: () => number): R
   return {
     write({ reason, policy, correlation, token, missing }, message = 'refused') {
       if (!isToBeWritten(reason)) return
-      const line = { reason, policy, ...correlation, ...(token && idsOf(token)), ...missing?.() }
-      log.info(line, message)
+      const found = missing?.()
+      log.info({ reason, policy, ...correlation, ...(token && idsOf(token)), ...found }, message)
+      const { requestId, forwarded } = correlation
+      memory.add(reason, {
+        atMs: clock(),
+        policy,
+        requestId,
+        target: `${forwarded.host ?? ''}${forwarded.uri ?? ''}`,
+        user: token?.userId,
+        missing: found,
+      })
     },
+    recent: memory.list,
     get suppressed() {
       return suppressed
     },

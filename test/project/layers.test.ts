@@ -67,6 +67,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'config',
     'keys',
     'token',
+    'policy',
     'revocation',
     'verify',
     'explain',
