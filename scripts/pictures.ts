@@ -76,6 +76,7 @@ async function takeOperatorsPage(browser: BrowserContext): Promise<void> {
     await take(page, 'operators-page-explain', 'dark')
     await page.reload()
     await page.setViewportSize({ width: 360, height: 800 })
+    await page.evaluate('scrollTo(0, 0)')
     await take(page, 'operators-page-narrow', 'dark')
   } finally {
     await service.close()
