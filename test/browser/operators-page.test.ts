@@ -250,7 +250,9 @@ describe("the operator's page", () => {
         })
         document.body.append(element)
         await loaded
-        return element.contentDocument === null ? 'closed' : element.contentDocument.body.textContent
+        return element.contentDocument === null
+          ? 'closed'
+          : element.contentDocument.body.textContent
       }, origin)
       assert.ok(frame === 'closed' || frame === '', frame)
     }
