@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { dirname, join, relative, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { finished } from 'node:stream/promises'
 import { run } from 'node:test'
 import { inspect, parseArgs } from 'node:util'
@@ -22,6 +22,19 @@ const BROWSER = join(ROOT, 'test', 'browser')
 /** Runs on its own, against real servers: `npm run test:store`. */
 const STORE = join(ROOT, 'test', 'store')
 const CHART = join(ROOT, 'test', 'chart')
+/** Neither start programs nor wait: `npm run test:quick`, below a minute on two cores. */
+const QUICK = [
+  'unit',
+  'config',
+  'policy',
+  'verify',
+  'revocation',
+  'session',
+  'project',
+  'docs',
+  'schema',
+]
+const PROGRESS_EVERY_MS = 30_000
 const TEST_TIMEOUT_MS = 60_000
 /** A file that keeps something open never ends by itself; this long is more than any needs. */
 const FILE_TIMEOUT_MS = 5 * 60_000
@@ -139,16 +152,44 @@ async function runFiles(
 ): Promise<Result> {
   const queue = [...files]
   const results: Result[] = []
+  const progress = createProgress(files.length)
   const work = async () => {
     for (let file = queue.shift(); file && !stop.signal.aborted; file = queue.shift()) {
       results.push(await runFile(file, only))
+      progress.tell(results.length)
     }
   }
   await Promise.all(Array.from({ length: concurrency }, work))
+  progress.end()
   const passed = results.reduce((sum, result) => sum + result.passed, 0)
   const failed = results.reduce((sum, result) => sum + result.failed, 0)
   if (passed + failed === 0) return { passed, failed: 1, output: 'no test ran' }
   return { passed, failed, output: results.flatMap(({ output }) => output || []).join('\n') }
+}
+
+/** How far a step is: in its own line on a terminal, else a line on stderr every half minute. */
+function createProgress(total: number): { tell(done: number): void; end(): void } {
+  const started = Date.now()
+  const { isTTY } = process.stdout
+  let shown = ''
+  let toldAtMs = started
+  const clear = () => process.stdout.write('\b \b'.repeat(shown.length))
+  return {
+    tell(done) {
+      const text = `${done} of ${total} files (${seconds(started)}) `
+      if (isTTY) {
+        clear()
+        process.stdout.write(text)
+        shown = text
+      } else if (Date.now() - toldAtMs >= PROGRESS_EVERY_MS) {
+        toldAtMs = Date.now()
+        process.stderr.write(`  ${text.trimEnd()}\n`)
+      }
+    },
+    end: () => {
+      if (isTTY) clear()
+    },
+  }
 }
 
 function findTestFiles(): string[] {
@@ -171,7 +212,11 @@ function parseCommandLine() {
   try {
     return parseArgs({
       allowPositionals: true,
-      options: { only: { type: 'string' }, name: { type: 'string' } },
+      options: {
+        only: { type: 'string' },
+        name: { type: 'string' },
+        quick: { type: 'boolean' },
+      },
     })
   } catch (error) {
     return fail(error instanceof Error ? error.message : String(error))
@@ -237,6 +282,12 @@ function planSteps(): Step[] {
   const names = steps.map((step) => step.name)
   if (values.only !== undefined && !names.includes(values.only)) {
     fail(`--only takes one of ${names.join(', ')}`)
+  }
+  if (values.quick) {
+    const quick = all.filter((file) => QUICK.includes(basename(dirname(file))))
+    const title = 'quick tests'
+    const run = () => runFiles(quick, Math.min(2, availableParallelism()), values.name)
+    return [...steps.slice(0, 2), { name: 'quick', title, run }]
   }
   if (values.only !== undefined) return steps.filter((step) => step.name === values.only)
   if (chosen.length === 0) return steps.filter(({ name }) => !['load', 'browser'].includes(name))

@@ -15,6 +15,7 @@ const pages = [
     .map((name) => join('docs', name)),
   'README.md',
   'SECURITY.md',
+  'CONTRIBUTING.md',
   'haproxy-lua/README.md',
   'bench/README.md',
 ]

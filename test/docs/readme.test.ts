@@ -73,6 +73,7 @@ describe('the versions of Node', () => {
   const pages = [
     'README.md',
     'SECURITY.md',
+    'CONTRIBUTING.md',
     ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.md'))
       .map((name) => join('docs', name)),
