@@ -232,17 +232,15 @@ function adapt(printed: string, pem: string, tlsPort: number | undefined): strin
   return printed
     .replaceAll('server v1 127.0.0.1:8080', 'server v1 "${ENTRA_AUTH_VERIFIER_SERVER}"')
     .replaceAll(/server app \S+/g, 'server app "${ENTRA_AUTH_APP_SERVER}"')
-    .replace(/^frontend www$/m, 'frontend www\n    monitor-uri /haproxy-livez')
     .replace(/# CHANGE: bind :443 .*/, tlsPort === undefined ? '' : tls)
     .replace(
       '# http-request deny deny_status 400 unless',
       'http-request deny deny_status 400 unless',
     )
+    .replace(/^ *use_backend (portal|staff|members|strong) if .*\n/gm, '')
     .replace(
-      /^ *# use_backend portal if .*$/m,
-      [
-        ...policies.map((name) => `    use_backend ${name} if { path_beg /${name} }`),
-        '    default_backend portal',
-      ].join('\n'),
+      /^ *use_backend entra-sign-in .*$/m,
+      (line) =>
+        `${line}\n${policies.map((name) => `    use_backend ${name} if { path_beg /${name} }\n`).join('')}    default_backend portal`,
     )
 }
