@@ -62,7 +62,7 @@ const typos = [
     'securityContext: { readOnlyRootFileSystem: true }',
     'readOnlyRootFileSystem',
   ],
-  ['in a GUID', 'tenantId: contoso.onmicrosoft.com', 'tenantId'],
+  ['in a GUID', 'workloadIdentity: { tenantId: contoso.onmicrosoft.com }', 'tenantId'],
   ['in a type', 'replicaCount: "3"', 'replicaCount'],
   ['in a number', 'config: { listen: { port: 70000 } }', 'port'],
 ] as const

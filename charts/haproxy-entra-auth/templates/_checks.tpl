@@ -28,6 +28,12 @@
 {{- fail "existingConfigMap is the whole configuration: remove config, tenantId and audience, or remove existingConfigMap." }}
 {{- end }}
 {{- else }}
+{{- if has (lower $v.tenantId) (list "common" "organizations" "consumers") }}
+{{- fail (printf "tenantId is \"%s\", which stands for every tenant in the world: write the id (a GUID) of the tenant that you trust, as \"az account show --query tenantId\" prints it; several go under config.tenants." $v.tenantId) }}
+{{- end }}
+{{- if and $v.tenantId (not (regexMatch "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$" $v.tenantId)) }}
+{{- fail (printf "tenantId is \"%s\", which is no GUID: write the id of the tenant, not a domain name, as \"az account show --query tenantId\" prints it." $v.tenantId) }}
+{{- end }}
 {{- if and $v.tenantId $v.config.tenants }}
 {{- fail "tenantId and config.tenants both name the tenants: keep one of them." }}
 {{- end }}
