@@ -10,14 +10,18 @@ import {
   ingress,
 } from '../recipes/admission-cases.ts'
 import { readPolicies, refusalsOf } from '../recipes/admission-policies.ts'
-import { helms, parseManifests, runHelm } from './render.ts'
+import { helms, imageValues, parseManifests, runHelm } from './render.ts'
 
 const helm = helms.at(-1) ?? assert.fail('no Helm')
 const minimal = 'tenantId: 11111111-1111-4111-8111-111111111111\naudience: [api://orders]\n'
 
 function render(values: string, namespace = 'default', release = 'verifier') {
-  const args = ['template', release, chartFolder, '--namespace', namespace, '--values', '-']
-  const { code, stdout, stderr } = runHelm(helm, args, minimal + values)
+  const args = ['template', release, chartFolder, '--namespace', namespace]
+  const { code, stdout, stderr } = runHelm(
+    helm,
+    [...args, ...imageValues, '--values', '-'],
+    minimal + values,
+  )
   assert.equal(code, 0, stderr)
   return parseManifests(stdout).filter(({ apiVersion }) => apiVersion.startsWith('admission'))
 }

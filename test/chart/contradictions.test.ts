@@ -9,6 +9,12 @@ import { helms, template } from './render.ts'
 const tenants = '{ tenants: { contoso: 11111111-1111-4111-8111-111111111111 } }'
 const policies =
   '{ policies: { orders: { audiences: [a], allow: [{ actor: user, scopes: any }] } } }'
+const signIn = '{ signIn: { clientId: 33333333-3333-4333-8333-333333333333, hosts: [p.example] } }'
+const signInBy = signIn.replace(
+  'hosts',
+  'credential: { managedIdentity: system }, sealingKeys: /s, hosts',
+)
+const byCertificate = 'signIn: { certificate: { existingSecret: c } }'
 const key = '{ existingSecret: keys }'
 const vault = 'enabled: true, existingSecretProviderClass: c'
 
@@ -21,6 +27,29 @@ const contradictions = [
   ],
   [`config: ${tenants}`, 'tenantId and config.tenants both name the tenants'],
   [`config: ${policies}`, 'audience and config.policies both make policies'],
+  ['image: { repository: "" }', 'There is no public image: set image.repository'],
+  [`config: ${signIn}`, 'Sign-in has no credential'],
+  [
+    `config: ${signIn}\nsignIn: { certificate: { existingSecret: c }, federatedToken: { enabled: true } }`,
+    'Sign-in has more than one credential',
+  ],
+  [
+    `config: ${signInBy}\nsignIn: { sealingKeys: { existingSecret: s } }`,
+    'signIn.sealingKeys.existingSecret and config.signIn.sealingKeys both name',
+  ],
+  ['signIn: { federatedToken: { enabled: true } }', 'signIn is set and nobody can sign in'],
+  [
+    `config: ${signIn.replace('hosts', 'listen: { host: 127.0.0.1 }, hosts')}\n${byCertificate}`,
+    'config.signIn.listen.host is 127.0.0.1',
+  ],
+  [
+    `config: ${signIn.replace('hosts', 'listen: { port: 0 }, hosts')}\n${byCertificate}`,
+    'config.signIn.listen.port is 0',
+  ],
+  [
+    `config: ${signIn.replace('hosts', 'listen: { port: 9090 }, hosts')}\n${byCertificate}`,
+    'Two listeners have the same port',
+  ],
   ['tenantId: ""', 'No tenant is trusted'],
   [
     'tenantId: common',
@@ -137,6 +166,8 @@ const fine = [
   'config: { admin: { host: "::1" } }',
   `tenantId: ""\nconfig: ${tenants}`,
   `audience: []\nconfig: ${policies}`,
+  `config: ${signInBy}`,
+  `config: ${signIn}\n${byCertificate}`,
   'shutdown: { preStopSleepSeconds: 18 }',
   'keyVault: { enabled: true, callerKey: k, name: v, tenantId: 11111111-1111-4111-8111-111111111111, clientId: 99999999-9999-4999-8999-999999999999 }',
 ]

@@ -40,7 +40,7 @@ describe('what HAProxy gets from the chart', () => {
     const [, lines = ''] = /```haproxy\n(.*?)```/s.exec(readme) ?? []
     assert.match(lines, /server-template .+ verifier-haproxy-entra-auth-headless\.entra\.svc/)
     const whole = lines.replace('    ...', '    bind 127.0.0.1:14480\n    mode http')
-    const { problem } = await checkWithHaproxy(`${haproxyDefaults}${whole}`)
+    const { problem } = await checkWithHaproxy(`${haproxyDefaults}${whole}`, certificateAuthority)
     assert.equal(problem, '')
   })
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { chartFolder } from '../../scripts/chart.ts'
-import { helms, only, parseManifests, runHelm } from './render.ts'
+import { helms, imageValues, only, parseManifests, runHelm } from './render.ts'
 
 const helm = helms.at(-1) ?? assert.fail('no Helm')
 const recipe = parse(
@@ -13,8 +13,12 @@ const recipe = parse(
 const minimal = 'tenantId: 11111111-1111-4111-8111-111111111111\naudience: [api://orders]\n'
 
 function render(release: string, values: string, namespace = 'entra') {
-  const args = ['template', release, chartFolder, '--namespace', namespace, '--values', '-']
-  const { code, stdout, stderr } = runHelm(helm, args, minimal + values)
+  const args = ['template', release, chartFolder, '--namespace', namespace]
+  const { code, stdout, stderr } = runHelm(
+    helm,
+    [...args, ...imageValues, '--values', '-'],
+    minimal + values,
+  )
   assert.equal(code, 0, stderr)
   return parseManifests(stdout)
 }

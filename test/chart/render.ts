@@ -21,6 +21,12 @@ export const shapes: readonly Shape[] = readdirSync(join(chartFolder, 'ci')).map
   file: join(chartFolder, 'ci', file),
 }))
 
+/** Values with the one that has no default: the image. They come before others, which may change it. */
+export const imageValues: readonly string[] = [
+  '--values',
+  join(import.meta.dirname, 'image-values.yaml'),
+]
+
 /** What a run of Helm printed. */
 export interface Outcome {
   readonly code: number | null
@@ -37,8 +43,8 @@ export function runHelm(helm: Helm, args: readonly string[], input = ''): Outcom
 
 /** Renders the chart with values that are given as text; the release is `verifier` in `entra`. */
 export function template(helm: Helm, values: string, more: readonly string[] = []): Outcome {
-  const args = ['template', 'edge', chartFolder, '--namespace', 'entra', '--values', '-']
-  return runHelm(helm, [...args, ...more], values)
+  const args = ['template', 'edge', chartFolder, '--namespace', 'entra']
+  return runHelm(helm, [...args, ...imageValues, '--values', '-', ...more], values)
 }
 
 /** An object of Kubernetes. */

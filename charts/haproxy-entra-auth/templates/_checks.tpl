@@ -1,8 +1,12 @@
 {{/* Values that contradict each other: each stops the rendering with one sentence. */}}
 
 {{- define "haproxy-entra-auth.checks" -}}
+{{- if not .Values.image.repository }}
+{{- fail "There is no public image: set image.repository to where you pushed yours, such as registry.example.com/haproxy-entra-auth." }}
+{{- end }}
 {{- include "haproxy-entra-auth.checkSource" . }}
 {{- include "haproxy-entra-auth.checkListeners" . }}
+{{- include "haproxy-entra-auth.checkSignIn" . }}
 {{- include "haproxy-entra-auth.checkKeys" . }}
 {{- include "haproxy-entra-auth.checkRevocations" . }}
 {{- include "haproxy-entra-auth.checkPods" . }}
@@ -71,11 +75,39 @@
 {{- fail "config.admin.host is not on loopback and there is no key: set adminKey.existingSecret or keyVault.adminKey, or remove config.admin.host." }}
 {{- end }}
 {{- end }}
-{{- if ne (len (uniq (list $ports.verify $ports.metrics $ports.admin))) 3 }}
-{{- fail "Two listeners have the same port: give listen, metrics and admin a port each." }}
+{{- $all := list $ports.verify $ports.metrics $ports.admin }}
+{{- with $ports.signIn }}{{ $all = append $all . }}{{ end }}
+{{- if ne (len (uniq $all)) (len $all) }}
+{{- fail "Two listeners have the same port: give listen, metrics, admin and signIn.listen a port each." }}
 {{- end }}
 {{- if and .Values.tls.existingSecret (dig "listen" "tls" "" .Values.config) }}
 {{- fail "tls.existingSecret and config.listen.tls both name the certificate: keep one of them." }}
+{{- end }}
+{{- end }}
+
+{{- define "haproxy-entra-auth.checkSignIn" -}}
+{{- $signIn := .Values.config.signIn | default dict }}
+{{- $sources := compact (list .Values.signIn.certificate.existingSecret (.Values.signIn.federatedToken.enabled | ternary "x" "") (empty $signIn.credential | ternary "" "x")) }}
+{{- if and $signIn .Values.signIn.sealingKeys.existingSecret $signIn.sealingKeys }}
+{{- fail "signIn.sealingKeys.existingSecret and config.signIn.sealingKeys both name the sealing keys: keep one of them." }}
+{{- end }}
+{{- if and $signIn (gt (len $sources) 1) }}
+{{- fail "Sign-in has more than one credential: keep one of signIn.certificate.existingSecret, signIn.federatedToken.enabled and config.signIn.credential." }}
+{{- end }}
+{{- if and $signIn (not $sources) (not .Values.workloadIdentity.enabled) }}
+{{- fail "Sign-in has no credential: set workloadIdentity.enabled, signIn.federatedToken.enabled, signIn.certificate.existingSecret or config.signIn.credential." }}
+{{- end }}
+{{- if and (not $signIn) (not .Values.existingConfigMap.name) (or $sources .Values.signIn.sealingKeys.existingSecret) }}
+{{- fail "signIn is set and nobody can sign in: write config.signIn, or remove signIn." }}
+{{- end }}
+{{- with $signIn }}
+{{- $host := dig "listen" "host" "0.0.0.0" . }}
+{{- if or (hasPrefix "127." $host) (has $host (list "localhost" "::1")) }}
+{{- fail (printf "config.signIn.listen.host is %s, which only the pod itself reaches: write 0.0.0.0 or \"::\", or remove it." $host) }}
+{{- end }}
+{{- if eq (dig "listen" "port" 8081 . | int) 0 }}
+{{- fail "config.signIn.listen.port is 0, any free port, which nothing could find: write the port." }}
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -32,6 +32,20 @@
 {{- $_ := set $config "revocationFile" "/var/lib/haproxy-entra-auth/revocations/revocations.json" }}
 {{- end }}
 {{- end }}
+{{- if $config.signIn }}
+{{- $signIn := dict "listen" (dict "host" "0.0.0.0" "port" 8081) "sealingKeys" "/etc/haproxy-entra-auth/sealing" }}
+{{- if not $config.signIn.credential }}
+{{- $folder := "/etc/haproxy-entra-auth/sign-in" }}
+{{- if .Values.signIn.certificate.existingSecret }}
+{{- $_ := set $signIn "credential" (dict "certificateFile" (print $folder "/tls.crt") "keyFile" (print $folder "/tls.key")) }}
+{{- else if .Values.signIn.federatedToken.enabled }}
+{{- $_ := set $signIn "credential" (dict "federatedTokenFile" "/var/run/secrets/haproxy-entra-auth/token") }}
+{{- else if .Values.workloadIdentity.enabled }}
+{{- $_ := set $signIn "credential" (dict "federatedTokenFile" "/var/run/secrets/azure/tokens/azure-identity-token") }}
+{{- end }}
+{{- end }}
+{{- $config = merge $config (dict "signIn" $signIn) }}
+{{- end }}
 {{- if .Values.store.url }}
 {{- $store := dict "url" .Values.store.url }}
 {{- if .Values.store.existingSecret }}
@@ -70,9 +84,15 @@
 {{- if .Values.existingConfigMap.name }}
 verify: {{ .Values.existingConfigMap.verifyPort }}
 metrics: {{ .Values.existingConfigMap.metricsPort }}
+{{- with .Values.existingConfigMap.signInPort }}
+signIn: {{ . }}
+{{- end }}
 {{- else }}
 verify: {{ $config.listen.port }}
 metrics: {{ $config.metrics.port }}
+{{- with $config.signIn }}
+signIn: {{ .listen.port }}
+{{- end }}
 {{- end }}
 admin: {{ dig "admin" "port" 9091 $config }}
 scheme: {{ empty $config.listen.tls | ternary "HTTP" "HTTPS" }}
@@ -82,6 +102,15 @@ scheme: {{ empty $config.listen.tls | ternary "HTTP" "HTTPS" }}
 {{- define "haproxy-entra-auth.examplePolicy" -}}
 {{- $policies := (include "haproxy-entra-auth.config" . | fromYaml).policies | default dict }}
 {{- hasKey $policies "default" | ternary "default" (keys $policies | sortAlpha | first | default "default") }}
+{{- end }}
+
+{{/* Secret with the keys that seal sessions: your own or the chart's; empty where the file names another folder. */}}
+{{- define "haproxy-entra-auth.sealingSecret" -}}
+{{- if .Values.signIn.sealingKeys.existingSecret }}
+{{- .Values.signIn.sealingKeys.existingSecret }}
+{{- else if and .Values.config.signIn (not (dig "signIn" "sealingKeys" "" .Values.config)) }}
+{{- include "haproxy-entra-auth.name" . }}-sealing
+{{- end }}
 {{- end }}
 
 {{/* Whether several pods may run at a time. */}}

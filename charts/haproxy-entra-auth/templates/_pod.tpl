@@ -45,6 +45,25 @@
 - path: {{ $folder }}/tls
   volume: { name: tls, secret: { secretName: {{ . }}, defaultMode: 0440 } }
 {{- end }}
+{{- with include "haproxy-entra-auth.sealingSecret" . }}
+- path: {{ $folder }}/sealing
+  volume: { name: sealing, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+{{- end }}
+{{- with .Values.signIn.certificate.existingSecret }}
+- path: {{ $folder }}/sign-in
+  volume: { name: sign-in, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+{{- end }}
+{{- with .Values.signIn.federatedToken }}
+{{- if .enabled }}
+- path: /var/run/secrets/haproxy-entra-auth
+  volume:
+    name: federated-token
+    projected:
+      defaultMode: 0440
+      sources:
+        - serviceAccountToken: { path: token, audience: {{ .audience | quote }}, expirationSeconds: {{ .expirationSeconds }} }
+{{- end }}
+{{- end }}
 {{- if .Values.keyVault.enabled }}
 - path: {{ $folder }}/key-vault
   volume:
