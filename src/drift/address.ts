@@ -19,3 +19,9 @@ export function serverKey(address: string): string {
   const isHere = isLoopback(host) || host === 'localhost' || /^(|\*|0\.0\.0\.0|::)$/.test(host)
   return `${isHere ? 'loopback' : host}:${port}`
 }
+
+/** A socket file or a handed-over descriptor is on this host; a variable without a value is unknown. */
+export function isLocal(address: string): boolean {
+  if (/^(unix|abns|abnsz|sockpair|fd)@|^[/$]/.test(address)) return true
+  return isLoopback(hostOf(address))
+}

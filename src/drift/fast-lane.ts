@@ -1,4 +1,5 @@
-import type { Line } from './haproxy-file.ts'
+import { readCondition } from './condition.ts'
+import type { Line, Section } from './haproxy-file.ts'
 
 /** Where each variable stands in the value of a hit, from the last field on. */
 const fields: Readonly<Record<string, number>> = {
@@ -16,45 +17,116 @@ const fields: Readonly<Record<string, number>> = {
 /** Rules behind the action may read these, so a hit has to set them. */
 const required = ['token_id', 'actor', 'client', 'tenant', 'user', 'policy']
 
-const isHit = '{ var(txn.entra.hit),length gt 0 }'
+const hit = 'var(txn.entra.hit)'
+
+/** Lines that neither end a request nor write a header may stand between those of the fast lane. */
+const neutral =
+  /^(acl|log|log-format|option|timeout|description|stick-table|no) |^http-request (capture|track-sc\d|sc-[\w-]+\(.*\)|set-log-level|set-timeout|set-nice|set-tos|set-mark|(un)?set-var(-fmt)?\((?!txn\.(entra|auth_response))[^)]*\)) /
 
 /**
  * The lines of a section in which the complete lines of the fast lane stand as the one action that
  * they spare: without a hit the action has the request, and a hit is its allow. Lines of which one is
  * missing, changed or elsewhere stay as they are, and writing the verdict is a finding then.
  */
-export function foldFastLanes(lines: readonly Line[]): Line[] {
+export function foldFastLanes(section: Section): Line[] {
+  const { lines } = section
   const folded: Line[] = []
   for (let at = 0; at < lines.length; at++) {
-    const length = fastLaneAt(lines, at)
-    const action = length > 0 ? lines[at + length - 1] : undefined
-    if (action) folded.push({ ...action, words: action.words.slice(0, 3) })
-    else folded.push(lines[at] as Line)
-    if (action) at += length - 1
+    const lane = fastLaneAt(section, at)
+    if (!lane) {
+      folded.push(lines[at] as Line)
+      continue
+    }
+    folded.push(...lane.others, {
+      ...lane.action,
+      words: lane.action.words.slice(0, 3),
+      isFastLane: true,
+    })
+    at = lane.end
   }
   return folded
 }
 
-/** How many lines from this one on are a complete fast lane; 0 where it is none. */
-function fastLaneAt(lines: readonly Line[], start: number): number {
-  const textAt = (index: number) => lines[index]?.words.join(' ') ?? ''
-  const first =
-    /^http-request set-var\(txn\.entra\.hit\) req\.hdrs,lua\.entra-auth-hit\(([\w.-]+)\)$/
-  const policy = first.exec(textAt(start))?.[1]
-  if (policy === undefined) return 0
-  let at = start + 1
-  if (textAt(at++) !== `http-request add-headers-bin var(txn.entra.hit) if ${isHit}`) return 0
-  const missing = new Set(required)
-  const variable =
-    /^http-request set-var\(txn\.entra\.(\w+)\) var\(txn\.entra\.hit\),field\(-(\d+),\|\)$/
-  for (let found = variable.exec(textAt(at)); found; found = variable.exec(textAt(++at))) {
-    const [, name = '', index] = found
-    if (fields[name] !== Number(index)) return 0
-    missing.delete(name)
+interface FastLane {
+  /** The rule with the action, which is the last line. */
+  readonly action: Line
+  readonly end: number
+  /** Lines in between that have nothing to do with it. */
+  readonly others: readonly Line[]
+}
+
+/** A complete fast lane that begins with this line; undefined where it is none. */
+function fastLaneAt(section: Section, start: number): FastLane | undefined {
+  const [first] = section.lines.slice(start)
+  const policy =
+    first &&
+    /^http-request set-var\(txn\.entra\.hit\) req\.hdrs,lua\.entra-auth-hit\(([\w.-]+)\)$/.exec(
+      textOf(first),
+    )?.[1]
+  if (policy === undefined) return undefined
+  const missing = new Set([...required, 'headers', 'ok'])
+  const others: Line[] = []
+  for (let end = start + 1; end < section.lines.length; end++) {
+    const line = section.lines[end] as Line
+    const part = partOf(line, section, policy)
+    if (part === 'action') {
+      return missing.size === 0 ? { action: line, end, others } : undefined
+    }
+    if (part !== undefined) missing.delete(part)
+    else if (neutral.test(`${textOf(line)} `)) others.push(line)
+    else return undefined
   }
-  const isComplete =
-    missing.size === 0 &&
-    textAt(at) === 'http-request set-var(txn.entra.ok) var(txn.entra.hit),length,bool' &&
-    textAt(at + 1) === `http-request lua.entra-auth ${policy} unless ${isHit}`
-  return isComplete ? at + 2 - start : 0
+  return undefined
+}
+
+/** What a line of the fast lane does: the name of the variable that it sets, `headers`, or `action`. */
+function partOf(line: Line, section: Section, policy: string): string | undefined {
+  const { rule, isOnHit } = readRule(line, section)
+  const [, variable, value = ''] = /^set-var\(txn\.entra\.(\w+)\) (.*)$/.exec(rule) ?? []
+  if (isOnHit === 'other') return undefined
+  if (isOnHit === 'without') return rule === `lua.entra-auth ${policy}` ? 'action' : undefined
+  if (rule === `add-headers-bin ${hit}`) return isOnHit === 'with' ? 'headers' : undefined
+  if (variable === undefined) return undefined
+  const field = /^var\(txn\.entra\.hit\),field\(-(\d+),\|\)$/.exec(value)?.[1]
+  if (field !== undefined) return fields[variable] === Number(field) ? variable : undefined
+  const isAllow =
+    value === `${hit},length,bool` ||
+    (isOnHit === 'with' && /^(bool\((1|true)\)|always_true)$/.test(value))
+  return variable === 'ok' && isAllow ? 'ok' : undefined
+}
+
+interface LaneRule {
+  readonly rule: string
+  /** Whether it fires always, with a hit, without one, or on something else. */
+  readonly isOnHit: 'always' | 'with' | 'without' | 'other'
+}
+
+/** A rule without its condition; quotes inside arguments mean nothing here. */
+function readRule(line: Line, section: Section): LaneRule {
+  const at = line.words.findIndex((word, index) => index > 1 && /^(if|unless)$/.test(word))
+  const words = at < 0 ? line.words : line.words.slice(0, at)
+  const rule = words[0] === 'http-request' ? textOf({ words: words.slice(1) }) : ''
+  const condition = readCondition(line.words, section)
+  if (!condition) return { rule, isOnHit: at < 0 ? 'always' : 'other' }
+  const [group, ...more] = condition.groups
+  const [term, ...others] = group ?? []
+  const [test, ...tests] = term?.tests ?? []
+  if (!term || !test || more.length + others.length + tests.length > 0 || !isHitTest(test)) {
+    return { rule, isOnHit: 'other' }
+  }
+  const isPositive = (condition.keyword === 'if') !== term.negated
+  return { rule, isOnHit: isPositive ? 'with' : 'without' }
+}
+
+/** True for a hit and for nothing else. `-m found` also holds for the empty text of a miss. */
+function isHitTest(test: readonly string[]): boolean {
+  const [fetch = '', ...rest] = test
+  const text = rest.join(' ')
+  if (fetch === `${hit},length,bool`) return text === '' || text === '-m bool'
+  if (fetch === `${hit},length`) return /^(-m int )?(gt 0|ge 1|1:)$|^-m bool$/.test(text)
+  return fetch === hit && text === '-m len gt 0'
+}
+
+function textOf({ words }: Pick<Line, 'words'>): string {
+  return words.map((word) => word.replace(/(?<=[(,])(['"])(.*?)\1(?=[,)])/g, '$2')).join(' ')
 }

@@ -13,6 +13,8 @@ export interface Line {
   readonly words: readonly string[]
   /** Variables without a value in these files, and without a default. */
   readonly unresolved: readonly string[]
+  /** The action, where it stands for a complete fast lane. */
+  readonly isFastLane?: true
 }
 
 /** A section and where its settings come from. */
@@ -220,7 +222,7 @@ function parse(files: readonly SourceFile[], decide?: (text: string) => boolean)
       if (current?.kind === 'global') setVariable(words, variables)
     }
   }
-  for (const section of sections) section.lines = foldFastLanes(section.lines)
+  for (const section of sections) section.lines = foldFastLanes(section)
   return { files: files.map(({ name }) => name), sections, broken, variables, branches: [] }
 }
 

@@ -7,10 +7,10 @@ import type { HaproxyConfig } from './haproxy-file.ts'
 import { checkPaths } from './paths.ts'
 import { checkPolicyChoice } from './policy-choice.ts'
 import { checkPolicyNames, checkReached, policiesOf } from './policy-names.ts'
-import { checkModes, checkProtection, hasWrongMode } from './protection.ts'
+import { checkModes, checkProtection, checkStrictMode, hasWrongMode } from './protection.ts'
 import { type ProxySection, readTopology } from './proxy.ts'
 import { checkSharedServers } from './shared-servers.ts'
-import { findSignIn } from './sign-in.ts'
+import { checkSignIn, findSignIn, signInCodes } from './sign-in.ts'
 import { checkStripping } from './stripping.ts'
 import { checkVerdictVariables } from './verdict-variables.ts'
 import { checkVerifier, findVerifier } from './verifier-section.ts'
@@ -25,7 +25,12 @@ export interface HaproxyResult {
 /** Compares a HAProxy configuration with the policies. */
 export function checkHaproxy(haproxy: HaproxyConfig, config: Config): HaproxyResult {
   const readings = haproxy.branches.length > 0 ? haproxy.branches : [haproxy]
-  const found = readings.map((reading) => checkReading(reading, config))
+  const results = readings.map((reading) => checkReading(reading, config))
+  // Where sign-in is switched on by a condition, it is judged where it is on.
+  const isConditional = results.some(({ hasSignIn }) => hasSignIn)
+  const found = results.map(({ findings, hasSignIn }) =>
+    isConditional && !hasSignIn ? findings.filter(({ code }) => !signInCodes.has(code)) : findings,
+  )
   // What is missing in one branch only is no loss where it is only unused.
   const all = found
     .flat()
@@ -39,25 +44,29 @@ export function checkHaproxy(haproxy: HaproxyConfig, config: Config): HaproxyRes
   return { findings, ignored: distinct.length - findings.length }
 }
 
-function checkReading(haproxy: HaproxyConfig, config: Config): Finding[] {
+interface Reading {
+  readonly findings: Finding[]
+  readonly hasSignIn: boolean
+}
+
+function checkReading(haproxy: HaproxyConfig, config: Config): Reading {
   const topology = readTopology(haproxy)
   const verifier = findVerifier(topology)
-  const exempt = new Set<ProxySection>([
-    ...verifier.sections,
-    ...verifier.metadata,
-    ...findSignIn(topology, config),
-  ])
+  const signIn = findSignIn(topology, config)
+  const exempt = new Set<ProxySection>([...verifier.sections, ...verifier.metadata, ...signIn])
   const isExempt = (proxy: ProxySection) => exempt.has(proxy)
+  const isVerifier = (proxy: ProxySection) => isExempt(proxy) && !signIn.includes(proxy)
   const inHttp = readWays(topology).filter(
     ({ entry, target }) =>
       !hasWrongMode(target, topology) && !(entry && hasWrongMode(entry, topology)),
   )
   const ways = inHttp.filter(({ target }) => !isExempt(target))
-  return [
+  const findings = [
     ...checkSyntax(haproxy),
     ...checkGlobal(haproxy),
     ...checkModes(topology),
     ...checkProtection(ways, topology),
+    ...checkStrictMode(ways),
     ...checkEarlyAnswers(ways),
     ...checkVerdictVariables(topology),
     ...checkStripping(ways, config.identityHeaders),
@@ -67,8 +76,14 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Finding[] {
     ...checkPaths(ways, policiesOf, isExempt),
     ...checkVerifier(topology, verifier, config.listen.tls !== undefined),
     ...checkReached(topology, isExempt),
+    ...checkSignIn(
+      inHttp.filter(({ target }) => !isVerifier(target)),
+      config,
+      signIn,
+    ),
     ...checkPolicyNames(topology, config.policies),
   ]
+  return { findings, hasSignIn: signIn.length > 0 }
 }
 
 /** One finding for a place and code, even where several ways lead there. */

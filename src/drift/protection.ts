@@ -3,7 +3,14 @@ import { isAction, isEnforcing, isRedirect, isRefusal, rewrites } from './effect
 import { type Finding, finding } from './finding.ts'
 import { isExactPath, isPathTest, refusesAmbiguousPaths } from './paths.ts'
 import { type ProxySection, placeOf, type Rule, type Topology } from './proxy.ts'
-import { type Escape, exceptionsOf, findEscapes, findStale, looksAtVerdict } from './walk.ts'
+import {
+  type Escape,
+  exceptionsOf,
+  findEscapes,
+  findStale,
+  looksAtVerdict,
+  type Stale,
+} from './walk.ts'
 import type { Step, Way } from './way.ts'
 
 const guardLine = 'http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }'
@@ -63,13 +70,31 @@ function checkActionPresent(way: Way): Finding[] {
   ]
 }
 
-function staleVerdict({ rule, proxy }: Step): Finding {
+function staleVerdict({ step: { rule, proxy }, variable }: Stale): Finding {
   return finding(
     'verdict-stale',
     placeOf(rule.line, proxy.section),
-    'is a second action on one request: if it fails, txn.entra.ok is still that of the first',
-    'Write before it: http-request unset-var(txn.entra.ok)',
+    `is a second action on one request: if it fails, ${variable} is still that of the first`,
+    `Write before it: http-request unset-var(${variable})`,
   )
+}
+
+/** With strict mode off, HAProxy goes on without a header for which the buffer has no room. */
+export function checkStrictMode(ways: readonly Way[]): Finding[] {
+  return ways
+    .filter(({ steps }) => steps.some(({ rule }) => isAction(rule)))
+    .flatMap(({ steps }) =>
+      steps
+        .filter(({ rule: { action, words } }) => action === 'strict-mode' && words[0] === 'off')
+        .map(({ rule, proxy }) =>
+          finding(
+            'strict-mode-off',
+            placeOf(rule.line, proxy.section),
+            'lets requests go on whose headers HAProxy cannot write: identity headers of a cached allow, or a cookie that should be gone',
+            'Remove it; the request then ends with 500.',
+          ),
+        ),
+    )
 }
 
 function checkEscapes(way: Way, topology: Topology): Finding[] {

@@ -1,5 +1,4 @@
-import { isLoopback } from '../loopback.ts'
-import { hostOf, serverKey } from './address.ts'
+import { hostOf, isLocal, serverKey } from './address.ts'
 import { conditionHolds, type Term } from './condition.ts'
 import { isChosenByClient } from './data-flow.ts'
 import { endsRequest, isAction, isRefusal } from './effect.ts'
@@ -80,12 +79,6 @@ function answers(bound: string, called: string): boolean {
   if (/:(\d+)$/.exec(bound)?.[1] !== port) return false
   const host = hostOf(bound)
   return wildcards.has(host) || host === hostOf(called)
-}
-
-/** A socket file or a handed-over descriptor is on this host; a variable without a value is unknown. */
-function isLocal(address: string): boolean {
-  if (/^(unix|abns|abnsz|sockpair|fd)@|^[/$]/.test(address)) return true
-  return isLoopback(hostOf(address))
 }
 
 /** The verifier's section: that it is there, that only the action reaches it, that it fails fast. */

@@ -44,27 +44,54 @@ export function findEscapes(way: Way, without: (rule: Rule) => boolean = () => f
 }
 
 /** The second of two actions that one request can meet with the verdict of the first still there. */
-export function findStale(way: Way): Step | undefined {
-  for (const terms of combinationsOf(way)) {
-    const known = { ...way.known, facts: [...terms, ...way.known.facts] }
-    let hasVerdict = false
-    for (const step of way.steps) {
-      const { condition } = step.rule
-      const fires = conditionHolds(condition, { ...known, verdict: true })
-      if (clearsVerdict(step.rule) && fires === true) hasVerdict = false
-      if (!isAction(step.rule) || fires === false) continue
-      if (hasVerdict) return step
-      hasVerdict = true
+export interface Stale {
+  readonly step: Step
+  /** The variable that still has it. */
+  readonly variable: string
+}
+
+/** The variables in which an action leaves its verdict: guards read the first two. */
+const verdictVariables = ['txn.entra.ok', 'txn.auth_response_successful', 'txn.entra.hit'] as const
+
+/** Finds an action behind which the verdict of an earlier one can count. */
+export function findStale(way: Way): Stale | undefined {
+  for (const variable of verdictVariables) {
+    const writes = ({ rule }: Step) =>
+      variable === 'txn.entra.hit' ? rule.line.isFastLane === true : isAction(rule)
+    if (!isRead(variable, way)) continue
+    for (const terms of combinationsOf(way)) {
+      const known = { ...way.known, facts: [...terms, ...way.known.facts] }
+      let hasVerdict = false
+      for (const step of way.steps) {
+        const { condition } = step.rule
+        const fires = conditionHolds(condition, { ...known, verdict: true })
+        if (clears(step.rule, variable) && fires === true) hasVerdict = false
+        if (!writes(step) || fires === false) continue
+        if (hasVerdict) return { step, variable }
+        hasVerdict = true
+      }
     }
   }
   return undefined
 }
 
+/** The action answers by itself, so `txn.entra.ok` counts without a guard; a fast lane reads its hit. */
+function isRead(variable: string, { steps }: Way): boolean {
+  if (variable !== 'txn.auth_response_successful') return true
+  return steps.some(({ rule }) =>
+    testsOf(rule.condition).some(([fetch]) => fetch?.startsWith(`var(${variable})`)),
+  )
+}
+
 /** Whether a rule forgets what an earlier action said. */
-export function clearsVerdict({ action, words }: Rule): boolean {
-  if (action === 'unset-var(txn.entra.ok)') return true
+export function clearsVerdict(rule: Rule): boolean {
+  return verdictVariables.some((variable) => clears(rule, variable))
+}
+
+function clears({ action, words }: Rule, variable: string): boolean {
+  if (action === `unset-var(${variable})`) return true
   return (
-    action === 'set-var(txn.entra.ok)' &&
+    action === `set-var(${variable})` &&
     /^(bool\((0|false)\)|int\(0\)|always_false)$/.test(words[0] ?? '')
   )
 }

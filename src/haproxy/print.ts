@@ -270,6 +270,8 @@ function fastLane(policy: string): string[] {
     '    .if !version_atleast(3.4) || streq("$ENTRA_AUTH_FAST_LANE","off")',
     `    http-request lua.entra-auth ${policy}`,
     '    .else',
+    '    http-request unset-var(txn.entra.hit)',
+    '    http-request unset-var(txn.entra.reason)',
     `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(${policy})`,
     `    http-request add-headers-bin ${hit} if { ${hit},length gt 0 }`,
     ...hitFields.map(

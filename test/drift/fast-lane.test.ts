@@ -4,6 +4,7 @@ import { describe, it } from 'node:test'
 import { shippedConfig } from '../../scripts/local-stack/haproxy.ts'
 import { foldFastLanes } from '../../src/drift/fast-lane.ts'
 import { parseHaproxyFiles } from '../../src/drift/haproxy-file.ts'
+import { haproxyFindings } from './fixture.ts'
 
 const text = readFileSync(shippedConfig, 'utf8')
 
@@ -26,7 +27,7 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     text.slice(text.indexOf('backend orders')),
   )
   const lines = (lane?.[1] ?? '').trimEnd().split('\n')
-  const optional = /cache|\(txn\.entra\.ms\)|status/
+  const optional = /cache|\(txn\.entra\.ms\)|status|unset-var/
 
   it('is told of line by line', () => assert.ok(lines.length > 10))
 
@@ -55,11 +56,83 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     }
   })
 
+  for (const [what, by] of [
+    [/\{ var\(txn\.entra\.hit\),length gt 0 \}/g, '{ var(txn.entra.hit),length ge 1 }'],
+    [/\{ var\(txn\.entra\.hit\),length gt 0 \}/g, '{ var(txn.entra.hit),length -m int gt 0 }'],
+    [/\{ var\(txn\.entra\.hit\),length gt 0 \}/g, '{   "var(txn.entra.hit),length"  gt 0 }'],
+    [/unless \{ (var\(txn\.entra\.hit\),length gt 0) \}/, 'if !{ $1 }'],
+    [/field\(-5,\|\)/, "field(-5,'|')"],
+    [/entra-auth-hit\(orders\)/, 'entra-auth-hit("orders")'],
+    [
+      /(.*set-var\(txn\.entra\.ok\).*\n)(.*unless.*\n)/,
+      '    http-request set-log-level debug\n$1$2',
+    ],
+    [
+      /(.*)set-var\(txn\.entra\.ok\) .*/,
+      '$1set-var(txn.entra.ok) bool(true) if { var(txn.entra.hit),length gt 0 }',
+    ],
+    [/(.*field\(-1,\|\)\n)((?:.*\n)*?)(.*txn\.entra\.ok\).*\n)/, '$3$2$1'],
+    [
+      /(.*unset-var\(txn\.entra\.hit\)\n)((?:.*\n)*?)(.*)unless \{ var\(txn\.entra\.hit\),length gt 0 \}/,
+      '    acl is_hit var(txn.entra.hit),length gt 0\n$1$2$3unless is_hit',
+    ],
+  ] as const) {
+    it(`is one in another spelling: ${by}`, () => {
+      const changed = text.replace(what, by)
+      assert.notEqual(changed, text)
+      assert.deepEqual(
+        [...new Set(actionsIn(changed).filter((line) => !/deny|acl/.test(line)))],
+        ['http-request lua.entra-auth orders'],
+      )
+    })
+  }
+
+  for (const [what, by] of [
+    ['unless { var(txn.entra.hit),length gt 0 }', 'unless { var(txn.entra.hit) -m found }'],
+    ['unless { var(txn.entra.hit),length gt 0 }', 'unless { var(txn.entra.hit),length ge 0 }'],
+    ['unless { var(txn.entra.hit),length gt 0 }', 'if { var(txn.entra.hit),length gt 0 }'],
+    [
+      'unless { var(txn.entra.hit),length gt 0 }',
+      'unless { var(txn.entra.hit),length gt 0 } or { src 10.0.0.0/8 }',
+    ],
+    ['unless { var(txn.entra.hit),length gt 0 }', 'unless { always_true }'],
+    ['set-var(txn.entra.ok) var(txn.entra.hit),length,bool', 'set-var(txn.entra.ok) bool(true)'],
+    [
+      'set-var(txn.entra.ok) var(txn.entra.hit),length,bool',
+      'set-var(txn.entra.ok) req.hdr(x-ok),length,bool',
+    ],
+    ['req.hdrs,lua', 'req.hdr(x-hdrs),lua'],
+    [
+      '    http-request set-var(txn.entra.ok) var',
+      '    http-request set-header X-Auth-Request-User admin\n    http-request set-var(txn.entra.ok) var',
+    ],
+    [
+      '    http-request set-var(txn.entra.ok) var',
+      '    http-request set-var(txn.entra.hit) req.hdr(x-hit)\n    http-request set-var(txn.entra.ok) var',
+    ],
+  ] as const) {
+    it(`is none, which is a finding, with: ${by.trim()}`, () => {
+      assert.ok(text.includes(what), what)
+      const codes = haproxyFindings(text.replace(what, by)).map(({ code }) => code)
+      assert.ok(codes.includes('verdict-written'), codes.join())
+    })
+  }
+
+  it('keeps the hit of another one on the same request, where nothing forgets it', () => {
+    const block = lines.join('\n')
+    const second = `    http-request unset-var(txn.entra.ok)\n${block.replace(/.*unset-var\(txn\.entra\.hit\)\n/, '')}`
+    const codesOf = (by: string) => haproxyFindings(text.replace(block, by)).map(({ code }) => code)
+    assert.ok(codesOf(`${block}\n${second}`).includes('verdict-stale'))
+    const whole = `    http-request unset-var(txn.entra.ok)\n${block}`
+    assert.ok(!codesOf(`${block}\n${whole}`).includes('verdict-stale'))
+  })
+
   it('leaves other lines as they are', () => {
     const { sections } = parseHaproxyFiles([
       { name: 'x', text: 'backend a\n  server b 1.1.1.1:1\n' },
     ])
     const [section] = sections
-    assert.deepEqual(foldFastLanes(section?.lines ?? []), section?.lines)
+    assert.ok(section)
+    assert.deepEqual(foldFastLanes(section), section.lines)
   })
 })

@@ -506,6 +506,13 @@ const betweenPolicies: readonly (readonly [name: string, expected: FindingCode, 
     { frontend: `http-request lua.entra-auth stock\n${guard}` },
   ],
   [
+    'a second action, and a guard on the name of haproxy-auth-request',
+    'verdict-stale',
+    {
+      rules: `http-request lua.entra-auth stock if { path_beg /stock }\nhttp-request unset-var(txn.entra.ok)\n${action}\nhttp-request deny unless { var(txn.auth_response_successful) -m bool }`,
+    },
+  ],
+  [
     'a second policy that only some requests meet',
     'verdict-stale',
     { rules: `http-request lua.entra-auth stock\n${action} if { path_beg /admin }\n${guard}` },

@@ -136,3 +136,56 @@ describe('a hit', () => {
     assert.equal((await stack.askFor('revoked')).status, 401)
   })
 })
+
+describe('the names of haproxy-auth-request', () => {
+  it('are set for a hit, too', async (t) => {
+    const stack = await startCacheStack({
+      env: { ENTRA_AUTH_VARIABLES: 'all' },
+      editConfig: (text) =>
+        text.replace(
+          'monitor-uri /haproxy-livez',
+          'monitor-uri /haproxy-livez\n    http-after-response set-header x-said "%[var(txn.auth_response_successful)] %[var(txn.auth_response_code)]"',
+        ),
+    })
+    t.after(() => stack.stop())
+    await stack.untilRemembered('named')
+    for (let index = 0; index < 5; index++) {
+      const reply = await stack.askFor('named')
+      assert.ok(isHit(reply))
+      assert.match(values(reply, 'x-said')[0] ?? '', /^(1|true) 200$/)
+    }
+  })
+})
+
+describe('two actions on one request', () => {
+  it('leave the second without the hit and the reason of the first, whatever the converter does', async (t) => {
+    const lane = (text: string) =>
+      /^ {4}http-request unset-var\(txn\.entra\.ok\)\n[\s\S]*?unless \{ var\(txn\.entra\.ok\) -m bool \}\n/m.exec(
+        text.slice(text.indexOf('\nbackend orders')),
+      )?.[0] ?? ''
+    const stack = await startCacheStack({
+      editConfig: (text) =>
+        text.replace(
+          lane(text),
+          // The second converter has nothing to work on, and so sets no variable.
+          `${lane(text)}${lane(text).replaceAll('orders', 'stock').replace('req.hdrs,', 'var(txn.nothing),')}`,
+        ),
+    })
+    t.after(() => stack.stop())
+    stack.verifier.script = ({ url }) =>
+      url === '/verify/orders' ? allow() : deny(403, 'scope_missing')
+    // Until the allow of the first comes out of the cache.
+    await eventually(
+      async () => {
+        stack.verifier.calls.length = 0
+        await stack.askFor('twice')
+        return stack.verifier.calls.map(({ url }) => url).join()
+      },
+      (calls) => calls === '/verify/stock',
+    )
+    for (let index = 0; index < 5; index++) {
+      assert.equal((await stack.askFor('twice')).status, 403)
+    }
+    assert.equal(stack.app.requests.length, 0)
+  })
+})

@@ -186,7 +186,7 @@ function writeConfig(t: Life, verifiers: readonly Verifier[], options: ChainOpti
     if (edited === text) throw new Error(`the shipped configuration has no ${what}: adapt the test`)
     text = edited
   }
-  if (second) edit('# server v2 10.0.0.12:8080', `server v2 ${second.process.address}`)
+  if (second) edit(/# server v2 .*/, `server v2 ${second.process.address}`)
   const { haproxyThreads: threads } = options
   if (threads !== undefined) edit(/^global$/m, `global\n    nbthread ${threads}`)
   if (!options.shippedTimeouts) text = givePatience(text)

@@ -38,6 +38,9 @@ async function print(parts: Parts, ...args: string[]) {
   return { ...outcome, config: await configOf(file, files) }
 }
 
+const signIn = `signIn:
+  { clientId: ${TENANT}, tenant: contoso, hosts: [app.example], sealingKeys: /keys,
+    credential: { federatedTokenFile: /token } }`
 const resource = (path: string) => `resource: "https://api.contoso.com${path}"`
 
 /** The lines of a configuration without comments, each behind the name of its section. */
@@ -127,18 +130,24 @@ describe('haproxy-entra-auth haproxy-config', () => {
   })
 
   it('prints every line of the configuration that ships, in the same sections', async () => {
-    const { stdout } = await print({ policies: { orders: resource('/orders') } })
+    const { stdout } = await print({ head: signIn, policies: { orders: resource('/orders') } })
     const printed = linesOf(stdout)
     const missing = linesOf(readFileSync(shippedConfig, 'utf8')).filter(
       (line) => !printed.includes(line),
     )
-    // What stands in a variable there, and as its value here.
-    assert.deepEqual(missing, [
-      'listen entra-verifier: server v1 "${ENTRA_AUTH_VERIFIER_SERVER-127.0.0.1:8080}"',
-      'frontend www: use_backend entra-metadata if { path "${ENTRA_AUTH_METADATA_PATH-/.well-known/oauth-protected-resource/orders}" }',
-      'backend orders: server app "${ENTRA_AUTH_APP_SERVER-127.0.0.1:3000}"',
-      'backend entra-metadata: server v1 "${ENTRA_AUTH_VERIFIER_SERVER-127.0.0.1:8080}" track entra-verifier/v1',
-    ])
+    // What stands in a variable there, and as its value here; and what switches sign-in on.
+    const isSwitch = (line: string) =>
+      /: \.(if defined\(ENTRA_AUTH_SIGN_IN_SERVER\)|endif)$/.test(line)
+    assert.deepEqual(
+      missing.filter((line) => !isSwitch(line)),
+      [
+        'listen entra-verifier: server v1 "${ENTRA_AUTH_VERIFIER_SERVER-127.0.0.1:8080}"',
+        'frontend www: use_backend entra-metadata if { path "${ENTRA_AUTH_METADATA_PATH-/.well-known/oauth-protected-resource/orders}" }',
+        'backend orders: server app "${ENTRA_AUTH_APP_SERVER-127.0.0.1:3000}"',
+        'backend entra-sign-in: server s1 "${ENTRA_AUTH_SIGN_IN_SERVER-unset}"',
+        'backend entra-metadata: server v1 "${ENTRA_AUTH_VERIFIER_SERVER-127.0.0.1:8080}" track entra-verifier/v1',
+      ],
+    )
   })
 
   it('sends the action to the configured listen address', async () => {
