@@ -25,7 +25,8 @@ local LOG_VALUE_LIMIT = 1024
 -- Far above what the verifier sends, far below a buffer: a reply that does not fit into HAProxy's
 -- buffer would be none at all.
 local CHALLENGE_LIMIT = 4096
-local BODY_LIMIT = 4096
+local BODY_LIMIT = 8192
+local HTML = "text/html; charset=utf-8"
 -- The verifier's Retry-After is used up to here; otherwise clients are asked to wait this long.
 local RETRY_AFTER_LIMIT_SECONDS = 3600
 local RETRY_AFTER_SECONDS = 5
@@ -708,6 +709,8 @@ local function verifyHeaders(txn, headerNames, credentials, session, requestId)
     }
     if session then
         headers["x-entra-auth-session"] = { session.cookie }
+        -- A person looks at what comes back, so a refusal should be a page.
+        headers["x-entra-auth-page"] = isNavigation(txn) and { "1" } or nil
     elseif credentials then
         headers["authorization"] = { credentials }
     end
@@ -1063,8 +1066,13 @@ end
 
 local function readBody(headers, body)
     local kind = single(headers, "content-type") or ""
-    if body and #body > 0 and #body <= BODY_LIMIT and kind:find("^application/json") then
+    local policy = single(headers, "content-security-policy")
+    if not body or #body == 0 or #body > BODY_LIMIT then
+        return nil
+    elseif kind:find("^application/json") then
         return body
+    elseif kind == HTML and policy and isPrintable(policy) then
+        return body, policy
     end
     return nil
 end
@@ -1090,6 +1098,7 @@ local function judgeRefusal(status, reason, headers, body)
     if not challenges then
         return unavailable("a challenge that cannot be repeated")
     end
+    local text, pagePolicy = readBody(headers, body)
     return {
         ok = false,
         status = status,
@@ -1097,7 +1106,8 @@ local function judgeRefusal(status, reason, headers, body)
         error = "access_denied",
         text = "The request was refused.",
         challenges = challenges,
-        body = readBody(headers, body),
+        body = text,
+        pagePolicy = pagePolicy,
         retryAfter = status == 503 and readRetryAfter(headers) or nil,
         signIn = status == 401 and readSignIn(headers) or nil,
     }
@@ -2042,16 +2052,22 @@ local function refusalBody(outcome, policy, requestId)
     )
 end
 
--- For a form that a person sent after the session had ended: the browser would show JSON.
-local UNSENT_PAGE = [[<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Not sent</title><style>:root{color-scheme:light dark}body{font:1rem/1.5 sans-serif;max-width:38rem;margin:3rem auto;padding:0 1rem}</style>
-<h1>Your sign-in has ended</h1>
+-- What a person sees whose form was not passed on: the browser would show JSON. The hash in the
+-- policy is the one of this very style.
+local PAGE = [[<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Not sent</title><style>:root{color-scheme:light dark}body{font:1rem/1.5 sans-serif;max-width:38rem;margin:3rem auto;padding:0 1rem}</style></head>
+<body><main>%s</main></body></html>
+]]
+local PAGE_POLICY = "default-src 'none'; style-src 'sha256-ZeuDD3ijs3Q9/MaUXb6761TnOPk8cd7O0PlhZujRDSg='; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+local UNSENT = [[<h1>Your sign-in has ended</h1>
 <p>What you sent was not passed on, and nothing was changed.</p>
 <p>Go back to the page with the back button of your browser and copy what you wrote. Then
-<a href="%s">sign in again</a> and send it once more.</p>
-</html>
-]]
+<a href="%s">sign in again</a> and send it once more.</p>]]
+local FOREIGN = [[<h1>A page of another site sent this</h1>
+<p>It was not passed on, and nothing was changed. If you wanted to do this, open the application and do
+it there. If not, close this page.</p>
+<p>Reason: cross_site_request</p>]]
 
 local function redirectReply(txn, location, reason)
     return txn:reply({
@@ -2064,19 +2080,25 @@ local function redirectReply(txn, location, reason)
     })
 end
 
-local function unsentReply(txn, outcome)
+local function pageReply(txn, outcome, body, policy)
     return txn:reply({
         status = outcome.status,
         headers = {
-            ["content-type"] = { "text/html; charset=utf-8" },
-            ["content-security-policy"] = { "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'" },
+            ["content-type"] = { HTML },
+            ["content-security-policy"] = { policy },
             ["x-content-type-options"] = { "nosniff" },
             ["cache-control"] = { "no-store" },
             ["x-entra-auth-reason"] = { outcome.reason },
-            ["x-entra-auth-sign-in"] = { outcome.signIn },
+            ["x-entra-auth-sign-in"] = outcome.signIn and { outcome.signIn } or nil,
+            ["retry-after"] = outcome.retryAfter and { tostring(outcome.retryAfter) } or nil,
         },
-        body = UNSENT_PAGE:format((signInLocation(txn, outcome.signIn):gsub("&", "&amp;"))),
+        body = body,
     })
+end
+
+local function unsentReply(txn, outcome)
+    local location = signInLocation(txn, outcome.signIn):gsub("&", "&amp;")
+    return pageReply(txn, outcome, PAGE:format(UNSENT:format(location)), PAGE_POLICY)
 end
 
 local function refusalReply(txn, outcome, policy, requestId)
@@ -2086,6 +2108,11 @@ local function refusalReply(txn, outcome, policy, requestId)
         elseif txn.sf:method() ~= "HEAD" then
             return unsentReply(txn, outcome)
         end
+    end
+    if outcome.pagePolicy then
+        return pageReply(txn, outcome, outcome.body, outcome.pagePolicy)
+    elseif outcome.reason == "cross_site_request" and isNavigation(txn) then
+        return pageReply(txn, outcome, PAGE:format(FOREIGN), PAGE_POLICY)
     end
     local headers = {
         ["content-type"] = { "application/json; charset=utf-8" },
