@@ -49,7 +49,7 @@ const COMMANDS = {
   load: { script: 'scripts/matrix.ts', args: ['--load'], haproxy: () => true },
   matrix: { script: 'scripts/matrix.ts', args: [], haproxy: () => true },
   faults: { script: 'scripts/faults.ts', args: [], haproxy: () => true },
-  store: { script: 'scripts/store.ts', args: [], haproxy: () => false },
+  store: { script: 'scripts/store.ts', args: [], haproxy: () => true },
   mutation: { script: 'scripts/mutation.ts', args: [], haproxy: () => false },
   recipes: {
     script: 'scripts/recipes.ts',

@@ -1,4 +1,10 @@
-import { endOf, parseStored, type Revocation, revocationKey } from '../revocation/revocation.ts'
+import {
+  endOf,
+  maxRevocations,
+  parseStored,
+  type Revocation,
+  revocationKey,
+} from '../revocation/revocation.ts'
 import { type RecentRevocation, type RevocationList, show } from '../revocation/revocation-list.ts'
 import type { Change } from './connection.ts'
 import { type Entry, readValue, stampOf } from './entry.ts'
@@ -60,7 +66,18 @@ export interface KnownRevocationsOptions {
 interface Recent {
   readonly entry: Entry
   readonly heardMs: number
+  /** Until when HAProxy keeps it, by the wall clock (s). */
+  readonly listedUntil: number
 }
+
+/**
+ * HAProxy drops a revocation by its own clock, and may hear from a replica that was cut off and does
+ * not list it. So it is told to keep each for longer, by what its clock may be ahead.
+ */
+export const clockAheadSeconds = 3_600
+
+/** Clocks of store and replica that differ by less count as the same, so that replicas say the same. */
+const sameClockMs = 60_000
 
 /** Ended revocations are looked for in steps of this, and a while after their end. */
 const endStepSeconds = 60
@@ -114,27 +131,56 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     const sinceUs = recentSinceUs()
     const sinceMs = monotonic() - windowSeconds * 1e3
     for (const [key, { entry, heardMs }] of recent) {
-      if (entry.announcedUs >= sinceUs || heardMs >= sinceMs) break
+      if (isRecent(entry, sinceUs) || heardMs >= sinceMs) break
       recent.delete(key)
       recentShown = undefined
     }
+    // One more than HAProxy takes switches its cache off; a million would not do more.
     recentShown ??= [...recent.values()]
+      .slice(-maxRevocations - 1)
       .filter(({ entry }) => !entry.removed)
-      .map(({ entry: { revocation, announcedUs } }) => {
+      .map(({ entry: { revocation }, listedUntil }) => {
         const ending = endOf(revocation, longestSeconds)
-        return {
-          revocation,
-          ending,
-          listedUntil: Math.min(ending, Math.ceil(announcedUs / 1e6) + windowSeconds),
-        }
+        return { revocation, ending, listedUntil: Math.min(ending, listedUntil) }
       })
     return recentShown
+  }
+
+  function setRecent(key: string, entry: Entry, heardMs: number): void {
+    const aheadMs = heard ? heard.storeUs / 1e3 - heard.wallMs : 0
+    const offsetMs = Math.abs(aheadMs) < sameClockMs ? 0 : aheadMs
+    const announcedSeconds = Math.ceil(entry.announcedUs / 1e6 - offsetMs / 1e3)
+    const listedUntil = announcedSeconds + windowSeconds + clockAheadSeconds
+    recent.set(key, { entry, heardMs, listedUntil })
+    recentShown = undefined
+  }
+
+  /** Looks again at all, where more of them count as recent than before. */
+  function refillRecent(): void {
+    const sinceUs = recentSinceUs()
+    const sinceMs = monotonic() - windowSeconds * 1e3
+    const missing = [...entries]
+      .filter(([key, entry]) => isRecent(entry, sinceUs) && !recent.has(key))
+      .toSorted(([, one], [, other]) => one.announcedUs - other.announcedUs)
+    const former = [...recent]
+    recent.clear()
+    for (const [key, entry] of missing) setRecent(key, entry, Number.NEGATIVE_INFINITY)
+    for (const [key, { entry, heardMs }] of former) {
+      if (isRecent(entry, sinceUs) || heardMs >= sinceMs) setRecent(key, entry, heardMs)
+    }
+    recentShown = undefined
+  }
+
+  /** By the store's clock or by that of the replica that made it: one of them may have been set. */
+  function isRecent({ announcedUs, revocation: { madeAt = 0 } }: Entry, sinceUs: number): boolean {
+    return announcedUs >= sinceUs || madeAt >= now() / 1e3 - windowSeconds
   }
 
   /** By whichever of our clocks says that less time went by. */
   function recentSinceUs(): number {
     const windowUs = windowSeconds * 1e6
-    if (!heard) return now() * 1e3 - windowUs
+    // Before the store was heard, nobody knows what its clock says: all are recent.
+    if (!heard) return 0
     const elapsedMs = Math.min(now() - heard.wallMs, monotonic() - heard.monotonicMs)
     return heard.storeUs + elapsedMs * 1e3 - windowUs
   }
@@ -157,9 +203,8 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     latestUs = Math.max(latestUs, entry.changedUs, entry.announcedUs)
     // Behind all others, also where it was there before.
     const wasRecent = recent.delete(key)
-    if (wasRecent || entry.announcedUs >= sinceUs) {
-      recent.set(key, { entry, heardMs: monotonic() })
-      recentShown = undefined
+    if (wasRecent || isRecent(entry, sinceUs)) {
+      setRecent(key, entry, heard ? monotonic() : Number.NEGATIVE_INFINITY)
     }
     if (!former || minuteOf(former) !== minuteOf(entry)) noteEnd(key, entry)
     if (!former || !hasSameValue(former, entry)) onPut(key, entry)
@@ -200,7 +245,10 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     all: () => entries,
     hasEnded,
     hear(moment) {
+      const beforeUs = heard ? recentSinceUs() : Infinity
       heard = moment
+      // The first time, and where the store's clock was set back.
+      if (recentSinceUs() < beforeUs - 1e6) refillRecent()
     },
     recentSinceUs,
     put,
@@ -265,18 +313,8 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     setWindow(seconds) {
       const isLonger = seconds > windowSeconds
       windowSeconds = seconds
+      if (isLonger) refillRecent()
       recentShown = undefined
-      if (!isLonger) return
-      // What was too old until now has to be listed again.
-      const sinceUs = recentSinceUs()
-      const missing = [...entries]
-        .filter(([key, { announcedUs }]) => announcedUs >= sinceUs && !recent.has(key))
-        .toSorted(([, one], [, other]) => one.announcedUs - other.announcedUs)
-      const former = [...recent]
-      recent.clear()
-      const heardMs = Number.NEGATIVE_INFINITY
-      for (const [key, entry] of missing) recent.set(key, { entry, heardMs })
-      for (const [key, each] of former) recent.set(key, each)
     },
   }
 }

@@ -9,7 +9,7 @@ import type { PollAnswer, Position, StoreConnection } from './connection.ts'
 import type { DiskCopy } from './disk-copy.ts'
 import { type Entry, formatValue, readValue } from './entry.ts'
 import { createKeptCopy } from './kept-copy.ts'
-import { createKnownRevocations, type Moment } from './known-revocations.ts'
+import { clockAheadSeconds, createKnownRevocations, type Moment } from './known-revocations.ts'
 
 /** What replicas that share their revocations need from outside. */
 export interface SharedRevocationsOptions {
@@ -387,7 +387,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   }
 
   function putChanged(key: string, entry: Entry): void {
-    known.put(key, entry)
+    // Recent by any clock: that of the store may just have been set back.
+    known.put(key, entry, 0)
     known.renew()
     owed.delete(key)
     audit?.there.add(key)
@@ -411,7 +412,9 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         const key = revocationKey(revocation.kind, revocation.id)
         const madeAt = Math.floor(now() / 1e3)
         const stored = { ...revocation, madeAt, ...(untilDefault && { untilDefault }) }
-        const { windowSeconds, latestUs } = known
+        const { latestUs } = known
+        // As long as HAProxy may keep it.
+        const windowSeconds = known.windowSeconds + clockAheadSeconds
         const changedUs = await to.add(key, JSON.stringify(stored), {
           floorUs: latestUs,
           count: maxRevocations,

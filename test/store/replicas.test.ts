@@ -5,90 +5,24 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
-import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { checkStore } from '../../src/check/store.ts'
 import { describeStore } from '../../src/commands/check.ts'
 import { makeGate } from '../faults/gate.ts'
-import { type Authority, contoso, ordersId, startAuthority } from '../serve/authority.ts'
-import {
-  type Life,
-  makeFolder,
-  type ServiceProcess,
-  startService,
-  untilReady,
-  verify,
-} from '../serve/process.ts'
+import { startAuthority } from '../serve/authority.ts'
+import { makeFolder, verify } from '../serve/process.ts'
 import { eventually } from '../support/eventually.ts'
 import { startStoreServer } from './server.ts'
-
-const user = (index: number) => `60000000-0000-4000-8000-${String(index).padStart(12, '0')}`
-let users = 0
-
-interface Replica {
-  readonly service: ServiceProcess
-  readonly admin: string
-}
-
-/** Starts a replica; `name` keeps its files apart from those of others, and over its restarts. */
-async function startReplica(
-  t: Life,
-  authority: Authority,
-  folder: string,
-  name: string,
-  store: object,
-): Promise<Replica> {
-  const [adminPort = 0] = await freePorts(1)
-  const file = join(folder, `${name}.yaml`)
-  writeFileSync(
-    file,
-    JSON.stringify({
-      admin: { port: adminPort },
-      tenants: { contoso: { id: contoso, authority: authority.origin } },
-      policies: { default: { audiences: [ordersId], allow: [{ actor: 'user', scopes: 'any' }] } },
-      revocationFile: join(folder, `${name}.json`),
-      store,
-    }),
-  )
-  const env = { ENTRA_AUTH_CONFIG: file, ENTRA_AUTH_ADMIN_PORT: '' }
-  const service = await startService(t, env)
-  await untilReady(service)
-  return { service, admin: `http://127.0.0.1:${adminPort}/revocations` }
-}
-
-async function post({ admin }: Replica, body: object): Promise<number> {
-  const reply = await fetch(admin, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  }).catch(() => undefined)
-  await reply?.text()
-  return reply?.status ?? 0
-}
-
-const revoke = (replica: Replica, oid: string) =>
-  post(replica, { kind: 'user', id: `${contoso}/${oid}`, before: 4_000_000_000 })
-
-async function revokeSomebody(replica: Replica, authority: Authority): Promise<string> {
-  const oid = user(users++)
-  const token = await authority.token('alice', { claims: { oid } })
-  await eventually(
-    () => revoke(replica, oid),
-    (status) => status === 201,
-  )
-  return token
-}
-
-const reasonOf = async ({ service }: Replica, token: string) =>
-  (await verify(service, token)).reason ?? 'allowed'
-
-async function untilRefused(replicas: readonly Replica[], token: string): Promise<void> {
-  for (const replica of replicas) {
-    await eventually(
-      () => reasonOf(replica, token),
-      (reason) => reason === 'user_revoked',
-    )
-  }
-}
+import {
+  lastUser,
+  nextUser,
+  type Replica,
+  reasonOf,
+  revoke,
+  revokeSomebody,
+  startReplica,
+  untilRefused,
+  user,
+} from './service.ts'
 
 const readiness = async ({ service }: Replica) => {
   const reply = await fetch(`${service.origin}/readyz`)
@@ -179,7 +113,7 @@ describe('two replicas with one store', async () => {
         }
         if (round !== 12) continue
         // What is accepted meanwhile has to be in force afterwards.
-        const oid = user(users++)
+        const oid = nextUser()
         const token = await authority.token('alice', { claims: { oid } })
         if ((await revoke(one, oid)) === 201) accepted.push(token)
       }
@@ -210,7 +144,7 @@ describe('two replicas with one store', async () => {
     limitFiles('unlimited')
     await eventually(
       () => readFileSync(copy, 'utf8'),
-      (text) => text.startsWith('whole\n') && text.includes(user(users - 1)),
+      (text) => text.startsWith('whole\n') && text.includes(lastUser()),
     )
   })
 
@@ -221,7 +155,7 @@ describe('two replicas with one store', async () => {
       ({ reachable }) => !reachable,
     )
     assert.equal((await readiness(one)).status, 200)
-    assert.equal(await revoke(one, user(users++)), 503)
+    assert.equal(await revoke(one, nextUser()), 503)
     await server.start()
   })
 
@@ -230,7 +164,7 @@ describe('two replicas with one store', async () => {
     await untilRefused([one, two], revoked)
     await eventually(
       () => readFileSync(join(folder, 'two.json.store'), 'utf8'),
-      (text) => text.includes(user(users - 1)),
+      (text) => text.includes(lastUser()),
     )
     await server.kill('SIGKILL')
     two.service.kill('SIGKILL')
@@ -246,49 +180,6 @@ describe('two replicas with one store', async () => {
       async () => (await verify(again.service, good)).headers.get('cache-control') ?? '',
       (value) => value.includes('max-age=30'),
     )
-  })
-
-  it('lose nothing of many changes while one is killed and the store is restarted', async () => {
-    let other = await startReplica({ after }, authority, folder, 'three', own)
-    const accepted: string[] = []
-    let disturbance: Promise<void> = Promise.resolve()
-    for (let i = 0; i < 300; i++) {
-      if (i === 60) {
-        const killed = other
-        disturbance = (async () => {
-          killed.service.kill('SIGKILL')
-          await killed.service.exited
-          other = await startReplica({ after }, authority, folder, 'three', own)
-        })()
-      }
-      if (i === 160) {
-        disturbance = disturbance.then(async () => {
-          await server.kill('SIGKILL')
-          await server.start()
-        })
-      }
-      await Promise.all(
-        [one, other].map(async (replica, at) => {
-          const id = `change-${i}-${at}`
-          if ((await post(replica, { kind: 'token', id })) === 201) accepted.push(id)
-        }),
-      )
-    }
-    await disturbance
-    await revokeSomebody(other, authority)
-    for (const { admin } of [one, other]) {
-      await eventually(
-        async () => {
-          const { revocations } = (await (await fetch(admin)).json()) as {
-            revocations: { id: string }[]
-          }
-          const seen = new Set(revocations.map(({ id }) => id))
-          return accepted.filter((id) => !seen.has(id))
-        },
-        (missing) => missing.length === 0,
-      )
-    }
-    assert.ok(accepted.length > 200, `${accepted.length}`)
   })
 })
 

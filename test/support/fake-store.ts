@@ -1,0 +1,80 @@
+/** A store in memory that does what the scripts of src/store/scripts.ts do, by a clock that is set. */
+import type { StoreConnection } from '../../src/store/connection.ts'
+import { stampOf } from '../../src/store/entry.ts'
+
+export interface FakeStore {
+  /** Values by key, and when each was announced. */
+  values: Map<string, string>
+  announced: Map<string, number>
+  connect(): StoreConnection
+}
+
+const endOf = (value: string) => Number(/"until":(\d+)/.exec(value)?.[1] ?? Number.NaN)
+
+/** Creates it, empty. `nowMs` is its own clock. */
+export function createFakeStore(nowMs: () => number): FakeStore {
+  const newest = () => Math.max(0, ...store.announced.values())
+  const stampAfter = (...floors: number[]) =>
+    Math.max(nowMs() * 1_000, newest() + 1, ...floors.map((floor) => floor + 1))
+  const write = (key: string, json: string, stamp: number) => {
+    store.values.set(key, `${stamp} ${json}`)
+    store.announced.set(key, stamp)
+    return stamp
+  }
+  const store: FakeStore = {
+    values: new Map(),
+    announced: new Map(),
+    connect: () => ({
+      async add(key, json, { floorUs }) {
+        return write(key, json, stampAfter(floorUs, stampOf(store.values.get(key) ?? '')))
+      },
+      async remove(key, floorUs) {
+        const value = store.values.get(key)
+        if (value === undefined || value.includes('"removed":true')) return 0
+        const json = value.slice(value.indexOf(' ') + 1, -1)
+        return write(key, `${json},"removed":true}`, stampAfter(floorUs, stampOf(value)))
+      },
+      async merge(pairs, floorUs) {
+        let stamp = stampAfter(floorUs)
+        for (let i = 0; i < pairs.length; i += 2) {
+          const [key = '', ours = ''] = pairs.slice(i, i + 2)
+          const isNewer = stampOf(store.values.get(key) ?? '') < stampOf(ours)
+          if (isNewer) store.values.set(key, ours)
+          if (isNewer || !store.announced.has(key)) store.announced.set(key, stamp++)
+        }
+        return 0
+      },
+      async poll(since, limit) {
+        const changes = [...store.announced]
+          .filter(([, us]) => us > since.us)
+          .toSorted(([, one], [, other]) => one - other)
+          .slice(0, limit)
+          .map(([key, announcedUs]) => ({
+            ...{ key, announcedUs },
+            value: store.values.get(key) ?? '',
+          }))
+        return {
+          timeUs: nowMs() * 1_000,
+          values: store.values.size,
+          announced: store.announced.size,
+          newestUs: newest(),
+          markUs: store.announced.get(since.key) ?? -1,
+          changes,
+        }
+      },
+      async prune(keys) {
+        for (const key of keys) {
+          if (endOf(store.values.get(key) ?? '') > nowMs() / 1_000) continue
+          store.values.delete(key)
+          store.announced.delete(key)
+        }
+      },
+      async readValues(use) {
+        await use([...store.values].flat())
+      },
+      describe: async () => ({}),
+      close() {},
+    }),
+  }
+  return store
+}
