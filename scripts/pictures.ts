@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path'
 import type { BrowserContext, Page } from 'playwright-core'
 import { createRevocationList } from '../src/revocation/revocation-list.ts'
 import { createRevocationStore } from '../src/revocation/revocation-store.ts'
-import { home, signIn, startBrowserStack } from '../test/browser/stack.ts'
+import { arrive, home, signIn, startBrowserStack } from '../test/browser/stack.ts'
 import { ids } from '../test/support/ids.ts'
 import { startService, verify } from '../test/support/service.ts'
 import { createManualTime } from '../test/support/time.ts'
@@ -101,6 +101,16 @@ try {
   await refused.waitForURL(/\/oauth2\/callback/)
   await take(refused, 'sign-in-refused', 'light')
 
+  await browser.clearCookies()
+  const guest = await signIn(browser, 'gina', '/members')
+  await guest.setViewportSize({ width: 720, height: 480 })
+  await guest.waitForURL(`${home}/members`)
+  await take(guest, 'policy-refused', 'light')
+  await take(guest, 'policy-refused', 'dark')
+
+  await browser.clearCookies()
+  const member = await signIn(browser, 'uwe')
+  await arrive(member)
   await page.goto(`${stack.authority}/dev/personas`)
   await page.setContent(`<a href="${home}/oauth2/sign_out">Sign out</a>`)
   await page.getByRole('link').click()

@@ -8,6 +8,10 @@ export interface Answer {
   readonly status: number
   /** Value of `X-Entra-Auth-Reason`; undefined where there is none. */
   readonly reason: string | undefined
+  /** Value of `Location`; undefined where there is none. */
+  readonly location: string | undefined
+  /** Lines of `Set-Cookie`. */
+  readonly cookies: readonly string[]
   readonly body: string
 }
 
@@ -41,6 +45,8 @@ export function call(url: string, options: CallOptions = {}): Promise<Answer> {
           done({
             status: response.statusCode ?? 0,
             reason: Array.isArray(reason) ? reason.join(', ') : reason,
+            location: response.headers.location,
+            cookies: response.headers['set-cookie'] ?? [],
             body: text,
           })
         })

@@ -40,10 +40,16 @@ Why was it refused, check by check; and what was revoked:
 More personas:  ${main} dev-entra personas
 The policy:     ${quoteForShell(stack.configFile)} (change it, the verifier reads it again)
 
+In a browser (click a person: Alice gets in, Gina is a guest, Dora is not assigned, Mona needs a second
+factor; the button "Sign out" is at ${stack.portal.origin}/oauth2/sign_out):
+
+  ${stack.portal.origin}/
+
 Ctrl-C ends the demo.`
 }
 
 interface Origins {
   readonly haproxy: { readonly origin: string }
+  readonly portal: { readonly origin: string }
   readonly verifier: { readonly origin: string; readonly adminOrigin: string }
 }

@@ -6,6 +6,7 @@ import { readIdentity } from './identity.ts'
 import type { Stack } from './stack.ts'
 import type { Row, Score, Table } from './table.ts'
 import { describeIdentity, identityOf, type Step, type TokenOrder, tour } from './tour.ts'
+import { createVisitor, type Visitor } from './visitor.ts'
 
 export interface TourOptions {
   readonly stack: Stack
@@ -28,13 +29,14 @@ export async function runTour(options: TourOptions): Promise<void> {
     options.score.count(row)
     print(table.row(row))
   }
+  const visitor = createVisitor(stack.portal.origin)
   print(table.header())
   for (const { title, prepare, steps } of tour) {
     signal.throwIfAborted()
     await prepare?.(stack.verifier)
     signal.throwIfAborted()
     print(table.section(title))
-    for (const step of steps) show(await take(stack, step))
+    for (const step of steps) show(await take(stack, step, visitor))
   }
   print(table.section('In the logs'))
   const { row, line } = await checkAccessLog(stack)
@@ -43,10 +45,10 @@ export async function runTour(options: TourOptions): Promise<void> {
   print(showIdentityHeaders(stack))
 }
 
-async function take(stack: Stack, step: Step): Promise<Row> {
+async function take(stack: Stack, step: Step, visitor: Visitor): Promise<Row> {
   const { who, call } = step
   try {
-    const observed = await observe(stack, step)
+    const observed = await observe(stack, step, visitor)
     return {
       who,
       call,
@@ -64,16 +66,17 @@ async function take(stack: Stack, step: Step): Promise<Row> {
   }
 }
 
-async function observe(stack: Stack, step: Step): Promise<Observation> {
+async function observe(stack: Stack, step: Step, visitor: Visitor): Promise<Observation> {
   const headers: HeaderField[] = []
   if (step.token) {
     const token = await orderToken(stack.devEntraOrigin, step.token)
     headers.push(['Authorization', `Bearer ${step.alter?.(token) ?? token}`])
   }
   const before = stack.application.requests.length
-  const { status, reason } = await call(`${stack.haproxy.origin}${step.path ?? '/orders'}`, {
-    headers: [...headers, ...(step.headers ?? [])],
-  })
+  const { status, reason } = await (step.visit?.(visitor) ??
+    call(`${stack.haproxy.origin}${step.path ?? '/orders'}`, {
+      headers: [...headers, ...(step.headers ?? [])],
+    }))
   const reached = stack.application.requests.slice(before)
   return { status, reason, seen: reached.map((request) => readIdentity(request.headers)) }
 }

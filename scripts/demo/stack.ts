@@ -1,12 +1,15 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: HAProxy writes variables like this
 /**
  * The processes of the demo: dev-entra and the verifier as they are started by hand, HAProxy with
  * the configuration that ships, and a small application in this process.
  */
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { contoso, ordersApi } from '../../src/dev-entra/directory.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { clients, contoso, ordersApi } from '../../src/dev-entra/directory.ts'
+import { printHaproxyConfig } from '../../src/haproxy/print.ts'
 import { type EchoApp, startEchoApp } from '../local-stack/echo-app.ts'
 import { freePorts } from '../local-stack/free-port.ts'
 import { type Haproxy, startHaproxy } from '../local-stack/haproxy.ts'
@@ -32,6 +35,8 @@ export interface Stack {
   readonly devEntraOrigin: string
   readonly verifier: VerifierControl
   readonly haproxy: Haproxy
+  /** A second HAProxy, for people with a browser. */
+  readonly portal: Haproxy
   readonly application: EchoApp
   /** The verifier's configuration file. */
   readonly configFile: string
@@ -107,9 +112,10 @@ export async function startStack({ cleanup, progress, lua }: StackOptions): Prom
     watch(program)
     return program
   }
-  const revocationFile = join(folder, 'revocations.json')
+  const secretFile = join(folder, 'portal-secret')
+  await writeFile(secretFile, `${clients.portal.secret}\n`, { mode: 0o600 })
   const { address, admin, first } = await startOnFreePorts(async (ports) => {
-    await writeFile(configFile, describeConfig(devEntraOrigin, revocationFile, ports))
+    await writeFile(configFile, describeConfig(devEntraOrigin, folder, ports))
     const address = `127.0.0.1:${ports[0]}`
     const admin = `http://127.0.0.1:${ports[2]}`
     return { address, admin, first: await startVerifier(address) }
@@ -136,6 +142,17 @@ export async function startStack({ cleanup, progress, lua }: StackOptions): Prom
   await untilServing(haproxy)
   progress('HAProxy', `${haproxy.origin}, with haproxy-lua/haproxy.cfg`)
 
+  const portalFile = join(folder, 'portal.cfg')
+  await writeFile(portalFile, await printPortal(configFile))
+  const portal = await startHaproxy({
+    verifier: address,
+    application: application.address,
+    configs: [portalFile],
+    ...(lua === undefined ? {} : { lua }),
+  })
+  cleanup.add(() => portal.stop())
+  progress('portal', `${portal.origin}, HAProxy for people with a browser`)
+
   let current = first
   const verifier: VerifierControl = {
     origin: `http://${address}`,
@@ -155,14 +172,31 @@ export async function startStack({ cleanup, progress, lua }: StackOptions): Prom
       await untilServing(haproxy)
     },
   }
-  return { devEntraOrigin, verifier, haproxy, application, configFile, died }
+  return { devEntraOrigin, verifier, haproxy, portal, application, configFile, died }
 }
+
+/** The printed configuration, with the portal at every host and the addresses of the demo. */
+async function printPortal(configFile: string): Promise<string> {
+  const loaded = await loadConfig({
+    file: configFile,
+    env: {},
+    readFile: (path) => readFileSync(path, 'utf8'),
+  })
+  if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems))
+  return printHaproxyConfig({ config: loaded.config, verifier: exampleVerifier, metadataPaths: [] })
+    .replaceAll(`server v1 ${exampleVerifier}`, 'server v1 "${ENTRA_AUTH_VERIFIER_SERVER}"')
+    .replaceAll(/server app \S+/g, 'server app "${ENTRA_AUTH_APP_SERVER}"')
+    .replace(/^ *use_backend orders if .*\n/m, '')
+    .replace(/use_backend portal if .*/, 'default_backend portal')
+}
+
+const exampleVerifier = '127.0.0.1:8080'
 
 /** Another program may take a free port before it is used (exit code 69): then with new ones. */
 async function startOnFreePorts<T>(start: (ports: readonly number[]) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await start(await freePorts(3))
+      return await start(await freePorts(4))
     } catch (failure) {
       const taken = failure instanceof ProgramFailure && failure.exitCode === 69
       if (!taken || attempt === 3) throw failure
@@ -200,13 +234,13 @@ async function untilServing(haproxy: Haproxy): Promise<void> {
 
 function describeConfig(
   authority: string,
-  revocationFile: string,
-  [port, metrics, admin]: readonly number[],
+  folder: string,
+  [port, metrics, admin, signIn]: readonly number[],
 ): string {
   return `listen: { host: 127.0.0.1, port: ${port} }
 metrics: { host: 127.0.0.1, port: ${metrics} }
 admin: { host: 127.0.0.1, port: ${admin} }
-revocationFile: ${JSON.stringify(revocationFile)}
+revocationFile: ${JSON.stringify(join(folder, 'revocations.json'))}
 tenants:
   contoso:
     id: ${contoso.id}
@@ -220,5 +254,15 @@ policies:
       - { actor: user, scopes: [Orders.Read], guests: false }
       - { actor: app, roles: [Orders.Process] }
       - { actor: agent, scopes: [Orders.Read] }
+  portal:
+    allow:
+      - { actor: user, session: true, guests: false }
+signIn:
+  clientId: ${clients.portal.appId}
+  tenant: contoso
+  credential: { clientSecretFile: ${JSON.stringify(join(folder, 'portal-secret'))} }
+  hosts: [127.0.0.1, localhost]
+  listen: { host: 127.0.0.1, port: ${signIn} }
+  sealingKeys: ${JSON.stringify(join(folder, 'sealing'))}
 `
 }

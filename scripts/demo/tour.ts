@@ -1,10 +1,11 @@
 /** The tour: who calls, and what has to come of it. */
-import { contoso, ordersApi } from '../../src/dev-entra/directory.ts'
+import { clients, contoso, ordersApi } from '../../src/dev-entra/directory.ts'
 import { findPersona, personas } from '../../src/dev-entra/personas.ts'
-import type { HeaderField } from './call.ts'
+import type { Answer, HeaderField } from './call.ts'
 import type { Expectation } from './check.ts'
 import type { Identity } from './identity.ts'
 import type { VerifierControl } from './stack.ts'
+import type { Visitor } from './visitor.ts'
 
 /** What dev-entra is asked for, the body of `POST /dev/token`. */
 export interface TokenOrder {
@@ -28,6 +29,8 @@ export interface Step {
   readonly alter?: (token: string) => string
   /** Sent besides the token, untouched. */
   readonly headers?: readonly HeaderField[]
+  /** What a person does with a browser at the portal, in place of a call. */
+  readonly visit?: (visitor: Visitor) => Promise<Answer>
   readonly expected: Expectation
 }
 
@@ -307,8 +310,69 @@ const revocation: Section = {
   ],
 }
 
+/** Alice as a session says it: with the client of the portal, and without scopes. */
+const signedIn: Expectation = {
+  status: 200,
+  application: { ...identityOf('alice', 'user'), client: clients.portal.appId, scopes: '' },
+}
+
+const signIn: Section = {
+  title: 'People sign in with a browser (policy portal, the lines that haproxy-config prints)',
+  steps: [
+    {
+      who: 'nobody',
+      call: 'opens a page',
+      why: 'sent to sign in',
+      visit: (visitor) => visitor.open('/reports?month=7'),
+      expected: { status: 302, reason: 'no_session' },
+    },
+    {
+      who: 'nobody',
+      call: 'fetch by a script',
+      why: 'no redirect, JSON',
+      visit: (visitor) => visitor.fetch('/api'),
+      expected: refused(401, 'no_session'),
+    },
+    {
+      who: 'alice',
+      call: 'opens a page and signs in',
+      why: 'by dev-entra and back to the page',
+      visit: (visitor) => visitor.signIn('/reports?month=7', 'alice'),
+      expected: signedIn,
+    },
+    {
+      who: 'alice',
+      call: 'opens another page',
+      why: 'the session, without a redirect',
+      visit: (visitor) => visitor.open('/next'),
+      expected: signedIn,
+    },
+    {
+      who: 'another',
+      call: 'form of another site, her cookie',
+      why: 'nothing is sent on',
+      visit: (visitor) => visitor.sendForeignForm('/transfer'),
+      expected: refused(403, 'cross_site_request'),
+    },
+    {
+      who: 'alice',
+      call: 'signs out; a copied cookie',
+      why: 'worth nothing any more',
+      visit: (visitor) => visitor.signOutAndTryCopy(),
+      expected: refused(401, 'no_session'),
+    },
+  ],
+}
+
 /** The sections in their order; the last one leaves the verifier running. */
-export const tour: readonly Section[] = [admission, badTokens, forgedHeaders, revocation, ...outage]
+export const tour: readonly Section[] = [
+  admission,
+  badTokens,
+  forgedHeaders,
+  signIn,
+  revocation,
+  ...outage,
+]
 
 function findOid(name: string): string {
   return findPersona(name)?.oid ?? name
