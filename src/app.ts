@@ -49,6 +49,8 @@ export interface Runtime extends Omit<KeysRuntime, 'log' | 'elapsed'> {
   readonly audit?: AuditSink | undefined
   /** Lines of the log that nobody took. */
   readonly droppedLogLines?: () => number
+  /** Version of the service, for the metrics. */
+  readonly serviceVersion?: string | undefined
 }
 
 /** The service, composed and not yet listening. */
@@ -98,6 +100,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const refusals = createRefusalLog(runtime.log, () => settings.log.refusalsPerSecond, clock)
   const measured = createMetrics({
     authorities: () => authorities,
+    rules: () => rules,
+    serviceVersion: runtime.serviceVersion,
     cache,
     revocations: () => revocations.list,
     store: revocations.state,
@@ -169,6 +173,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     isOverloaded: () => overload.isOverloaded,
     verdictLife: revocations.verdictLife,
     onVerdict: measured.countVerdict,
+    onAnswer: measured.timeAnswer,
     refusals,
     onFirstSight,
     refusalPage: signIn?.refusalPage,

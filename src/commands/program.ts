@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { addDevEntraCommands } from '../dev-entra/commands.ts'
 import { addCheckCommand } from './check.ts'
+import { addCompletionCommand } from './completion.ts'
 import { addDriftCommand } from './drift.ts'
 import { addExplainCommand } from './explain.ts'
 import { addHaproxyConfigCommand } from './haproxy-config.ts'
@@ -39,6 +40,7 @@ authority, 78 configuration wrong`,
   addDriftCommand(program, io)
   addHaproxyConfigCommand(program, io)
   addSchemaCommand(program, io)
+  addCompletionCommand(program, io)
   addDevEntraCommands(program, io)
   await program.parseAsync()
 }

@@ -4,8 +4,9 @@ import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
 import { describeChangesInSteps, summarize } from '../config/changes.ts'
 import type { Config, LiveConfig, PolicyConfig, SignInConfig } from '../config/config.ts'
+import { unknownVariables } from '../config/environment.ts'
 import type { LoadResult } from '../config/load.ts'
-import { formatProblems } from '../config/problems.ts'
+import { formatProblems, oneLine } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
 import { planReload } from '../config/restart.ts'
 import { secretsOf } from '../config/secrets.ts'
@@ -46,17 +47,21 @@ export function addServeCommand(program: Command, io: CommandIo): void {
     .command('serve')
     .description('answer GET /verify/{policy}')
     .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
-    .action(async ({ config: file }: { config?: string }) => {
+    .action(async ({ config: file }: { config?: string }, command: Command) => {
       const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
       const reloader = createConfigReloader(source, () =>
         loadInThread({ env: io.env, ...(file !== undefined && { file }) }),
       )
-      await serve(reloader, file ?? io.env.ENTRA_AUTH_CONFIG, io)
+      await serve(reloader, file ?? io.env.ENTRA_AUTH_CONFIG, io, command.parent?.version())
     })
 }
 
 /** Unwraps a loaded configuration, or prints all that is wrong with it and exits with 78. */
 export function requireConfig(loaded: LoadResult, name: string | undefined, io: CommandIo): Config {
+  for (const { name: variable, near } of unknownVariables(io.env)) {
+    const meant = near === undefined ? '' : `; did you mean ${near}?`
+    io.stderr.write(`warning: ${oneLine(variable)} is set, and nothing reads it${meant}\n`)
+  }
   if (loaded.ok) return loaded.config
   io.stderr.write(`${formatProblems(loaded.problems, name)}\n`)
   return io.exit(exitCodes.configuration)
@@ -66,6 +71,7 @@ async function serve(
   reloader: ConfigReloader,
   configName: string | undefined,
   io: CommandIo,
+  serviceVersion: string | undefined,
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
   const hidden = createHidden(config, io.env)
@@ -85,6 +91,7 @@ async function serve(
     log,
     audit,
     droppedLogLines: () => output.dropped,
+    serviceVersion,
     signIn: signIn?.part,
     schedule,
   })

@@ -1,3 +1,4 @@
+import { nearest } from '../nearest.ts'
 import type { Path } from './problems.ts'
 import { mappingOf, memberOf } from './values.ts'
 
@@ -34,6 +35,40 @@ export const TENANT_VARIABLES = [
   'ENTRA_AUTH_CLIENT_ID',
   'ENTRA_AUTH_HOSTS',
 ] as const
+
+/** What else reads variables of this prefix: commands, the action, and the printed HAProxy lines. */
+const OTHER_VARIABLES = [
+  ...['CONFIG', 'ADMIN_KEY_FILE', 'ADMIN_URL', 'APP_SERVER', 'BAD_TOKENS_PER_10S', 'BIND'],
+  ...['CACHE_BYTES', 'CACHE_ENTRIES', 'CALLER_KEY', 'CALLER_KEY_FILE', 'CA_FILE'],
+  ...['CORS_PREFLIGHT', 'COUNT_BAD_TOKENS', 'FAST_LANE', 'FEED_STALE_SECONDS', 'LUA_FILE'],
+  ...['MAX_CALLS', 'MAX_CALLS_PER_SOURCE', 'MAX_TOKEN_BYTES', 'METADATA_PATH', 'METRICS_BIND'],
+  ...['TIMEOUT_MS', 'VARIABLES', 'VERIFIER', 'VERIFIER_NAME', 'VERIFIER_SERVER'],
+].map((name) => `ENTRA_AUTH_${name}`)
+
+/** Kubernetes sets these in every pod beside a Service whose name begins with `entra-auth`. */
+const OF_A_SERVICE =
+  /_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?$/
+
+/** A variable that nothing reads. */
+export interface UnknownVariable {
+  readonly name: string
+  /** The one that was meant, most likely. */
+  readonly near: string | undefined
+}
+
+/** Variables called `ENTRA_AUTH_…` that nothing reads: mistyped ones, mostly. */
+export function unknownVariables(env: Environment): UnknownVariable[] {
+  const known = [
+    ...TENANT_VARIABLES,
+    ...LISTENER_SETTINGS.map(({ variable }) => variable),
+    ...OTHER_VARIABLES,
+  ]
+  return Object.keys(env)
+    .filter((name) => name.startsWith('ENTRA_AUTH_') && !known.includes(name))
+    .filter((name) => !OF_A_SERVICE.test(name))
+    .toSorted()
+    .map((name) => ({ name, near: nearest(name, known) }))
+}
 
 /** The value of a variable; an empty one counts as absent. */
 export function variableOf(env: Environment, name: string): string | undefined {

@@ -1,8 +1,8 @@
 import { isLoopback } from '../loopback.ts'
+import { nearest } from '../nearest.ts'
 import type { Actor, DenyConfig, GrantConfig, PolicyConfig, TenantConfig } from './config.ts'
 import { defaults } from './defaults.ts'
 import { checkGuids, isGuid } from './guid.ts'
-import { nearest } from './nearest.ts'
 import { type Path, quote, type Report } from './problems.ts'
 import { AUDIENCES_DESCRIPTION, denyRuleSchema, GUID_PATTERN, grantSchema } from './schema.ts'
 import { entriesOf, itemsOf, mappingOf, memberOf, numberOr, textOf } from './values.ts'
@@ -164,6 +164,13 @@ function checkAudiences(value: unknown, path: Path, report: Report): string[] {
         [...path, index],
         `is an API of Microsoft: ${quote(text)}; its tokens were not issued for your API`,
         'Use the client id or an identifier URI of your own registration, and request tokens for that.',
+      )
+    }
+    if (/^[0-9a-f-]{28,44}$/i.test(text) && text.includes('-') && !isGuid(text)) {
+      report(
+        [...path, index],
+        `is not a GUID: ${quote(text)}`,
+        'Copy the application (client) id from the Overview page of the registration.',
       )
     }
     return isGuid(text) ? text.toLowerCase() : text

@@ -1,5 +1,5 @@
 import { Ajv, type ErrorObject } from 'ajv'
-import { nearest } from './nearest.ts'
+import { nearest } from '../nearest.ts'
 import { formatPath, type Path, quote, type Report } from './problems.ts'
 import { configFileSchema } from './schema.ts'
 import { entriesOf, mappingOf } from './values.ts'

@@ -1,10 +1,10 @@
 import { isLoopback } from '../loopback.ts'
+import { nearest } from '../nearest.ts'
 import type { CredentialConfig, ListenAddress, SignInConfig, TenantConfig } from './config.ts'
 import { defaults } from './defaults.ts'
 import { type Environment, variableOf } from './environment.ts'
 import { checkGuid, isGuid } from './guid.ts'
 import { addressOf, clash, type Listeners } from './listeners.ts'
-import { nearest } from './nearest.ts'
 import { type Path, quote, type Report } from './problems.ts'
 import { entriesOf, itemsOf, mappingOf, memberOf, numberOr, textOf } from './values.ts'
 

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { isLoopback } from '../loopback.ts'
+import { nearest } from '../nearest.ts'
 import { buildDevEntra, defaultPort } from './app.ts'
 import type { Flavour } from './context.ts'
 import { contoso, ordersApi } from './directory.ts'
-import { faultKinds, faultTargets } from './faults.ts'
-import { personas } from './personas.ts'
+import { faultKinds, faultTargets, isFaultKind } from './faults.ts'
+import { findPersona, noPersona, personas } from './personas.ts'
 import { refusalKinds } from './refusals.ts'
 import { createTlsIdentity } from './tls.ts'
 
@@ -46,6 +47,9 @@ interface TokenOptions {
   expiresIn?: number
   claim?: Record<string, unknown>
 }
+
+/** Exit code of wrong use, as of all commands. */
+const usage = 64
 
 const startHint = 'start it with: haproxy-entra-auth dev-entra serve'
 
@@ -160,6 +164,9 @@ function addToken(devEntra: Command, io: DevEntraIo): void {
     .option('--claim <name=json>', 'a claim to set, repeatable', readClaim)
     .action(async (persona: string, options: TokenOptions, command: Command) => {
       const { audience, tenant, scope, role, version, idToken, expiresIn, claim } = options
+      if (!findPersona(persona)) {
+        command.error(`error: ${noPersona(persona)}`, { exitCode: usage })
+      }
       const reply = await post('/dev/token', io, command, {
         persona,
         ...(audience === undefined ? {} : { audience }),
@@ -189,6 +196,11 @@ function addFault(devEntra: Command, io: DevEntraIo): void {
     .addHelpText('after', `\nKinds:\n${effects.join('\n')}`)
     .action(
       async (kind: string, { target, ms }: { target: string; ms?: number }, command: Command) => {
+        if (!isFaultKind(kind)) {
+          const near = nearest(kind, Object.keys(faultKinds))
+          const meant = near === undefined ? '' : `; did you mean "${near}"?`
+          command.error(`error: there is no fault "${kind}"${meant}`, { exitCode: usage })
+        }
         await post('/dev/fault', io, command, { target, kind, ...(ms === undefined ? {} : { ms }) })
         io.stdout.write(`${target}: ${kind}\n`)
       },

@@ -1,3 +1,4 @@
+import { nearest } from '../nearest.ts'
 import type { TokenVersion } from './directory.ts'
 import { type ClientRegistration, clients, contoso, fabrikam, type Tenant } from './directory.ts'
 import type { Refusal } from './refusals.ts'
@@ -278,6 +279,16 @@ export const personas: readonly Persona[] = [
 ]
 
 const aliases: Readonly<Record<string, string>> = { admin: 'carol' }
+
+/** That there is no such persona, and which one was meant, most likely. */
+export function noPersona(name: string): string {
+  const near = nearest(
+    name,
+    personas.map((one) => one.name),
+  )
+  const meant = near === undefined ? '' : `; did you mean "${near}"?`
+  return `There is no persona "${name}"${meant || '.'}`
+}
 
 /** Finds a persona by name, alias or user principal name; undefined when there is none. */
 export function findPersona(wanted: string): Persona | undefined {

@@ -1,7 +1,7 @@
 import type { Flavour } from './context.ts'
 import { type ApiDirectory, findTenant, isGuid, ordersApi, type TokenVersion } from './directory.ts'
 import { type KeyChoice, type Keyring, type Random, signToken } from './keys.ts'
-import { findPersona, type Persona } from './personas.ts'
+import { findPersona, noPersona, type Persona } from './personas.ts'
 import { type JsonObject, shapeAccessToken, shapeHeader, shapeIdToken } from './tokens.ts'
 
 /** What to issue; everything but the persona has a default. */
@@ -91,7 +91,7 @@ export function createTokenIssuer(parts: TokenIssuerParts): TokenIssuer {
   return {
     async issue(request) {
       const persona = findPersona(request.persona)
-      if (!persona) throw new IssueError(`There is no persona "${request.persona}".`)
+      if (!persona) throw new IssueError(noPersona(request.persona))
       const tenantId = resolveTenantId(request.tenant ?? persona.tenant.id)
       const api = apis.find(request.audience ?? ordersApi.appId)
       const version = chooseVersion(request, persona, api?.version, flavour)

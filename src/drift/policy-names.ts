@@ -1,6 +1,6 @@
 import type { PolicyConfig } from '../config/config.ts'
-import { nearest } from '../config/nearest.ts'
 import { quote } from '../config/problems.ts'
+import { nearest } from '../nearest.ts'
 import { isAction } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
 import { type ProxySection, placeOf, type Rule, type Topology } from './proxy.ts'

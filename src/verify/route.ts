@@ -29,6 +29,8 @@ export interface VerifyRouteOptions {
   /** For how long a verdict of this moment may be kept at most (s); absent where nothing limits it. */
   readonly verdictLife?: (() => number) | undefined
   readonly onVerdict: OnVerdict
+  /** Is told how long each answer took, in ms. */
+  readonly onAnswer?: ((ms: number) => void) | undefined
   readonly refusals: RefusalLog
   /** Absent where nobody keeps an audit. */
   readonly onFirstSight?: OnFirstSight | undefined
@@ -79,6 +81,19 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   const allowReply = createAllowReply({ clock, keepAliveTimeoutMs })
 
   function answer(policyName: string, request: FastifyRequest, reply: FastifyReply) {
+    const startMs = performance.now()
+    const answered = decide(policyName, request, reply)
+    if (!(answered instanceof Promise)) {
+      options.onAnswer?.(performance.now() - startMs)
+      return answered
+    }
+    return answered.then((late) => {
+      options.onAnswer?.(performance.now() - startMs)
+      return late
+    })
+  }
+
+  function decide(policyName: string, request: FastifyRequest, reply: FastifyReply) {
     const rules = options.rules()
     const verifyRequest = readRequest(request.raw.rawHeaders)
     const exchange = { rules, request, reply, wantsPrepared: verifyRequest.wantsPrepared }

@@ -113,6 +113,35 @@ describe('the metrics', () => {
     assert.equal(await read('entra_auth_config_reloads_total', { outcome: 'refused' }), 1)
   })
 
+  it('tell what runs, and when a policy begins to refuse', async () => {
+    const { body } = await service.app.metrics.inject('/metrics')
+    assert.match(body, /^entra_auth_build_info\{version="",config_version="[\w-]{16}"\} 1$/m)
+    const until = 'entra_auth_report_only_until_timestamp_seconds'
+    assert.equal(await read(until, { policy: 'introduced' }), Date.parse('2999-01-01') / 1000)
+    assert.equal(await read(until, { policy: 'default' }), undefined)
+  })
+
+  it('have a series for each policy before the first request', async (t) => {
+    const own = await startService({ config: { policies } })
+    t.after(() => own.close())
+    for (const policy of Object.keys(policies)) {
+      const labels = { policy, verdict: 'allow', reason: '' }
+      assert.equal(await read('entra_auth_verdicts_total', labels, own), 0)
+    }
+  })
+
+  it('time each answer of /verify, an allow, a refusal and an unknown policy', async () => {
+    const name = 'entra_auth_verify_seconds'
+    const before = (await read(`${name}_count`)) ?? 0
+    await verify(service, 'default', v2User({ uti: 'answered' }))
+    await verify(service, 'default', {})
+    await verify(service, 'nothing', {})
+    assert.equal(await read(`${name}_count`), before + 3)
+    assert.equal(await read(`${name}_bucket`, { le: '+Inf' }), before + 3)
+    const sum = (await read(`${name}_sum`)) ?? 0
+    assert.ok(sum > 0 && sum < 60, `${sum} s`)
+  })
+
   it('stand in their page, and no others do', async () => {
     const { body } = await service.app.metrics.inject('/metrics')
     const page = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8')

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { nearest } from '../../src/config/nearest.ts'
 import { formatPath, formatProblems, quote } from '../../src/config/problems.ts'
+import { nearest } from '../../src/nearest.ts'
 
 test('a report of one problem says so', () => {
   const problem = { path: 'cloud', message: 'is wrong', hint: 'Change it.', line: 3 }

@@ -9,9 +9,10 @@ const source = resolve(import.meta.dirname, '../../src')
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   'failure.ts': [],
   'loopback.ts': [],
+  'nearest.ts': [],
   'steps.ts': [],
   'secrets.ts': [],
-  config: ['keys', 'loopback.ts', 'steps.ts'],
+  config: ['keys', 'nearest.ts', 'loopback.ts', 'steps.ts'],
   keys: ['failure.ts', 'secrets.ts'],
   token: ['failure.ts', 'keys'],
   policy: ['failure.ts', 'token'],
@@ -60,8 +61,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'verify',
   ],
   haproxy: ['loopback.ts', 'config', 'identity'],
-  drift: ['loopback.ts', 'terminal.ts', 'config', 'haproxy'],
-  'dev-entra': ['loopback.ts'],
+  drift: ['nearest.ts', 'loopback.ts', 'terminal.ts', 'config', 'haproxy'],
+  'dev-entra': ['nearest.ts', 'loopback.ts'],
   'app.ts': [
     'steps.ts',
     'config',
@@ -77,6 +78,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'tracing',
   ],
   commands: [
+    'nearest.ts',
     'app.ts',
     'steps.ts',
     'secrets.ts',
