@@ -30,9 +30,9 @@ export interface Replica {
 
 /**
  * Starts a replica; `name` keeps its files apart from those of others, and over its restarts. `store`
- * is the section of that name, `more` are members of the policy.
+ * is the section of that name, `more` are members of the policy. It need not be ready yet.
  */
-export async function startReplica(
+export async function launchReplica(
   t: Life,
   authority: Authority,
   folder: string,
@@ -57,8 +57,14 @@ export async function startReplica(
   )
   const env = { ENTRA_AUTH_CONFIG: file, ENTRA_AUTH_ADMIN_PORT: '' }
   const service = await startService(t, env)
-  await untilReady(service)
   return { service, admin: `http://127.0.0.1:${adminPort}/revocations` }
+}
+
+/** Starts a replica, and waits until it is ready. */
+export async function startReplica(...args: Parameters<typeof launchReplica>): Promise<Replica> {
+  const replica = await launchReplica(...args)
+  await untilReady(replica.service)
+  return replica
 }
 
 /** Posts a revocation; the status, or 0 where there was no answer. */
