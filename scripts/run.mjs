@@ -63,6 +63,7 @@ const COMMANDS = {
   },
   release: { script: 'scripts/release.ts', args: [], haproxy: () => false, helm: () => true },
   quick: { script: 'scripts/test.ts', args: ['--quick'], haproxy: () => false },
+  cluster: { script: 'scripts/cluster.ts', args: [], haproxy: () => false, helm: () => true },
   chart: { script: 'scripts/chart.ts', args: [], haproxy: () => false },
   bench: { script: 'bench/run.ts', args: [], haproxy: () => false },
   soak: { script: 'scripts/soak.ts', args: [], haproxy: () => true },

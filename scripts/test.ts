@@ -21,6 +21,8 @@ const LOAD = join(ROOT, 'test', 'load')
 const BROWSER = join(ROOT, 'test', 'browser')
 /** Runs on its own, against real servers: `npm run test:store`. */
 const STORE = join(ROOT, 'test', 'store')
+/** Runs on its own, against a real API server: `npm run test:cluster`. */
+const CLUSTER = join(ROOT, 'test', 'cluster')
 const CHART = join(ROOT, 'test', 'chart')
 /** Neither start programs nor wait: `npm run test:quick`, below a minute on two cores. */
 const QUICK = [
@@ -229,7 +231,7 @@ function planSteps(): Step[] {
   const chosen = positionals.map((path) => resolve(path))
   const unknown = chosen.find((path) => !all.includes(path))
   if (unknown) fail(`${relative(ROOT, unknown)} is no test file: name files like test/**/*.test.ts`)
-  const usual = all.filter((file) => ![...RECIPES, STORE].includes(dirname(file)))
+  const usual = all.filter((file) => ![...RECIPES, STORE, CLUSTER].includes(dirname(file)))
   const files = chosen.length > 0 ? chosen : usual
   const e2e = files.filter((file) => file.startsWith(E2E))
   const chart = files.filter((file) => file.startsWith(CHART))

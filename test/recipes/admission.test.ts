@@ -35,6 +35,18 @@ for (const [file, cases] of Object.entries(files)) {
       assert.deepEqual(unused, [])
     })
 
+    // The API server refuses the whole policy for a name such as `namespace`.
+    it('names its variables as CEL allows', () => {
+      const reserved =
+        /^(as|break|const|continue|else|false|for|function|if|import|in|let|loop|namespace|null|package|return|true|var|void|while)$/
+      const names = policies.flatMap(({ spec }) => (spec.variables ?? []).map(({ name }) => name))
+      assert.ok(names.length > 0)
+      for (const name of names) {
+        assert.match(name, /^[_a-zA-Z][_a-zA-Z0-9]*$/)
+        assert.doesNotMatch(name, reserved)
+      }
+    })
+
     it('refuses where it cannot be evaluated', () => {
       assert.ok(policies.length > 0)
       for (const { spec } of policies) assert.equal(spec.failurePolicy, 'Fail')
