@@ -54,7 +54,12 @@ function* changedPolicies(
   for (const policy of after.policies) {
     yield
     const known = former.get(policy.name)
-    if (known) changes.push(...changedPolicy(known, policy, words, changedLists))
+    // Of a policy that admits every tenant the changed tenants say it all.
+    const admitsAll =
+      known?.tenants.length === before.tenants.length &&
+      policy.tenants.length === after.tenants.length
+    const compareTenants = admitsAll ? () => noChange : changedLists
+    if (known) changes.push(...changedPolicy(known, policy, words, compareTenants))
     else changes.push(`policies.${policy.name} added: ${policy.allow.map(words.grant).join('; ')}`)
   }
   return changes
@@ -65,6 +70,8 @@ interface ListChange {
   readonly removed: readonly string[]
   readonly added: readonly string[]
 }
+
+const noChange: ListChange = { removed: [], added: [] }
 
 /** Compares lists; those of the pair before at once, since hundreds of policies have the same tenants. */
 function compareOnce(): (before: readonly string[], after: readonly string[]) => ListChange {
