@@ -18,14 +18,19 @@ const meter = new URL('./turn-meter.ts', import.meta.url).href
 const id = (kind: number, index: number) =>
   `${String(kind).padStart(8, '0')}-1111-4111-8111-${String(index).padStart(12, '0')}`
 
-/** 1,000 policies and 200 tenants; of another round all policies and all tenants but one are others. */
-function largeConfig(authority: string, round: number): string {
+/** As many policies and tenants; of another round all of them but one are others. */
+function configOf(
+  authority: string,
+  round: number,
+  policyCount = 1_000,
+  tenantCount = 200,
+): string {
   const tenants = Array.from(
-    { length: 199 },
+    { length: tenantCount - 1 },
     (_, index) => `  tenant${index}: { id: ${id(100 + round, index)}, authority: "${authority}" }`,
   )
   const policies = Array.from(
-    { length: 999 },
+    { length: policyCount - 1 },
     (_, index) => `
   policy${index}:
     audiences: [${id(1, index)}, api://policy${index}]
@@ -49,7 +54,7 @@ function largeConfig(authority: string, round: number): string {
 test('no request waits longer than 50 ms because of a reload of 1,000 policies and 200 tenants', async (t) => {
   const authority = await startAuthority(t)
   const file = join(makeFolder(t), 'config.yaml')
-  writeFileSync(file, largeConfig(authority.origin, 0))
+  writeFileSync(file, configOf(authority.origin, 0, 1, 1))
   const service = await startService(t, {
     ENTRA_AUTH_CONFIG: file,
     NODE_OPTIONS: `--disable-warning=ExperimentalWarning --import=${meter}`,
@@ -73,7 +78,7 @@ test('no request waits longer than 50 ms because of a reload of 1,000 policies a
     await prober.take()
     await longestTurnMs()
     const from = service.log.length
-    writeFileSync(file, largeConfig(authority.origin, round))
+    writeFileSync(file, configOf(authority.origin, round))
     service.kill('SIGHUP')
     await service.waitForLog(({ msg }) => msg === 'configuration reloaded', from)
     const { count, longestMs, statuses } = await prober.take()
