@@ -46,7 +46,7 @@ describe('completion', () => {
 describe('a word that is nearly right', () => {
   it('is named for commands, personas and faults', () => {
     assert.match(run(['chekc']).stderr, /Did you mean check\?/)
-    assert.match(run(['dev-entra', 'fault', 'nnoe']).stderr, /did you mean "none"\?/)
+    assert.match(run(['dev-entra', 'fault', 'rediect']).stderr, /did you mean "redirect"\?/)
     assert.match(run(['dev-entra', 'token', 'alcie']).stderr, /did you mean "alice"\?/)
   })
 
