@@ -1,4 +1,4 @@
-import type { FastifyBaseLogger, FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { parseRevocation, revocationKinds } from '../revocation/revocation.ts'
 import { RevocationError, type RevocationStore } from '../revocation/revocation-store.ts'
 
@@ -42,7 +42,7 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
       if (revocation.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')
       const { until } = request.body as { until?: unknown }
       await store.add(revocation, { untilDefault: until === undefined })
-      log.warn({ revocation }, 'revoked')
+      log.warn({ revocation, ...callerOf(request) }, 'revoked')
       return reply.code(201).send(revocation)
     })
 
@@ -55,11 +55,23 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
         if (!(await store.remove(named.kind, named.id))) {
           return refuse(reply, 404, `no such revocation; kinds are ${kinds}`)
         }
-        log.warn({ kind: named.kind, id: named.id }, 'revocation ended')
+        const { kind: endedKind, id: endedId } = named
+        log.warn({ kind: endedKind, id: endedId, ...callerOf(request) }, 'revocation ended')
         return reply.code(204).send()
       },
     )
   })
+}
+
+/**
+ * Who changes revocations, for the log: the name that the caller says it has (nobody proves it), and
+ * the address that it calls from.
+ */
+function callerOf({ headers, ip }: FastifyRequest): { readonly by: string; readonly from: string } {
+  const name = headers['x-entra-auth-operator']
+  // No text but a name: a token in it would reach the log.
+  const isName = typeof name === 'string' && /^(?!eyJ)[\w.@\\-]{1,64}$/.test(name)
+  return { by: isName ? name : 'unknown', from: ip }
 }
 
 const kinds = Object.keys(revocationKinds).join(', ')

@@ -1,16 +1,26 @@
 import { type Command, Option } from 'commander'
-import { revocationKinds } from '../revocation/revocation.ts'
+import { variableOf } from '../config/environment.ts'
+import { parseRevocation, type Revocation, revocationKinds } from '../revocation/revocation.ts'
+import { formatJson, wrap } from '../terminal.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 
 interface AdminOptions {
-  readonly adminUrl: string
+  readonly adminUrl?: string
   readonly adminKeyFile?: string
+}
+
+interface ListOptions extends AdminOptions {
+  readonly json?: boolean
 }
 
 interface AddOptions extends AdminOptions {
   readonly reason?: string
   readonly before?: string
   readonly until?: string
+}
+
+interface RemoveOptions extends AdminOptions {
+  readonly newTokensOnly?: boolean
 }
 
 const kindHelp = Object.entries(revocationKinds)
@@ -29,18 +39,23 @@ Kinds and their ids:
 ${kindHelp}
 
 Tokens issued before a revocation count no more, at the service at once and in HAProxy's cache within
-about a second. Entra dates tokens up to five minutes back: one fetched right after a revocation may
-be refused for that long.
+about a second. A new sign-in gets in: disable the account in Entra too. Entra dates tokens up to five
+minutes back: one fetched right after a revocation may be refused for that long.
+
+Variables: ENTRA_AUTH_ADMIN_URL and ENTRA_AUTH_ADMIN_KEY_FILE stand for the options; the service keeps
+revocations in ENTRA_AUTH_REVOCATION_FILE, or where the configuration says.
 
 Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listener`,
     )
-  adminCommand(revocations, 'list', 'print the revocations as JSON').action(
-    async (options: AdminOptions) => {
-      const { body } = await call(io, options, 'GET', '')
-      io.stdout.write(`${JSON.stringify(JSON.parse(body), null, 2)}\n`)
-    },
-  )
-  adminCommand(revocations, 'add', 'revoke a user, client, token, tenant or key')
+  adminCommand(revocations, 'list', 'print the revocations as a table')
+    .option('--json', 'JSON in place of the table')
+    .action(async (options: ListOptions) => {
+      const { revocations: entries } = await readList(io, options)
+      io.stdout.write(
+        options.json ? formatJson({ revocations: entries }) : formatTable(entries, io.now()),
+      )
+    })
+  adminCommand(revocations, 'add', 'revoke a user, client, token, session, tenant or key')
     .argument('<kind>', Object.keys(revocationKinds).join(', '))
     .argument('<id>')
     .option('--reason <text>', 'why, for the list and the log')
@@ -58,16 +73,71 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
         ...readTime('until', options.until, io),
         ...(reason !== undefined && { reason }),
       }
-      await call(io, options, 'POST', '', body)
-      io.stdout.write(`revoked: ${kind} ${id}\n`)
+      const text = await call(io, options, 'POST', '', body)
+      io.stdout.write(`revoked: ${kind} ${id}\n${formatNotes(noteAdded(JSON.parse(text)))}`)
     })
   adminCommand(revocations, 'remove', 'end a revocation before its time')
     .argument('<kind>')
     .argument('<id>')
-    .action(async (kind: string, id: string, options: AdminOptions) => {
+    .option('--new-tokens-only', 'admit tokens that are issued from now on, and none from before')
+    .action(async (kind: string, id: string, options: RemoveOptions) => {
+      if (options.newTokensOnly) return admitNewTokens(kind, id, options, io)
       await call(io, options, 'DELETE', `?${new URLSearchParams({ kind, id })}`)
-      io.stdout.write(`no longer revoked: ${kind} ${id}\n`)
+      io.stdout.write(`no longer revoked: ${kind} ${id}\n${formatNotes(noteRemoved(kind))}`)
     })
+}
+
+/** Kinds whose revocation counts for tokens from before it alone. */
+const dated: ReadonlySet<string> = new Set(['user', 'client', 'tenant'])
+
+function noteAdded({ kind, before, until }: Revocation): readonly string[] {
+  if (!dated.has(kind)) return [`It ends at ${formatTime(until)}.`]
+  const notes = [
+    `Tokens and sessions from before ${formatTime(before)} count no more. It ends at ${formatTime(until)}, when none of them can be valid.`,
+  ]
+  const how = {
+    user: 'A new sign-in gets in. To prevent it, disable the account in Entra too.',
+    client:
+      'A new token of this client gets in. To prevent it, disable the application in Entra too.',
+    tenant: 'A new sign-in gets in. To prevent it, remove the tenant from the configuration too.',
+  }
+  return [...notes, how[kind as keyof typeof how]]
+}
+
+function noteRemoved(kind: string): readonly string[] {
+  if (!dated.has(kind)) return ['It counts again until it expires.']
+  return [
+    'Tokens and sessions from before count again until they expire.',
+    'To admit new ones only, take the revocation back with "revocations add" and leave it: it refuses what is from before it alone. One that is dated ahead takes "remove --new-tokens-only".',
+  ]
+}
+
+/** Lets tokens in that are issued from now on; those from before stay refused. */
+async function admitNewTokens(
+  kind: string,
+  id: string,
+  options: AdminOptions,
+  io: CommandIo,
+): Promise<void> {
+  if (!dated.has(kind)) {
+    stop(io, exitCodes.usage, `--new-tokens-only is for the kinds ${[...dated].join(', ')}`)
+  }
+  const { revocations } = await readList(io, options)
+  const named = parseRevocation({ kind, id, before: 0, until: 0 })
+  if (typeof named === 'string') return stop(io, exitCodes.failure, named)
+  const found = revocations.find((one) => one.kind === named.kind && one.id === named.id)
+  if (!found) return stop(io, exitCodes.failure, `no such revocation: ${kind} ${id}`)
+  if (found.before * 1000 <= io.now()) {
+    io.stdout.write(
+      `nothing to change: tokens issued from ${formatTime(found.before)} on count already, and none from before\n`,
+    )
+    return
+  }
+  const { until, reason } = found
+  await call(io, options, 'POST', '', { kind, id, until, ...(reason !== undefined && { reason }) })
+  io.stdout.write(
+    `new tokens count again: ${kind} ${id}\n${formatNotes(['Those from before stay refused.'])}`,
+  )
 }
 
 function adminCommand(parent: Command, name: string, description: string): Command {
@@ -75,11 +145,62 @@ function adminCommand(parent: Command, name: string, description: string): Comma
     .command(name)
     .description(description)
     .addOption(
-      new Option('--admin-url <url>', 'admin listener of the service').default(
-        'http://127.0.0.1:9091',
+      new Option(
+        '--admin-url <url>',
+        'admin listener of the service (default: ENTRA_AUTH_ADMIN_URL, else http://127.0.0.1:9091)',
       ),
     )
-    .option('--admin-key-file <file>', 'file that holds the admin key')
+    .option(
+      '--admin-key-file <file>',
+      'file that holds the admin key (default: ENTRA_AUTH_ADMIN_KEY_FILE)',
+    )
+}
+
+async function readList(
+  io: CommandIo,
+  options: AdminOptions,
+): Promise<{ readonly revocations: readonly Revocation[] }> {
+  return JSON.parse(await call(io, options, 'GET', ''))
+}
+
+function formatTable(revocations: readonly Revocation[], nowMs: number): string {
+  if (revocations.length === 0) return 'nothing is revoked\n'
+  const newestFirst = revocations.toSorted((a, b) => b.before - a.before)
+  const rows = newestFirst.flatMap(({ kind, id, before, until, reason }) => [
+    ...wrap(kind, id, 0, 9),
+    ...(dated.has(kind)
+      ? wrap('', `from before ${formatTime(before)} (${formatDistance(before, nowMs)})`, 0, 9)
+      : []),
+    ...wrap('', `until ${formatTime(until)} (${formatDistance(until, nowMs)})`, 0, 9),
+    ...(reason === undefined ? [] : wrap('', `reason: ${reason}`, 0, 9)),
+  ])
+  return `${rows.join('\n')}\n${revocations.length} in all\n`
+}
+
+function formatNotes(notes: readonly string[]): string {
+  return notes.map((note) => `${wrap('', note, 0, 2).join('\n')}\n`).join('')
+}
+
+/** A time in seconds as people read it. */
+function formatTime(seconds: number): string {
+  const date = new Date(seconds * 1000)
+  return Number.isNaN(date.getTime())
+    ? 'never'
+    : `${date.toISOString().slice(0, 19).replace('T', ' ')} UTC`
+}
+
+function formatDistance(seconds: number, nowMs: number): string {
+  const distance = seconds - nowMs / 1000
+  const span = Math.abs(distance)
+  const text =
+    span < 90
+      ? `${Math.round(span)} s`
+      : span < 90 * 60
+        ? `${Math.round(span / 60)} min`
+        : span < 48 * 3600
+          ? `${Math.round(span / 3600)} h`
+          : `${Math.round(span / 86400)} days`
+  return distance < 0 ? `${text} ago` : `in ${text}`
 }
 
 async function call(
@@ -88,13 +209,16 @@ async function call(
   method: string,
   query: string,
   body?: object,
-): Promise<{ body: string }> {
-  const { adminUrl, adminKeyFile } = options
-  const key = adminKeyFile === undefined ? undefined : readKey(adminKeyFile, io)
+): Promise<string> {
+  const adminUrl = options.adminUrl ?? variableOf(io.env, 'ENTRA_AUTH_ADMIN_URL') ?? defaultUrl(io)
+  const keyFile = options.adminKeyFile ?? variableOf(io.env, 'ENTRA_AUTH_ADMIN_KEY_FILE')
+  const key = keyFile === undefined ? undefined : readKey(keyFile, io)
+  const operator = operatorOf(io)
   const reply = await (io.fetch ?? fetch)(`${adminUrl.replace(/\/$/, '')}/revocations${query}`, {
     method,
     headers: {
       ...(key !== undefined && { authorization: `Bearer ${key}` }),
+      ...(operator !== undefined && { 'x-entra-auth-operator': operator }),
       ...(body && { 'content-type': 'application/json' }),
     },
     ...(body && { body: JSON.stringify(body) }),
@@ -104,13 +228,26 @@ async function call(
     stop(io, exitCodes.unavailable, `no answer from ${adminUrl}: ${describe(error)}`),
   )
   const text = await reply.text()
-  if (reply.ok) return { body: text }
+  if (reply.ok) return text
   return stop(io, exitCodes.failure, readSentence(text) ?? `${adminUrl} answered ${reply.status}`)
+}
+
+/** The listener of a service in the same environment. */
+function defaultUrl({ env }: CommandIo): string {
+  const port = variableOf(env, 'ENTRA_AUTH_ADMIN_PORT')
+  return `http://127.0.0.1:${port && /^[1-9]\d{0,4}$/.test(port) ? port : 9091}`
+}
+
+/** Who calls, for the log of the service; before sudo it was somebody else. */
+function operatorOf({ env }: CommandIo): string | undefined {
+  const name = variableOf(env, 'SUDO_USER') ?? variableOf(env, 'USER') ?? variableOf(env, 'LOGNAME')
+  return name !== undefined && /^[\w.@\\-]{1,64}$/.test(name) ? name : undefined
 }
 
 function readKey(file: string, io: CommandIo): string {
   try {
-    return io.readFile(file).trim()
+    // The second line is the next key, while it is being replaced.
+    return io.readFile(file).trim().split(/\s+/, 1)[0] ?? ''
   } catch {
     return stop(io, exitCodes.usage, `${file} cannot be read; --admin-key-file names a file`)
   }

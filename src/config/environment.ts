@@ -14,6 +14,7 @@ const LISTENER_SETTINGS = [
   { path: ['admin', 'port'], variable: 'ENTRA_AUTH_ADMIN_PORT' },
   { path: ['signIn', 'listen', 'host'], variable: 'ENTRA_AUTH_SIGN_IN_HOST' },
   { path: ['signIn', 'listen', 'port'], variable: 'ENTRA_AUTH_SIGN_IN_PORT' },
+  { path: ['revocationFile'], variable: 'ENTRA_AUTH_REVOCATION_FILE' },
 ] as const
 
 const VARIABLE_OF_PATH: readonly (readonly [Path, string])[] = [
@@ -157,7 +158,18 @@ export function treeFrom(env: Environment): unknown {
       },
     },
   }
-  return withListenerSettings(tree, listenerSettingsFrom(env))
+  const settings = listenerSettingsFrom(env)
+  const file = stateFileFrom(env)
+  const place = file === undefined ? [] : [{ path: ['revocationFile'], variable, value: file }]
+  return withListenerSettings(withListenerSettings(tree, settings), place)
+}
+
+const variable = 'STATE_DIRECTORY'
+
+/** The place of revocations where systemd gives the service a folder of its own (`StateDirectory=`). */
+function stateFileFrom(env: Environment): string | undefined {
+  const folder = variableOf(env, variable)?.split(':', 1)[0]
+  return folder?.startsWith('/') ? `${folder}/revocations.json` : undefined
 }
 
 /** The items of a variable that are separated by commas; undefined where there is no such variable. */

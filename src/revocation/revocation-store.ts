@@ -231,7 +231,9 @@ export function createRevocationStore(
     const made = new Map<Change, unknown>()
     try {
       if (file === undefined) {
-        throw new RevocationError('set revocationFile in the configuration to use revocations')
+        throw new RevocationError(
+          'set revocationFile in the configuration, or ENTRA_AUTH_REVOCATION_FILE, to use revocations',
+        )
       }
       await writeLocked(await followLinks(file), (entries) => {
         for (const change of changes) {
