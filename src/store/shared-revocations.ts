@@ -130,7 +130,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   }
 
   async function ask(from: StoreConnection, since: Position) {
-    const recentSinceUs = known.recentSinceUs()
+    // Without a clock from before, only that of the answer counts.
+    const recentSinceUs = known.recentSinceUs() || Infinity
     const answer = await from.poll(since, pageSize)
     const at = { storeUs: answer.timeUs, wallMs: now(), monotonicMs: monotonic() }
     known.hear(at)

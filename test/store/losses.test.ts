@@ -187,6 +187,22 @@ describe('what HAProxy has to know', () => {
     assert.deepEqual(listed(), ['a'])
   })
 
+  it('is nothing that was there long before a start', async () => {
+    await begin()
+    const clock = now()
+    const second = Math.floor(clock.wallMs / 1_000)
+    const json = JSON.stringify({
+      ...keyNamed('a', { until: second + 9_000 }),
+      madeAt: second - 7_200,
+    })
+    await server.ask('HSET', values, 'key a', `${(second - 7_200) * 1e6} ${json}`)
+    await server.ask('ZADD', changes, `${(second - 7_200) * 1e6}`, 'key a')
+    const store = await open({ clock })
+    store.setVerdictLife?.(30)
+    assert.deepEqual(idsOf(store), ['a'])
+    assert.deepEqual(store.list.recent?.(), [])
+  })
+
   it('does not shrink when the clock of the store is set ahead', async () => {
     await begin()
     const clock = now()
