@@ -27,7 +27,7 @@ const help = `usage: npm run bench -- [options]
                         instructions  the same under callgrind, which no neighbour disturbs
                         mixed         100,000 live tokens through HAProxy, action and verifier
                         peers         programs that could be used instead, where they are named below
-  --versions V,…      HAProxy versions (default: 2.6,3.2; BENCH_HAPROXY)
+  --versions V,…      HAProxy versions (default: 2.6,3.2,3.4; BENCH_HAPROXY)
   --rounds N          rounds, of which medians are taken (default: 3; BENCH_ROUNDS)
   --haproxy-auth-request DIR   folder with auth-request.lua and haproxy-lua-http/http.lua
                                (BENCH_HAPROXY_AUTH_REQUEST); compared together with the next
@@ -61,7 +61,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     const { env } = process
     return {
       only: parseParts(values.only ?? partNames.join(',')),
-      versions: (values.versions ?? env.BENCH_HAPROXY ?? '2.6,3.2').split(','),
+      versions: (values.versions ?? env.BENCH_HAPROXY ?? '2.6,3.2,3.4').split(','),
       rounds: parseRounds(values.rounds ?? env.BENCH_ROUNDS ?? '3'),
       peers: {
         authRequest: path(values['haproxy-auth-request'] ?? env.BENCH_HAPROXY_AUTH_REQUEST),

@@ -59,6 +59,8 @@ local SWEEP_SLICE = 50
 local SECOND_CHANCES = 100
 -- Variables of the process that hold the numbers of a thread each, and the most there can be.
 local PUBLISHED = "proc.entra_auth_action_"
+-- The last good poll of any thread, for all threads.
+local POLLED = "proc.entra_auth_polled"
 local THREAD_LIMIT = 1024
 -- More different reasons than a verifier has; the rest is counted as one.
 local REASON_LIMIT = 64
@@ -314,6 +316,12 @@ local SETTINGS = {
         default = "16777216",
         parse = parseNumber(65536, 4294967296),
     },
+    -- Of all threads together, from HAProxy 3.2 on.
+    ["shared-bytes"] = {
+        variable = "ENTRA_AUTH_SHARED_BYTES",
+        default = "67108864",
+        parse = parseNumber(0, 4294967296),
+    },
     ["feed-stale-seconds"] = {
         variable = "ENTRA_AUTH_FEED_STALE_SECONDS",
         default = "10",
@@ -406,10 +414,11 @@ local isCacheOn = settings["cache-entries"] > 0
 
 -- `tune.lua.openlibs` can leave the library out.
 local machineSeconds = os and os.time or function()
-    return 0
+    -- A number that equals none, not even itself.
+    return 0 / 0
 end
--- By how much the clock below is ahead of HAProxy's.
-local aheadMs = 0
+-- By how much the clock below is ahead of HAProxy's, and when it was last looked at, by both.
+local aheadMs, lastSecond, lastMs = 0, nil, 0
 
 -- HAProxy's clock never runs backwards, but that of 2.6 stops while the machine or the process stands
 -- still, and what is remembered would outlive its time by as much. The machine's clock goes on: this
@@ -417,12 +426,19 @@ local aheadMs = 0
 local function nowMs()
     local now = core.now()
     local haproxyMs = now.sec * 1000 + now.usec // 1000
-    local machineMs = machineSeconds() * 1000
+    local second = machineSeconds()
+    local machineMs = second * 1000
     if machineMs > haproxyMs + aheadMs then
         aheadMs = machineMs - haproxyMs
-        return machineMs
     end
-    return haproxyMs + aheadMs
+    lastSecond, lastMs = second, haproxyMs + aheadMs
+    return lastMs
+end
+
+-- Whether this moment is certainly not reached. HAProxy makes a table for each look at its clock; while the
+-- machine's shows the same second, no more than that has passed since the last look.
+local function isBefore(ms)
+    return (machineSeconds() == lastSecond and lastMs + 1000 < ms) or nowMs() < ms
 end
 
 -- Shared state ----------------------------------------------------------------------------------
@@ -500,8 +516,10 @@ end
 -- Values ----------------------------------------------------------------------------------------
 
 -- HAProxy writes a CR LF inside a value as it is, which makes a header of its own out of the rest.
+-- As one match of the whole: a search for another character begins anew at each one, for three times the
+-- price, and a token has more than a thousand.
 local function isPrintable(value)
-    return not value:find("[^\32-\126]")
+    return value:find("^[\32-\126]*$") ~= nil
 end
 
 local function isRequestId(value)
@@ -949,7 +967,7 @@ local PREPARED = { "form", "version", "user", "tenant", "client", "actor", "toke
 -- An allow as one value: reading some 25 headers one by one costs more than all the rest of a call.
 -- Fields with a tab between them; the verifier's documentation of the HTTP interface has them.
 local function readPrepared(prepared, outcome)
-    if prepared:find("[^\32-\126\9]") then
+    if not prepared:find("^[\32-\126\9]*$") then
         return "X-Entra-Auth-Prepared has a character that is not printable ASCII"
     end
     local position, find, sub = 1, string.find, string.sub
@@ -1026,6 +1044,7 @@ local function judgeAllow(headers, body)
             return unavailable(problem)
         end
         outcome.maxAgeSeconds = readMaxAge(headers)
+        outcome.prepared = prepared[0]
         return outcome
     end
     problem = readIdentity(headers, outcome) or readAbout(headers, outcome)
@@ -1501,36 +1520,40 @@ local function insert(entry)
     link(entry)
 end
 
--- Keeps an allow, if it may be kept by all that is known at this moment. What was revoked while it
--- was under way has been heard of by now, or will be with the next poll: so looking and keeping are
--- one step.
+-- Keeps an allow, if it may be kept by all that is known at this moment, and returns the entry. What was
+-- revoked while it was under way has been heard of by now, or will be with the next poll: so looking and
+-- keeping are one step.
 local function remember(policy, credentials, outcome, askedAtMs)
     if not outcome.ok or not outcome.subject or outcome.maxAgeSeconds <= 0 then
-        return
+        return nil
     end
     local entry = createEntry(policy, credentials, outcome, askedAtMs)
     if entry.size > settings["cache-bytes"] then
-        return
+        return nil
     end
+    local kept
     atomically(function()
-        local known = feed.known
+        local known, now = feed.known, nowMs()
         if
             outcome.version == known.version
-            and nowMs() < feed.usableUntilMs
+            and now < entry.expiresMs
+            and now < feed.usableUntilMs
             and not isRevoked(known.revoked, entry.subject)
         then
             entry.seen = known
             insert(entry)
+            kept = entry
         end
     end)
+    return kept
 end
 
 -- Whether an entry may be used now; one that may not is forgotten.
 local function isStillGood(entry)
-    local now, known = nowMs(), feed.known
-    if now >= feed.usableUntilMs then
+    local known = feed.known
+    if not isBefore(feed.usableUntilMs) then
         return false
-    elseif now < entry.expiresMs then
+    elseif isBefore(entry.expiresMs) then
         if entry.seen == known then
             return true
         elseif not isRevoked(known.revoked, entry.subject) then
@@ -1580,6 +1603,98 @@ local function forgetExpired()
     end
     for _ = 1, math.min(SWEEP_LIMIT, numbers.entries), SWEEP_SLICE do
         atomically(sweepSlice)
+    end
+end
+
+-- Verdicts of other threads ---------------------------------------------------------------------
+-- Each thread has a Lua of its own, and all have the variables of the process. A verdict of the verifier
+-- is put into one of a fixed number of them, by a hash, and takes the place of what was there. It is
+-- bounded without a list that threads would have to change together. Nothing in it is believed that this
+-- thread would not believe of the verifier's answer: version, revocations, age and the word from the feed
+-- are looked at here as for a verdict of its own. Not the token is kept there but the SHA-256 of policy and
+-- token, so that it is compared as a whole and no dump of variables shows it.
+
+local share, recallShared, forgetExpiredShared
+do
+    -- Names of variables, with a number behind; bytes that one has at most; how many of them each thread looks
+    -- through for expired ones about once a second; and by how much the clocks of two threads differ at most.
+    local SHARED, SLOT_BYTES, SWEPT, CLOCKS_APART_MS = "proc.entra_auth_verdict_", 2048, 32, 1000
+
+    -- HAProxy 3.2, the first with this function, finds variables in a tree; those before go through a list.
+    local sharedSlots = isCacheOn
+            and core.get_patref
+            and settings["shared-bytes"] // SLOT_BYTES
+        or 0
+
+    -- The length in front keeps policy and token apart.
+    local function sharedText(policy, credentials)
+        return #policy .. ":" .. policy .. "\n" .. (tokenOf(credentials) or credentials)
+    end
+
+    -- Where the verdict is, and what it begins with: a hash that is quick to make, for most of those that are
+    -- not it, and before it is used the SHA-256.
+    local function placeOf(txn, text)
+        local hash = txn.c:xxh64(text, 0)
+        return SHARED .. hash % sharedSlots, string.pack("<i8", hash)
+    end
+
+    -- When a shared verdict was asked for, for how many seconds it holds, and where the prepared value begins.
+    local function readShared(value)
+        local asked, seconds, start = value:match("^(%d+) (%d+) ()", 41)
+        return math.tointeger(tonumber(asked)), math.tointeger(tonumber(seconds)), start
+    end
+
+    function share(txn, policy, credentials, outcome, askedAtMs)
+        if sharedSlots == 0 or not outcome.prepared or outcome.maxAgeSeconds <= 0 then
+            return
+        end
+        local text = sharedText(policy, credentials)
+        local name, hash = placeOf(txn, text)
+        local times = ("%d %d "):format(askedAtMs, outcome.maxAgeSeconds)
+        local value = hash .. txn.c:sha2(text, 256) .. times .. outcome.prepared
+        if #value <= SLOT_BYTES then
+            txn:set_var(name, value)
+        end
+    end
+
+    -- The verdict that another thread has for these credentials, from now on one of this thread, or nil.
+    function recallShared(txn, policy, credentials)
+        local now = nowMs()
+        if sharedSlots == 0 or now >= feed.usableUntilMs then
+            return nil
+        end
+        local text = sharedText(policy, credentials)
+        local name, hash = placeOf(txn, text)
+        local value = txn:get_var(name)
+        if not value or value:sub(1, 8) ~= hash or value:sub(9, 40) ~= txn.c:sha2(text, 256) then
+            return nil
+        end
+        local askedAtMs, maxAgeSeconds, start = readShared(value)
+        if not start or askedAtMs > now + CLOCKS_APART_MS then
+            return nil
+        end
+        local outcome = { ok = true, status = 200, maxAgeSeconds = maxAgeSeconds }
+        if readPrepared(value:sub(start), outcome) then
+            return nil
+        end
+        return remember(policy, credentials, outcome, math.min(askedAtMs, now))
+    end
+
+    local sweptShared = 0
+
+    function forgetExpiredShared(txn)
+        local now = nowMs()
+        for _ = 1, math.min(SWEPT, sharedSlots) do
+            local name = SHARED .. sweptShared
+            sweptShared = (sweptShared + 1) % sharedSlots
+            local value = txn:get_var(name)
+            if value then
+                local askedAtMs, maxAgeSeconds, start = readShared(value)
+                if not start or now >= askedAtMs + maxAgeSeconds * 1000 then
+                    txn:unset_var(name)
+                end
+            end
+        end
     end
 end
 
@@ -1642,44 +1757,66 @@ local function mayHoldManaged(headers, managed)
     return false
 end
 
--- The credentials in the header fields of a request, as req.hdrs has them: names in small letters, a
--- line each, and an empty line behind them. Nil where there is not exactly one such header, or where the
--- text was cut off: HAProxy hands over nothing behind a byte of 0. No value has an end of line in it.
-local function findCredentials(headers)
-    local first, last = headers:find(AUTHORIZATION, 1, true)
-    if headers:sub(-4) ~= "\r\n\r\n" or headers:sub(1, #AUTHORIZATION - 1) == AUTHORIZATION:sub(2) then
-        return nil
-    elseif not first or headers:find(AUTHORIZATION, last + 1, true) then
-        return nil
-    end
-    local stop = headers:find("\r\n", last, true)
-    return headers:sub(last + 2, stop - 1)
-end
+local recallNative
+do
+    local find, sub, byte = string.find, string.sub, string.byte
 
-local function recallNative(headers, policy)
-    local bucket = not publishDue and buckets[policy]
-    local credentials = bucket and findCredentials(headers)
-    local entry = credentials and bucket[tailOf(credentials)]
-    if
-        not entry
-        or not isSameToken(entry.credentials, credentials)
-        or mayHoldManaged(headers, entry.managed)
-        or not isStillGood(entry)
-    then
-        return ""
+    -- Where the credentials begin and end in the header fields of a request, as req.hdrs has them: names in
+    -- small letters, a line each, and an empty line behind them. Nil where there is not exactly one such
+    -- header, or where the text was cut off: HAProxy hands over nothing behind a byte of 0. No value has an
+    -- end of line in it.
+    local function findCredentials(headers)
+        local first, last = find(headers, AUTHORIZATION, 1, true)
+        if not first or not find(headers, "\r\n\r\n", -4, true) then
+            return nil
+        elseif byte(headers) == 97 and sub(headers, 1, #AUTHORIZATION - 1) == sub(AUTHORIZATION, 2) then
+            return nil
+        end
+        local stop = find(headers, "\r\n", last, true)
+        if find(headers, AUTHORIZATION, stop, true) then
+            return nil
+        end
+        return last + 2, stop - 1
     end
-    local native = entry.native
-    if native == nil then
-        native = createNative(entry)
-        entry.native = native
+
+    -- The entry for what stands there. The text of the credentials is only taken out, which costs more than
+    -- all the rest, where it is not the very one of the entry.
+    local function findEntry(bucket, headers, from, to)
+        local entry = to - from >= 2 * TAIL_BYTES and bucket[sub(headers, to - TAIL_BYTES + 1, to)]
+        if entry then
+            local start, stop = find(headers, entry.credentials, from, true)
+            if start == from and stop == to then
+                return entry
+            end
+        end
+        local credentials = sub(headers, from, to)
+        entry = bucket[tailOf(credentials)]
+        return entry and isSameToken(entry.credentials, credentials) and entry or nil
     end
-    if not native then
-        return ""
+
+    function recallNative(headers, policy)
+        local bucket = not publishDue and buckets[policy]
+        local from, to
+        if bucket then
+            from, to = findCredentials(headers)
+        end
+        local entry = from and findEntry(bucket, headers, from, to)
+        if not entry or mayHoldManaged(headers, entry.managed) or not isStillGood(entry) then
+            return ""
+        end
+        local native = entry.native
+        if native == nil then
+            native = createNative(entry)
+            entry.native = native
+        end
+        if not native then
+            return ""
+        end
+        entry.used = true
+        -- HAProxy lets nothing else run in this state while a converter does: no `count`, which costs more.
+        numbers.requests, numbers.hits = numbers.requests + 1, numbers.hits + 1
+        return native
     end
-    entry.used = true
-    count("requests")
-    count("hits")
-    return native
 end
 
 -- The lines of the fast lane do not set these two: with them, the action has each request.
@@ -1699,6 +1836,10 @@ local function convertHeaders(headers, policy)
         return ""
     end
     local finished, native = pcall(recallNative, headers, policy)
+    if not finished then
+        -- Whatever broke may have left the list of the cache half changed.
+        pcall(forgetAll)
+    end
     return finished and native or ""
 end
 
@@ -1766,6 +1907,11 @@ local function judgeFeed(response)
     return nil
 end
 
+local function relyOnFeed(askedAtMs)
+    feed.goodAtMs = askedAtMs
+    feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
+end
+
 -- The answer is as old as the question, however long it was under way.
 local function poll()
     local askedAtMs = nowMs()
@@ -1779,9 +1925,41 @@ local function poll()
         return problem
     end
     forgetExpired()
-    feed.goodAtMs = askedAtMs
-    feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
+    relyOnFeed(askedAtMs)
+    feed.isOwnPoll = true
     return nil
+end
+
+-- Another thread asked a moment ago, and the answer was the one that is known here: then there is nothing to
+-- ask. Returns how long ago that was, or nil.
+local function usePollOfOthers()
+    local word = core.get_var and core.get_var(POLLED)
+    local asked, etag = (word or ""):match("^(%d+) (.+)$")
+    local now, askedAtMs = nowMs(), math.tointeger(tonumber(asked))
+    if
+        not askedAtMs
+        or etag ~= feed.etag
+        or askedAtMs <= (feed.goodAtMs or 0)
+        or askedAtMs > now
+        or now - askedAtMs >= POLL_LEAST_MS
+    then
+        return nil
+    end
+    forgetExpired()
+    relyOnFeed(askedAtMs)
+    feed.isOwnPoll = false
+    return now - askedAtMs
+end
+
+-- Tells the others of a poll of this thread, unless one of them has asked since.
+local function publishPoll(txn)
+    if feed.isOwnPoll and feed.etag then
+        feed.isOwnPoll = false
+        local last = (txn:get_var(POLLED) or ""):match("^(%d+) ")
+        if not last or tonumber(last) < feed.goodAtMs then
+            txn:set_var(POLLED, feed.goodAtMs .. " " .. feed.etag)
+        end
+    end
 end
 
 -- One line for each change, not for each poll.
@@ -1794,20 +1972,24 @@ end
 
 local function keepPolling()
     while true do
-        local finished, problem = pcall(poll)
-        if not finished then
-            -- Whatever broke may have left the list of the cache half changed.
-            pcall(forgetAll)
+        local isUsed, agoMs = pcall(usePollOfOthers)
+        if not isUsed or not agoMs then
+            agoMs = 0
+            local finished, problem = pcall(poll)
+            if not finished then
+                -- Whatever broke may have left the list of the cache half changed.
+                pcall(forgetAll)
+            end
+            if finished and not problem then
+                count("goodPolls")
+            else
+                count("badPolls")
+                problem = tostring(problem):sub(1, 200)
+            end
+            pcall(logPollProblem, problem)
         end
-        if finished and not problem then
-            count("goodPolls")
-        else
-            count("badPolls")
-            problem = tostring(problem):sub(1, 200)
-        end
-        pcall(logPollProblem, problem)
         publishDue = true
-        core.msleep(POLL_LEAST_MS + math.random(0, POLL_SPREAD_MS))
+        core.msleep(POLL_LEAST_MS + math.random(0, POLL_SPREAD_MS) - agoMs)
     end
 end
 
@@ -1815,14 +1997,32 @@ end
 -- Bounded, in all and for each source, so that whoever sends tokens nobody knows takes neither
 -- HAProxy's connections nor the verifier's time from others. What is in the cache needs no call.
 
-local callsUnderWay = { count = 0, bySource = {}, first = 1, last = 0 }
+local callsUnderWay = { count = 0, bySource = {}, first = 1, last = 0, recountedMs = 0 }
+
+-- An error between two lines of `startCall` or `endCall` would leave a count too high for ever, so they are
+-- counted anew before a call is refused, at most once in CALL_COUNTED_MS. Only inside of `atomically`.
+local function recountCalls(now)
+    local calls = callsUnderWay
+    if now - calls.recountedMs < CALL_COUNTED_MS then
+        return
+    end
+    local count, bySource = 0, {}
+    for index = calls.first, calls.last do
+        local call = calls[index]
+        if call and call.isCounted then
+            count = count + 1
+            bySource[call.source] = (bySource[call.source] or 0) + 1
+        end
+    end
+    calls.count, calls.bySource, calls.recountedMs = count, bySource, now
+end
 
 -- Only inside of `atomically`.
 local function endCall(call)
     if call.isCounted then
         call.isCounted = false
         callsUnderWay.count = callsUnderWay.count - 1
-        local left = callsUnderWay.bySource[call.source] - 1
+        local left = (callsUnderWay.bySource[call.source] or 1) - 1
         callsUnderWay.bySource[call.source] = left > 0 and left or nil
     end
 end
@@ -1851,11 +2051,17 @@ local function startCall(source)
     atomically(function()
         local calls, now = callsUnderWay, nowMs()
         dropOldCalls(now)
-        local ofSource = calls.bySource[source] or 0
-        if calls.count < settings["max-calls"] and ofSource < settings["max-calls-per-source"] then
+        local function isFull()
+            return calls.count >= settings["max-calls"]
+                or (calls.bySource[source] or 0) >= settings["max-calls-per-source"]
+        end
+        if isFull() then
+            recountCalls(now)
+        end
+        if not isFull() then
             call = { source = source, startedMs = now, isCounted = true }
             calls.count = calls.count + 1
-            calls.bySource[source] = ofSource + 1
+            calls.bySource[source] = (calls.bySource[source] or 0) + 1
             calls.last = calls.last + 1
             calls[calls.last] = call
         end
@@ -1920,6 +2126,7 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
     end)
     if credentials and isCacheOn then
         remember(policy, credentials, outcome, askedAtMs)
+        share(txn, policy, credentials, outcome, askedAtMs)
     end
     return outcome
 end
@@ -1982,8 +2189,14 @@ local function decide(txn, policy, headerNames, requestId)
         elseif isWithout then
             session = not credentials and readSession(txn, headerNames) or nil
             outcome = challengeOf(policy)
-        elseif hasManyBadTokens(txn) then
-            outcome = refuse("too_many_bad_tokens")
+        else
+            outcome = recallShared(txn, policy, credentials)
+            if outcome then
+                outcome.used = true
+                count("hits")
+            elseif hasManyBadTokens(txn) then
+                outcome = refuse("too_many_bad_tokens")
+            end
         end
         if not outcome then
             count("misses")
@@ -2180,7 +2393,9 @@ local function publishNumbers(txn)
         atomically(function()
             txn:set_var(PUBLISHED .. core.thread, packNumbers())
         end)
+        publishPoll(txn)
     end
+    forgetExpiredShared(txn)
 end
 
 -- What all threads counted, this one up to now.

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { formatPrepared } from '../../src/verify/allow-reply.ts'
 
 /** Headers that the verifier's answer and the native variants carry, in the order of the service. */
 const identity: Readonly<Record<string, string>> = {
@@ -34,6 +35,20 @@ const verdict: Readonly<Record<string, string>> = {
   'X-Entra-Auth-Key-Id': 'bench',
 }
 
+const isAlways = ['X-Entra-Auth-Verdict', 'X-Entra-Auth-Contract']
+
+/** The same as one value; HAProxy reads `\\t` in a quoted text as a tab. */
+function prepared(): string {
+  const managed = { names: Object.keys(identity), list: verdict['X-Entra-Auth-Headers'] ?? '' }
+  const version = verdict['X-Entra-Auth-Version'] ?? ''
+  const told = Object.entries({ ...verdict, ...identity }).filter(
+    ([name]) => ![...isAlways, 'X-Entra-Auth-Version', 'X-Entra-Auth-Headers'].includes(name),
+  )
+  const value = formatPrepared(version, managed, told.flat())
+  if (value === undefined) throw new Error('the identity has no prepared value')
+  return value.replaceAll('\t', '\\t')
+}
+
 /** Ports of 127.0.0.1, a different one each. */
 export interface Ports {
   readonly front: number
@@ -48,6 +63,8 @@ export const portNames = ['front', 'loopback', 'metrics', 'verifier', 'applicati
 
 const shipped = resolve(import.meta.dirname, '../../haproxy-lua')
 const lua = join(shipped, 'entra-auth.lua')
+/** The action as it was released first, for what has become better or worse since. */
+const firstRelease = resolve(import.meta.dirname, '../../test/e2e/fixtures/entra-auth-0.1.0.lua')
 const shippedConfig = join(shipped, 'haproxy.cfg')
 
 const defaults = `defaults
@@ -72,18 +89,27 @@ listen application
 ${maxAge === undefined ? '' : standInVerifier(ports, maxAge)}`
 }
 
+/** As the real one: one prepared value for an action that asks for it, and headers for any other. */
 function standInVerifier(ports: Ports, maxAge: number): string {
-  const headers = Object.entries({
-    ...verdict,
-    ...identity,
+  const about = Object.entries({ ...verdict, ...identity }).filter(
+    ([name]) => !isAlways.includes(name),
+  )
+  const always = Object.entries({
+    'X-Entra-Auth-Verdict': 'allow',
+    'X-Entra-Auth-Contract': '1',
     'Cache-Control': `private, max-age=${maxAge}`,
   })
-  const lines = headers.map(
-    ([name, value]) => `    http-after-response set-header ${name} "${value}"`,
-  )
+  const set = (name: string, value: string, condition = '') =>
+    `    http-after-response set-header ${name} "${value}"${condition}`
+  const lines = [
+    ...always.map(([name, value]) => set(name, value)),
+    set('X-Entra-Auth-Prepared', prepared(), ' if { var(txn.prepared) -m found }'),
+    ...about.map(([name, value]) => set(name, value, ' unless { var(txn.prepared) -m found }')),
+  ]
   return `
 listen verifier
     bind 127.0.0.1:${ports.verifier}
+    http-request set-var(txn.prepared) req.hdr(x-entra-auth-prepared) if { req.hdr(x-entra-auth-prepared) -m found }
     http-request return status 200 content-type application/json string '{"version":"bench","revocations":[]}' if { path /revocations }
 ${lines.join('\n')}
     http-request return status 200
@@ -100,6 +126,8 @@ interface Parts {
 const native = { rules: nativeHeaders }
 const cached = { rules: action, global: loadAction }
 const bare = { rules: action, global: loadBareAction }
+const fast = { rules: fastLane, global: loadAction }
+const first = { rules: action, global: loadFirstRelease }
 
 const template = {
   alone: {},
@@ -110,6 +138,10 @@ const template = {
   'action, hot cache, stripping': { ...cached, front: stripping },
   'action, hot cache, variables=none, stripping': { ...bare, front: stripping },
   'action, miss each time': cached,
+  'fast lane, hot cache': fast,
+  'fast lane, hot cache, stripping': { ...fast, front: stripping },
+  'release 0.1.0, hot cache': first,
+  'release 0.1.0, miss each time': first,
   'jwt_verify and native headers': {
     rules: (files: Files) => `${jwtVerify(files)}${nativeHeaders()}`,
   },
@@ -121,14 +153,28 @@ const template = {
 
 type TemplateVariant = keyof typeof template
 
-/** A name of a variant; the last two are the shipped configuration as a whole. */
+/** A name of a variant; the last three are the shipped configuration as a whole. */
 export type Variant =
   | TemplateVariant
   | 'shipped configuration, native headers and variables'
   | 'shipped configuration, action'
+  | 'shipped configuration, fast lane'
 
-/** Those that need nothing but HAProxy, the plainest first. */
-export const ownVariants: readonly Variant[] = [
+/** Those that need nothing but HAProxy, the plainest first; the fast lane needs HAProxy 3.4. */
+export function variantsOf(version: string): readonly Variant[] {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  return hasFastLane(major, minor) ? ownVariants : ownVariants.filter((name) => !isFast(name))
+}
+
+function hasFastLane(major: number, minor: number): boolean {
+  return major > 3 || (major === 3 && minor >= 4)
+}
+
+function isFast(variant: Variant): boolean {
+  return variant.includes('fast lane')
+}
+
+const ownVariants: readonly Variant[] = [
   'alone',
   'native headers',
   'action, hot cache',
@@ -138,13 +184,18 @@ export const ownVariants: readonly Variant[] = [
   'action, hot cache, variables=none, stripping',
   'shipped configuration, native headers and variables',
   'shipped configuration, action',
+  'shipped configuration, fast lane',
+  'fast lane, hot cache',
+  'fast lane, hot cache, stripping',
+  'release 0.1.0, hot cache',
   'action, miss each time',
+  'release 0.1.0, miss each time',
   'jwt_verify and native headers',
 ]
 
 /** Whether every request of the load has to be a hit in the action's cache. */
 export function isHot(variant: Variant): boolean {
-  return variant.startsWith('action, hot cache') || variant === 'shipped configuration, action'
+  return /hot cache|^shipped configuration, (action|fast lane)/.test(variant)
 }
 
 /** Files that a configuration names. */
@@ -159,9 +210,10 @@ export interface Files {
 
 /** The configuration of the HAProxy that is measured, one thread. */
 export function frontConfig(variant: Variant, ports: Ports, files: Files): string {
-  if (variant === 'shipped configuration, action') return shippedFront(ports)
+  if (variant === 'shipped configuration, fast lane') return shippedFront(ports)
+  if (variant === 'shipped configuration, action') return shippedFront(ports, actionAlone)
   if (variant === 'shipped configuration, native headers and variables') {
-    return nativeInPlaceOfAction(shippedFront(ports))
+    return nativeInPlaceOfAction(shippedFront(ports, actionAlone))
   }
   const { front, rules, global }: Parts = template[variant]
   return `global
@@ -194,13 +246,16 @@ ${rules?.(files) ?? ''}
 
 frontend numbers
     bind 127.0.0.1:${ports.metrics}
-    ${rules === action ? 'http-request use-service lua.entra-auth-metrics' : 'http-request deny'}
+    ${rules === action || rules === fastLane ? 'http-request use-service lua.entra-auth-metrics' : 'http-request deny'}
 `
 }
 
+const actionAlone = { ENTRA_AUTH_FAST_LANE: 'off' }
+
 /** The configuration that ships, with its addresses filled in. */
-export function shippedFront(ports: Ports): string {
+export function shippedFront(ports: Ports, more: Readonly<Record<string, string>> = {}): string {
   const settings = {
+    ...more,
     ENTRA_AUTH_BIND: `127.0.0.1:${ports.front}`,
     ENTRA_AUTH_VERIFIER: `127.0.0.1:${ports.loopback}`,
     ENTRA_AUTH_METRICS_BIND: `127.0.0.1:${ports.metrics}`,
@@ -265,6 +320,20 @@ function action(): string {
   return `    http-request lua.entra-auth orders
     http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }
 `
+}
+
+/** What the printed configuration has, without the variables: as many headers as the native side. */
+function fastLane(): string {
+  return `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(orders)
+    http-request add-headers-bin var(txn.entra.hit) if { var(txn.entra.hit),length gt 0 }
+    http-request set-var(txn.entra.ok) var(txn.entra.hit),length,bool
+    http-request lua.entra-auth orders unless { var(txn.entra.hit),length gt 0 }
+    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }
+`
+}
+
+function loadFirstRelease(): string {
+  return `    lua-load-per-thread ${firstRelease}`
 }
 
 /** Signature and algorithm only: no key set, no claims, no revocations. */

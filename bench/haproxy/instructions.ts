@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { ownVariants, type Variant } from './configs.ts'
+import { type Variant, variantsOf } from './configs.ts'
 import { loadFull } from './load.ts'
 import { round } from './numbers.ts'
 import { type Bench, withStack } from './stack.ts'
@@ -15,6 +15,7 @@ const variantsAtATime = 2
 
 /** Counts every variant that needs nothing but HAProxy. */
 export async function countInstructions(bench: Bench) {
+  const ownVariants = variantsOf(bench.version)
   const counts = new Map<Variant, number>()
   const left = [...ownVariants]
   const work = async () => {
@@ -24,9 +25,10 @@ export async function countInstructions(bench: Bench) {
     }
   }
   await Promise.all(Array.from({ length: variantsAtATime }, work))
+  const pairs = compared.filter(([one]) => ownVariants.includes(one))
   return {
     results: ownVariants.map((variant) => ({ variant, instructions: counts.get(variant) })),
-    ratios: compared.map(([one, other]) => ({
+    ratios: pairs.map(([one, other]) => ({
       ratio: `${one} / ${other}`,
       instructions: round((counts.get(one) ?? 0) / (counts.get(other) ?? 0), 2),
     })),
@@ -34,7 +36,7 @@ export async function countInstructions(bench: Bench) {
 }
 
 /** The difference of two run lengths: start, warm-up and the end of the process cancel out. */
-async function countOf(bench: Bench, variant: Variant): Promise<number> {
+export async function countOf(bench: Bench, variant: Variant): Promise<number> {
   const [short, long] = [300, 1_500]
   const first = await instructionsOf(bench, variant, short)
   const second = await instructionsOf(bench, variant, long)
@@ -43,7 +45,7 @@ async function countOf(bench: Bench, variant: Variant): Promise<number> {
 
 async function instructionsOf(bench: Bench, variant: Variant, count: number): Promise<number> {
   const { folder } = bench.files
-  const prefix = `callgrind-${count}-${ownVariants.indexOf(variant)}`
+  const prefix = `callgrind-${count}-${variantsOf(bench.version).indexOf(variant)}`
   const wrapper = ['valgrind', '--tool=callgrind', `--callgrind-out-file=${folder}/${prefix}.%p`]
   await withStack(bench, { ...stackOf(bench, variant), wrapper }, async ({ ports }) =>
     loadFull(ports.front, bench.token, count, join(folder, `${prefix}.log`)),

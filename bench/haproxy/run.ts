@@ -60,7 +60,7 @@ async function runAll({ only, versions, rounds, peers }: BenchOptions): Promise<
       const haproxy = [command, ...args]
       const [line = ''] = execFileSync(command, [...args, '-v'], { encoding: 'utf8' }).split('\n')
       console.error(`${part}: ${line}`)
-      const report = await parts[part]({ haproxy, files, token: tokens.first })
+      const report = await parts[part]({ haproxy, version, files, token: tokens.first })
       if (report === undefined) {
         console.error('no peer was named, see npm run bench -- --help')
         break

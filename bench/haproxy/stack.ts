@@ -10,6 +10,8 @@ import { startProgram, stopProgram, untilAnswers } from './programs.ts'
 export interface Bench {
   /** The command of this HAProxy. */
   readonly haproxy: readonly string[]
+  /** As `3.4`. */
+  readonly version: string
   readonly files: Files
   readonly token: string
 }

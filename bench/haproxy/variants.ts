@@ -3,7 +3,7 @@
  * includes the kernel but varies on a shared machine, so variants run in turn and medians count.
  */
 import { join } from 'node:path'
-import { frontConfig, isHot, ownVariants, type Variant } from './configs.ts'
+import { frontConfig, isHot, type Variant, variantsOf } from './configs.ts'
 import { type Latency, loadFull, loadPaced, pacedPerSecond } from './load.ts'
 import { median, round } from './numbers.ts'
 import { type CpuTime, cpuTime } from './programs.ts'
@@ -29,12 +29,18 @@ export const compared: readonly (readonly [Variant, Variant])[] = [
   ['action, hot cache, stripping', 'native headers, stripping'],
   ['action, hot cache, variables=none, stripping', 'native headers, stripping'],
   ['shipped configuration, action', 'shipped configuration, native headers and variables'],
+  ['fast lane, hot cache', 'native headers'],
+  ['fast lane, hot cache, stripping', 'native headers, stripping'],
+  ['shipped configuration, fast lane', 'shipped configuration, native headers and variables'],
+  ['action, hot cache', 'release 0.1.0, hot cache'],
+  ['action, miss each time', 'release 0.1.0, miss each time'],
   ['action, hot cache', 'jwt_verify and native headers'],
   ['action, hot cache, variables=none', 'jwt_verify and native headers'],
 ]
 
 /** Measures every variant that needs nothing but HAProxy; the rounds are the outer loop. */
 export async function compareVariants(bench: Bench, tokenFile: string, rounds: number) {
+  const ownVariants = variantsOf(bench.version)
   const samples = new Map<Variant, Sample[]>(ownVariants.map((name) => [name, []]))
   for (let round = 1; round <= rounds; round++) {
     for (const variant of ownVariants) {
@@ -46,7 +52,8 @@ export async function compareVariants(bench: Bench, tokenFile: string, rounds: n
     variant,
     ...summarize(samples.get(variant) ?? []),
   }))
-  const ratios = compared.map(([one, other]) => ({
+  const pairs = compared.filter(([one]) => ownVariants.includes(one))
+  const ratios = pairs.map(([one, other]) => ({
     ratio: `${one} / ${other}`,
     cpu: ratioOf(samples.get(one) ?? [], samples.get(other) ?? [], cpuUs),
   }))
@@ -131,6 +138,6 @@ async function requireHits({ ports }: Stack): Promise<void> {
 export function stackOf({ files }: Bench, variant: Variant): StackOptions {
   return {
     config: (ports) => frontConfig(variant, ports, files),
-    maxAge: variant === 'action, miss each time' ? 0 : 3600,
+    maxAge: variant.endsWith('miss each time') ? 0 : 3600,
   }
 }

@@ -1,0 +1,143 @@
+/** Verdicts that all threads of a HAProxy share, from 3.2 on; before it, each thread asks for itself. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
+import { eventually } from '../support/eventually.ts'
+import { type CacheStack, isHit, startCacheStack } from './cache-stack.ts'
+import { values } from './client.ts'
+import { alice, allowPrepared, deny, revocations } from './fake-verifier.ts'
+
+const threads = 2
+/** All clients of a test have one address. */
+const manyRefusals = { ENTRA_AUTH_BAD_TOKENS_PER_10S: '100000' }
+const manyThreads = (text: string) =>
+  text.replace(/^ +nbthread .*\n/m, '').replace(/^global$/m, `global\n    nbthread ${threads}`)
+
+async function sharesVerdicts(): Promise<boolean> {
+  const { command, args } = await findHaproxy()
+  const version = execFileSync(command, [...args, '-v'], { encoding: 'utf8' })
+  const [, major = '', minor = ''] = /version (\d+)\.(\d+)/.exec(version) ?? []
+  return Number(major) * 100 + Number(minor) >= 302
+}
+
+/** Requests with this token, each over a connection of its own, so that all threads have some. */
+async function askOnNewConnections(stack: CacheStack, token: string, count = 60) {
+  const replies = []
+  for (let index = 0; index < count; index++) {
+    replies.push(await stack.ask({ headers: [['Authorization', `Bearer ${token}`]] }))
+  }
+  return replies
+}
+
+/** Each status once. */
+const statuses = (replies: readonly { readonly status: number }[]) =>
+  [...new Set(replies.map(({ status }) => status))].join()
+
+/** Until each thread has had word from the verifier and would keep what it hears. */
+async function warmUp(stack: CacheStack) {
+  await eventually(
+    async () => (await askOnNewConnections(stack, 'warm-up', 20)).filter(isHit).length,
+    (hits) => hits === 20,
+  )
+  stack.reset()
+}
+
+describe('a verdict that one thread asked for', () => {
+  let stack: CacheStack
+  let isShared: boolean
+  before(async () => {
+    isShared = await sharesVerdicts()
+    stack = await startCacheStack({ editConfig: manyThreads, env: manyRefusals })
+    await warmUp(stack)
+  })
+  after(() => stack.stop())
+  beforeEach(() => {
+    stack.reset()
+    stack.verifier.script = () => allowPrepared()
+    stack.verifier.feed = revocations()
+  })
+
+  it('needs no call in the others, with the same identity', async () => {
+    stack.verifier.script = () => allowPrepared({ ...alice, 'X-Auth-Request-Groups': 'g,h' })
+    const replies = await askOnNewConnections(stack, 'spread')
+    assert.ok(replies.every(({ status }) => status === 200))
+    const calls = stack.verifier.calls.length
+    assert.ok(calls >= 1 && calls <= (isShared ? 1 : threads), `${calls} calls`)
+    for (const seen of stack.app.requests) {
+      assert.deepEqual(values(seen, 'x-auth-request-user'), ['alice-oid'])
+      assert.deepEqual(values(seen, 'x-auth-request-groups'), ['g,h'])
+    }
+  })
+
+  it('says nothing about a token that differs in one character, wherever', async () => {
+    const token = `${'t'.repeat(60)}.${'u'.repeat(600)}.${'v'.repeat(60)}`
+    await askOnNewConnections(stack, token)
+    stack.reset()
+    stack.verifier.script = () => deny(401, 'bad_signature')
+    for (const place of [0, 30, 100, 400, 662, token.length - 1]) {
+      const other = `${token.slice(0, place)}w${token.slice(place + 1)}`
+      for (const reply of await askOnNewConnections(stack, other, 8)) {
+        assert.equal(reply.status, 401)
+      }
+    }
+    assert.equal(stack.app.requests.length, 0)
+  })
+
+  it('ends in all of them with a revocation', async () => {
+    await askOnNewConnections(stack, 'revoked')
+    stack.verifier.script = () => deny(401, 'token_revoked')
+    const revoked = { kind: 'user', id: 'contoso-tid/alice-oid', before: 9e9, until: 9e9 }
+    stack.verifier.feed = revocations([revoked])
+    // All of them in a row: a thread may hear of it a poll later.
+    await eventually(
+      async () => statuses(await askOnNewConnections(stack, 'revoked')),
+      (seen) => seen === '401',
+    )
+    assert.equal((await stack.askFor('revoked')).status, 401)
+  })
+})
+
+describe('a verdict that one thread asked for, and which has expired', () => {
+  it('is asked for anew by each that needs it', async () => {
+    const stack = await startCacheStack({ editConfig: manyThreads, env: manyRefusals })
+    try {
+      await warmUp(stack)
+      stack.verifier.script = () =>
+        allowPrepared().replace('private, max-age=30', 'private, max-age=1')
+      await askOnNewConnections(stack, 'short')
+      stack.verifier.script = () => deny(401, 'token_expired')
+      await eventually(
+        async () => statuses(await askOnNewConnections(stack, 'short')),
+        (seen) => seen === '401',
+      )
+      assert.equal((await stack.askFor('short')).status, 401)
+    } finally {
+      await stack.stop()
+    }
+  })
+})
+
+describe('shared verdicts switched off', () => {
+  it('leave each thread to ask for itself', async () => {
+    // With `lua-load`, all threads have one memory in any case.
+    const lonely = process.env.HAPROXY_LUA_LOAD === 'lua-load' ? 1 : threads
+    const stack = await startCacheStack({
+      editConfig: manyThreads,
+      env: { ENTRA_AUTH_SHARED_BYTES: '0' },
+    })
+    try {
+      await warmUp(stack)
+      stack.verifier.script = () => allowPrepared()
+      await eventually(
+        async () => {
+          await askOnNewConnections(stack, 'alone', 20)
+          return stack.verifier.calls.length
+        },
+        (calls) => calls >= lonely,
+      )
+    } finally {
+      await stack.stop()
+    }
+  })
+})
