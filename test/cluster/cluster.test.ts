@@ -63,6 +63,14 @@ before(async () => {
   server = await startApiServer(life)
   for (const name of ['shop', 'haproxy-controller', 'ingress', 'identity', 'monitoring'])
     await addNamespace(name)
+  const runtime = 'node.k8s.io/v1'
+  const gvisor = {
+    apiVersion: runtime,
+    kind: 'RuntimeClass',
+    metadata: { name: 'gvisor' },
+    handler: 'runsc',
+  }
+  assert.equal((await server.ask('POST', pathOf(runtime, 'runtimeclasses'), gvisor)).status, 201)
   const gateway = 'gateway.networking.k8s.io'
   await addKind(server, gateway, 'TLSRoute', 'tlsroutes', ['v1', 'v1alpha2', 'v1alpha3'])
   await addKind(server, gateway, 'TCPRoute', 'tcproutes', ['v1alpha2'])

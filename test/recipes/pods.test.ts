@@ -115,3 +115,36 @@ describe('haproxy-ingress', () => {
     assert.equal(ingress.spec.ingressClassName, 'haproxy')
   })
 })
+
+describe('the commands of the Kubernetes recipes', () => {
+  const pages = {
+    'recipes/haproxy-chart.md': 'edge',
+    'recipes/haproxy-ingress.md': 'ingress-controller',
+    'recipes/kubernetes-ingress.md': 'haproxy-controller',
+    'quick-start.md': 'edge',
+  }
+
+  for (const [page, namespace] of Object.entries(pages)) {
+    it(`name their namespace and can be repeated: ${page}`, () => {
+      const text = readFileSync(resolve(import.meta.dirname, '../../docs', page), 'utf8')
+      const commands = [...text.matchAll(/^```sh\n(.*?)^```$/gms)]
+        .flatMap(([, block = '']) => block.replaceAll(/\\\n\s*/g, ' ').split('\n'))
+        .filter((line) => /^(kubectl|helm) /.test(line))
+      assert.ok(commands.length >= 4)
+      for (const command of commands) {
+        assert.doesNotMatch(command, /^helm install /)
+        if (/^kubectl .*\bcreate\b/.test(command)) {
+          assert.match(command, /--dry-run=client -o yaml \| kubectl apply -f -$/)
+        }
+        // Policies are of the whole cluster, and the files of a Gateway and an Ingress name their own.
+        if (
+          /^helm repo |create namespace|apply -f recipes\/\S+(policy|auth-url|gateway)/.test(
+            command,
+          )
+        )
+          continue
+        assert.match(command, new RegExp(`(-n|--namespace) ${namespace}\\b`))
+      }
+    })
+  }
+})
