@@ -280,14 +280,18 @@ export const personas: readonly Persona[] = [
 
 const aliases: Readonly<Record<string, string>> = { admin: 'carol' }
 
-/** That there is no such persona, and which one was meant, most likely. */
-export function noPersona(name: string): string {
-  const near = nearest(
+/** The name of the persona that a mistyped one most likely stands for; undefined where none is close. */
+export function nearPersona(name: string): string | undefined {
+  return nearest(
     name,
     personas.map((one) => one.name),
   )
-  const meant = near === undefined ? '' : `; did you mean "${near}"?`
-  return `There is no persona "${name}"${meant || '.'}`
+}
+
+/** That there is no such persona, and which one was meant, most likely. */
+export function noPersona(name: string): string {
+  const near = nearPersona(name)
+  return `There is no persona "${name}"${near === undefined ? '.' : `; did you mean "${near}"?`}`
 }
 
 /** Finds a persona by name, alias or user principal name; undefined when there is none. */

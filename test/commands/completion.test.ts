@@ -47,7 +47,7 @@ describe('a word that is nearly right', () => {
   it('is named for commands, personas and faults', () => {
     assert.match(run(['chekc']).stderr, /Did you mean check\?/)
     assert.match(run(['dev-entra', 'fault', 'rediect']).stderr, /did you mean "redirect"\?/)
-    assert.match(run(['dev-entra', 'token', 'alcie']).stderr, /did you mean "alice"\?/)
+    assert.match(run(['dev-entra', 'token', 'alic']).stderr, /did you mean "alice"\?/)
   })
 
   it('is named for variables, and others that nothing reads are reported', () => {
