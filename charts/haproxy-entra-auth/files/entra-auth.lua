@@ -1704,61 +1704,61 @@ end
 -- gives nothing but hits; it returns an empty text wherever anything needs a closer look, and the action
 -- has it.
 
--- Between the names that the configuration reads from the end of the value.
-local FIELD_SEPARATOR = "|"
--- The header as it begins in req.hdrs. Where it is the very first of a request, the action has it.
-local AUTHORIZATION = "\nauthorization:"
-
--- A number in the variable length form of HAProxy (`encode_varint`).
-local function encodeVarint(number)
-    if number < 240 then
-        return string.char(number)
-    end
-    local bytes = { string.char(240 + number % 16) }
-    number = (number - 240) // 16
-    while number >= 128 do
-        bytes[#bytes + 1] = string.char(128 + number % 128)
-        number = (number - 128) // 128
-    end
-    bytes[#bytes + 1] = string.char(number)
-    return table.concat(bytes)
-end
-
--- What the configuration reads: the headers for add-headers-bin, which stops behind the empty name, and
--- then status, ms, cache, policy, user, tenant, client, actor and token id, for the variables. False
--- where a field could be read as two.
-local function createNative(entry)
-    local said = { "200", "0", "hit", entry.policy }
-    for _, name in ipairs({ "user", "tenant", "client", "actor", "token_id" }) do
-        said[#said + 1] = entry[name] or ""
-    end
-    local text = table.concat(said, FIELD_SEPARATOR)
-    if select(2, text:gsub(FIELD_SEPARATOR, "", #said)) ~= #said - 1 then
-        return false
-    end
-    local parts = {}
-    for index, name in ipairs(entry.names) do
-        local value = entry.values[index]
-        parts[#parts + 1] = encodeVarint(#name) .. name .. encodeVarint(#value) .. value
-    end
-    return table.concat(parts) .. "\0\0" .. FIELD_SEPARATOR .. text
-end
-
--- Whether the client may have sent a header of a managed name: then the action deletes it.
-local function mayHoldManaged(headers, managed)
-    if managed.stem ~= "" then
-        return headers:find(managed.stem, 1, true) ~= nil
-    end
-    for _, name in ipairs(managed.names) do
-        if headers:find(name, 1, true) then
-            return true
-        end
-    end
-    return false
-end
-
 local recallNative
 do
+    -- Between the names that the configuration reads from the end of the value.
+    local FIELD_SEPARATOR = "|"
+    -- The header as it begins in req.hdrs. Where it is the very first of a request, the action has it.
+    local AUTHORIZATION = "\nauthorization:"
+
+    -- A number in the variable length form of HAProxy (`encode_varint`).
+    local function encodeVarint(number)
+        if number < 240 then
+            return string.char(number)
+        end
+        local bytes = { string.char(240 + number % 16) }
+        number = (number - 240) // 16
+        while number >= 128 do
+            bytes[#bytes + 1] = string.char(128 + number % 128)
+            number = (number - 128) // 128
+        end
+        bytes[#bytes + 1] = string.char(number)
+        return table.concat(bytes)
+    end
+
+    -- What the configuration reads: the headers for add-headers-bin, which stops behind the empty name, and
+    -- then status, ms, cache, policy, user, tenant, client, actor and token id, for the variables. False
+    -- where a field could be read as two.
+    local function createNative(entry)
+        local said = { "200", "0", "hit", entry.policy }
+        for _, name in ipairs({ "user", "tenant", "client", "actor", "token_id" }) do
+            said[#said + 1] = entry[name] or ""
+        end
+        local text = table.concat(said, FIELD_SEPARATOR)
+        if select(2, text:gsub(FIELD_SEPARATOR, "", #said)) ~= #said - 1 then
+            return false
+        end
+        local parts = {}
+        for index, name in ipairs(entry.names) do
+            local value = entry.values[index]
+            parts[#parts + 1] = encodeVarint(#name) .. name .. encodeVarint(#value) .. value
+        end
+        return table.concat(parts) .. "\0\0" .. FIELD_SEPARATOR .. text
+    end
+
+    -- Whether the client may have sent a header of a managed name: then the action deletes it.
+    local function mayHoldManaged(headers, managed)
+        if managed.stem ~= "" then
+            return headers:find(managed.stem, 1, true) ~= nil
+        end
+        for _, name in ipairs(managed.names) do
+            if headers:find(name, 1, true) then
+                return true
+            end
+        end
+        return false
+    end
+
     local find, sub, byte = string.find, string.sub, string.byte
 
     -- Where the credentials begin and end in the header fields of a request, as req.hdrs has them: names in
@@ -1999,74 +1999,77 @@ end
 
 local callsUnderWay = { count = 0, bySource = {}, first = 1, last = 0, recountedMs = 0 }
 
--- An error between two lines of `startCall` or `endCall` would leave a count too high for ever, so they are
--- counted anew before a call is refused, at most once in CALL_COUNTED_MS. Only inside of `atomically`.
-local function recountCalls(now)
-    local calls = callsUnderWay
-    if now - calls.recountedMs < CALL_COUNTED_MS then
-        return
-    end
-    local count, bySource = 0, {}
-    for index = calls.first, calls.last do
-        local call = calls[index]
-        if call and call.isCounted then
-            count = count + 1
-            bySource[call.source] = (bySource[call.source] or 0) + 1
+local startCall, endCall
+do
+    -- An error between two lines of `startCall` or `endCall` would leave a count too high for ever, so they are
+    -- counted anew before a call is refused, at most once in CALL_COUNTED_MS. Only inside of `atomically`.
+    local function recountCalls(now)
+        local calls = callsUnderWay
+        if now - calls.recountedMs < CALL_COUNTED_MS then
+            return
         end
-    end
-    calls.count, calls.bySource, calls.recountedMs = count, bySource, now
-end
-
--- Only inside of `atomically`.
-local function endCall(call)
-    if call.isCounted then
-        call.isCounted = false
-        callsUnderWay.count = callsUnderWay.count - 1
-        local left = (callsUnderWay.bySource[call.source] or 1) - 1
-        callsUnderWay.bySource[call.source] = left > 0 and left or nil
-    end
-end
-
--- HAProxy ends a coroutine without a word when its client goes away, so a call may never be ended
--- here: after a moment it counts no more. Only inside of `atomically`.
-local function dropOldCalls(now)
-    local calls = callsUnderWay
-    while calls.first <= calls.last do
-        local call = calls[calls.first]
-        -- None where an error struck between the two lines below.
-        if call then
-            if call.isCounted and now - call.startedMs < CALL_COUNTED_MS then
-                return
+        local count, bySource = 0, {}
+        for index = calls.first, calls.last do
+            local call = calls[index]
+            if call and call.isCounted then
+                count = count + 1
+                bySource[call.source] = (bySource[call.source] or 0) + 1
             end
-            endCall(call)
-            calls[calls.first] = nil
         end
-        calls.first = calls.first + 1
+        calls.count, calls.bySource, calls.recountedMs = count, bySource, now
     end
-end
 
--- The call that may be made now, or nil.
-local function startCall(source)
-    local call
-    atomically(function()
-        local calls, now = callsUnderWay, nowMs()
-        dropOldCalls(now)
-        local function isFull()
-            return calls.count >= settings["max-calls"]
-                or (calls.bySource[source] or 0) >= settings["max-calls-per-source"]
+    -- Only inside of `atomically`.
+    function endCall(call)
+        if call.isCounted then
+            call.isCounted = false
+            callsUnderWay.count = callsUnderWay.count - 1
+            local left = (callsUnderWay.bySource[call.source] or 1) - 1
+            callsUnderWay.bySource[call.source] = left > 0 and left or nil
         end
-        if isFull() then
-            recountCalls(now)
+    end
+
+    -- HAProxy ends a coroutine without a word when its client goes away, so a call may never be ended
+    -- here: after a moment it counts no more. Only inside of `atomically`.
+    local function dropOldCalls(now)
+        local calls = callsUnderWay
+        while calls.first <= calls.last do
+            local call = calls[calls.first]
+            -- None where an error struck between the two lines below.
+            if call then
+                if call.isCounted and now - call.startedMs < CALL_COUNTED_MS then
+                    return
+                end
+                endCall(call)
+                calls[calls.first] = nil
+            end
+            calls.first = calls.first + 1
         end
-        if not isFull() then
-            call = { source = source, startedMs = now, isCounted = true }
-            calls.count = calls.count + 1
-            calls.bySource[source] = (calls.bySource[source] or 0) + 1
-            calls.last = calls.last + 1
-            calls[calls.last] = call
-        end
-    end)
-    return call
+    end
+
+    -- The call that may be made now, or nil.
+    function startCall(source)
+        local call
+        atomically(function()
+            local calls, now = callsUnderWay, nowMs()
+            dropOldCalls(now)
+            local function isFull()
+                return calls.count >= settings["max-calls"]
+                    or (calls.bySource[source] or 0) >= settings["max-calls-per-source"]
+            end
+            if isFull() then
+                recountCalls(now)
+            end
+            if not isFull() then
+                call = { source = source, startedMs = now, isCounted = true }
+                calls.count = calls.count + 1
+                calls.bySource[source] = (calls.bySource[source] or 0) + 1
+                calls.last = calls.last + 1
+                calls[calls.last] = call
+            end
+        end)
+        return call
+    end
 end
 
 -- The address of the client; of IPv6 the network of 64 bits, which one client has for itself.
