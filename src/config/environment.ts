@@ -43,7 +43,8 @@ const OTHER_VARIABLES = [
   ...['CACHE_BYTES', 'CACHE_ENTRIES', 'CALLER_KEY', 'CALLER_KEY_FILE', 'CA_FILE'],
   ...['CORS_PREFLIGHT', 'COUNT_BAD_TOKENS', 'FAST_LANE', 'FEED_STALE_SECONDS', 'LUA_FILE'],
   ...['MAX_CALLS', 'MAX_CALLS_PER_SOURCE', 'MAX_TOKEN_BYTES', 'METADATA_PATH', 'METRICS_BIND'],
-  ...['TIMEOUT_MS', 'VARIABLES', 'VERIFIER', 'VERIFIER_NAME', 'VERIFIER_SERVER'],
+  ...['SHARED_BYTES', 'SIGN_IN_SERVER', 'TIMEOUT_MS', 'VARIABLES'],
+  ...['VERIFIER', 'VERIFIER_NAME', 'VERIFIER_SERVER'],
 ].map((name) => `ENTRA_AUTH_${name}`)
 
 /** Kubernetes sets these in every pod beside a Service whose name begins with `entra-auth`. */

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { unknownVariables } from '../../src/config/environment.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { loadText, OTHER, reader, TENANT, yaml } from './fixture.ts'
 
@@ -176,4 +178,14 @@ test('ENTRA_AUTH_HOST counts beside a file that names only a port', async () => 
   )
   assert.ok(result.ok, JSON.stringify(result))
   assert.deepEqual(result.config.listen, { host: '0.0.0.0', port: 14481 })
+})
+
+test('each variable of the action and of the shipped HAProxy configuration is known', () => {
+  const texts = ['entra-auth.lua', 'haproxy.cfg'].map((name) =>
+    readFileSync(new URL(`../../haproxy-lua/${name}`, import.meta.url), 'utf8'),
+  )
+  const names = texts.flatMap((text) => text.match(/\bENTRA_AUTH_[A-Z0-9_]*[A-Z0-9]\b/g) ?? [])
+  assert.ok(names.length > 10)
+  const env = Object.fromEntries(names.map((name) => [name, 'x']))
+  assert.deepEqual(unknownVariables(env), [])
 })
