@@ -67,6 +67,9 @@ describe('the line of a refusal', () => {
         policy: 'default',
         ...correlation,
         ...idsOfAlice,
+        grant: 'policies.default.allow[0]',
+        wanted: 'the scope Orders.Read',
+        had: 'the scope Other',
         msg: 'refused',
       },
     ])
