@@ -292,12 +292,14 @@ describe('an error in the action', () => {
     ...['forgetAll', 'sweepSlice', 'parseString'],
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged', 'findCredentials'],
-    ...['recallNative', 'convertHeaders'],
+    ...['convertHeaders', 'findEntry', 'isBefore', 'sharedText', 'placeOf', 'readShared'],
+    ...['relyOnFeed', 'usePollOfOthers', 'recountCalls'],
   ])
   // One Lua for all threads has nothing to publish: only the page packs its numbers.
   const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'
   ;(isShared ? beside : nowAndThen).add('packNumbers')
   const atStart = new Set([
+    'setsAuthResponse',
     ...['readVariable', 'readSettings', 'readArguments', 'parseVerifier', 'parseNumber'],
     ...['parseChoice', 'parseVariables', 'parseCounter'],
   ])
