@@ -247,10 +247,9 @@ describe('an answer that is none', () => {
 
 describe('an error in the action', () => {
   const source = readFileSync(shippedLua, 'utf8')
-  const header = /^(?: {4})?local function (\w+)\(.*\)$/gm
+  const header = /^(?: {4})?(?:local )?function (\w+)\(.*\)$/gm
   const names = [...source.matchAll(header)].map((match) => match[1] ?? '')
 
-  /** Only run on some refusals, so an allowed request does not meet the error. */
   /** Met by requests with a session, or of browsers without one. */
   const ofSessions = new Set([
     'readSession',
@@ -266,6 +265,7 @@ describe('an error in the action', () => {
     'isRecheckPossible',
     'recheck',
   ])
+  /** Only run on some refusals, so an allowed request does not meet the error. */
   const offTheWay = new Set([
     ...['countBadToken', 'unavailable', 'badSetup', 'refuse'],
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
@@ -278,6 +278,7 @@ describe('an error in the action', () => {
     ...['remember', 'createEntry', 'entrySize', 'insert', 'link', 'unlink', 'isKept', 'evict'],
     ...['isSameToken', 'tailOf', 'tokenOf'],
     ...['readPlainCredentials', 'isStillGood', 'isRevoked', 'forget', 'publishNumbers'],
+    ...['forgetExpiredShared'],
   ])
   /** Without these there is no word of revocations, so nothing is remembered. */
   const forTheFeed = new Set([
@@ -292,12 +293,20 @@ describe('an error in the action', () => {
     ...['forgetAll', 'sweepSlice', 'parseString'],
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged', 'findCredentials'],
-    ...['convertHeaders', 'findEntry', 'isBefore', 'sharedText', 'placeOf', 'readShared'],
+    ...[
+      'recallNative',
+      'convertHeaders',
+      'findEntry',
+      'isBefore',
+      'sharedText',
+      'placeOf',
+      'readShared',
+    ],
     ...['relyOnFeed', 'usePollOfOthers', 'recountCalls'],
   ])
   // One Lua for all threads has nothing to publish: only the page packs its numbers.
   const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'
-  ;(isShared ? beside : nowAndThen).add('packNumbers')
+  for (const name of ['packNumbers', 'publishPoll']) (isShared ? beside : nowAndThen).add(name)
   const atStart = new Set([
     'setsAuthResponse',
     ...['readVariable', 'readSettings', 'readArguments', 'parseVerifier', 'parseNumber'],
@@ -311,7 +320,7 @@ describe('an error in the action', () => {
   ])
 
   function breaking(name: string, by: string): (text: string) => string {
-    const line = new RegExp(`^((?: {4})?local function ${name}\\(.*\\))$`, 'm')
+    const line = new RegExp(`^((?: {4})?(?:local )?function ${name}\\(.*\\))$`, 'm')
     return (text) => text.replace(line, (head) => `${head} ${by}`)
   }
 
