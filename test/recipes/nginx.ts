@@ -17,6 +17,8 @@ export interface NginxOptions {
   /** `127.0.0.1:PORT` */
   readonly verifier: string
   readonly application: string
+  /** Default: the one with tokens only. */
+  readonly recipe?: 'entra-auth.conf' | 'entra-sign-in.conf'
   readonly edit?: (config: string) => string
 }
 
@@ -42,8 +44,8 @@ export async function startNginx(t: Life, options: NginxOptions): Promise<Nginx>
   const nginx = findNginx()
   const folder = makeFolder(t)
   const [port = 0] = await freePorts(1)
-  const recipe = recipeFile('nginx/entra-auth.conf')
-    .replace('127.0.0.1:8080', options.verifier)
+  const recipe = recipeFile(`nginx/${options.recipe ?? 'entra-auth.conf'}`)
+    .replace(/127\.0\.0\.1:808[01]/, options.verifier)
     .replace('127.0.0.1:3000', options.application)
     .replace('127.0.0.1:8000', `127.0.0.1:${port}`)
   const config = join(folder, 'nginx.conf')

@@ -1,39 +1,15 @@
-/**
- * The recipe for Traefik, with the requests that its ForwardAuth sends and what it does with the
- * answer, written down here from its source (3.7). Traefik itself does not run in this test.
- */
+/** The recipe for Traefik. Traefik itself does not run in this test: see `traefik.ts`. */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { managedHeaders } from '../../src/haproxy/strip.ts'
-import { askRaw } from '../e2e/client.ts'
 import { type Authority, environmentFor, startAuthority } from '../serve/authority.ts'
 import { type ServiceProcess, startService, untilReady } from '../serve/process.ts'
 import { recipeFile } from './recipe-files.ts'
-
-interface ForwardAuth {
-  readonly address: string
-  readonly trustForwardHeader: boolean
-  readonly authRequestHeaders: readonly string[]
-  readonly authResponseHeaders: readonly string[]
-}
+import { type Answer, askAsTraefik, type ForwardAuth, forwarded, type Header } from './traefik.ts'
 
 const dynamic = parse(recipeFile('traefik/dynamic.yaml')).http
 const forwardAuth: ForwardAuth = dynamic.middlewares['entra-auth'].forwardAuth
-
-type Header = readonly [string, string]
-
-const canonical = (name: string) =>
-  name.toLowerCase().replace(/(^|-)[a-z]/g, (c) => c.toUpperCase())
-
-/** Header fields of a client as Go keeps them: by canonical name, in no order that matters. */
-function goHeader(headers: readonly Header[]): Map<string, string[]> {
-  const map = new Map<string, string[]>()
-  for (const [name, value] of headers) {
-    map.set(canonical(name), [...(map.get(canonical(name)) ?? []), value])
-  }
-  return map
-}
 
 describe('the recipe traefik', () => {
   it('has every managed header overwritten or deleted', () => {
@@ -77,34 +53,16 @@ describe('the recipe traefik against the service', () => {
     for (const cleanUp of cleanUps.reverse()) await cleanUp()
   })
 
-  /** The request to the verifier, for a client's request with these header fields. */
-  async function replay(client: readonly Header[], policy = 'default'): Promise<Answer> {
-    const { pathname } = new URL(forwardAuth.address)
-    const path = pathname.replace(/[^/]*$/, policy)
-    const header = goHeader(client)
-    const chosen = forwardAuth.authRequestHeaders.flatMap((name) =>
-      (header.get(canonical(name)) ?? []).map((value) => `${canonical(name)}: ${value}`),
-    )
-    // Go writes Host first, adds Accept-Encoding, and keeps no User-Agent that the list leaves out.
-    const lines = [
-      `GET ${path} HTTP/1.1`,
-      `Host: ${service.address}`,
-      ...chosen,
-      'X-Forwarded-For: 192.0.2.7',
-      'X-Forwarded-Host: orders.example.com',
-      'X-Forwarded-Method: POST',
-      'X-Forwarded-Port: 443',
-      'X-Forwarded-Proto: https',
-      'X-Forwarded-Uri: /orders/1?sort=up',
-      'Accept-Encoding: gzip',
-      'Connection: close',
-    ]
-    const text = await askRaw(
-      Number(service.address.split(':')[1]),
-      `${lines.join('\r\n')}\r\n\r\n`,
-      () => false,
-    )
-    return readAnswer(text)
+  /** What the verifier answers for a client's request with these header fields. */
+  function replay(client: readonly Header[], policy = 'default'): Promise<Answer> {
+    const address = new URL(forwardAuth.address)
+    address.host = service.address
+    address.pathname = address.pathname.replace(/[^/]*$/, policy)
+    return askAsTraefik({ ...forwardAuth, address: address.href }, client, {
+      host: 'orders.example.com',
+      method: 'POST',
+      uri: '/orders/1?sort=up',
+    })
   }
 
   it('lets a user through, with every header of the list from the token', async () => {
@@ -118,7 +76,7 @@ describe('the recipe traefik against the service', () => {
     ]
     const answer = await replay(client)
     assert.equal(answer.status, 200)
-    const application = forwarded(client, answer)
+    const application = forwarded(forwardAuth, client, answer)
     assert.deepEqual(application.get('X-Auth-Request-User'), [
       'a1111111-1111-4111-8111-111111111111',
     ])
@@ -156,34 +114,3 @@ describe('the recipe traefik against the service', () => {
     assert.ok((await replay([])).body.length < maxResponseBodySize)
   })
 })
-
-interface Answer {
-  readonly status: number
-  readonly header: Map<string, string[]>
-  readonly body: string
-}
-
-function readAnswer(text: string): Answer {
-  const [head = '', ...rest] = text.split('\r\n\r\n')
-  const [first = '', ...lines] = head.split('\r\n')
-  const pairs = lines.map((line): Header => {
-    const colon = line.indexOf(':')
-    return [line.slice(0, colon), line.slice(colon + 1).trim()]
-  })
-  return {
-    status: Number(first.split(' ')[1]),
-    header: goHeader(pairs),
-    body: rest.join('\r\n\r\n'),
-  }
-}
-
-/** What the application gets after an allow: each listed name deleted, then copied if it is there. */
-function forwarded(client: readonly Header[], { header }: Answer): Map<string, string[]> {
-  const request = goHeader(client)
-  for (const name of forwardAuth.authResponseHeaders.map(canonical)) {
-    request.delete(name)
-    const values = header.get(name)
-    if (values) request.set(name, values)
-  }
-  return request
-}
