@@ -99,6 +99,8 @@ const defaultsLines = [
   '    option dontlognull',
   '    # A reload must not close a connection on which the next request is already under way.',
   '    option idle-close-on-response',
+  '    # As before 3.3: HAProxy writes an error for each client that goes away during a call.',
+  '    no option abortonclose',
 ]
 
 function verifierLines(verifier: string, isTls: boolean): string[] {

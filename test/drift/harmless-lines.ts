@@ -22,6 +22,7 @@ export const harmless: readonly (readonly [line: RegExp, loss: Loss])[] = [
   [/^global: lua-load-per-thread /, 'no start'],
   [/^defaults: (defaults|mode http)$/, 'said twice'],
   [/^defaults: (timeout|option idle-close-on-response)/, 'limit'],
+  [/^defaults: no option abortonclose$/, 'log'],
   [
     /: (log global|log stdout .*|log-format .*|unique-id-format .*|option dontlog(-normal|null))$/,
     'log',
