@@ -201,13 +201,23 @@ describe('the packed tarball, installed into an empty directory', () => {
       const service = await startInstalled(t, { command, cwd: place, env })
       const readyMs = await service.untilReady()
       const waits = waitForProcessorMs(service.pid) + waitForProcessorMs(process.pid) - ownWaitMs
-      timesMs.push(readyMs - waits)
+      timesMs.push((readyMs - waits) / slowness())
       service.kill('SIGKILL')
       await service.exited
     }
     assert.ok(Math.min(...timesMs) < 1_000, `ready after ${timesMs.map(Math.round)} ms`)
   })
 })
+
+/**
+ * How many times as long as on an unhurried machine Node itself takes to start here and now, at least 1:
+ * a processor that others share is slower without a wait that Linux could count.
+ */
+function slowness(): number {
+  const start = performance.now()
+  assert.equal(spawnSync(process.execPath, ['--eval', '0']).status, 0)
+  return Math.max(1, (performance.now() - start) / 60)
+}
 
 /** How long the main thread of a process was ready to run and did not, as Linux counts it; else 0. */
 function waitForProcessorMs(pid: number): number {

@@ -9,7 +9,10 @@ import { environmentFor, startAuthority } from '../serve/authority.ts'
 import { type Life, makeFolder, startService, untilReady } from '../serve/process.ts'
 
 const page = readFileSync(resolve(import.meta.dirname, '../../docs/recipes/browsers.md'), 'utf8')
-const blocks = [...page.matchAll(/^```haproxy\n(.*?)^```$/gms)].map(([, block = '']) => block)
+const blocks = [...page.matchAll(/^```haproxy frontend\n(.*?)^```$/gms)].map(
+  ([, block = '']) => block,
+)
+assert.equal(blocks.length, 2)
 
 async function startFront(t: Life) {
   const authority = await startAuthority(t)
