@@ -9,9 +9,11 @@ import { allow, allowHeaders, answer, deny, type Script } from '../e2e/fake-veri
 /**
  * Stands before the first line of the action, on that line: raises an error at the line that a request
  * names, once, or writes down each line that a request comes by. HAProxy puts a hook of its own in
- * place whenever an action waits, so it is set again after each answer of the verifier.
+ * place whenever an action waits, so it is set again after each answer of the verifier. In a block: Lua
+ * allows a file 200 local variables, and the action has most of them.
  */
 const prelude = `
+do
 local wanted, inside, seen, about
 local function step(_, line)
   if wanted == "all" then
@@ -39,6 +41,7 @@ core.httpclient = function()
     if wanted and coroutine.running() == inside then debug.sethook(step, "l") end
     return response
   end }
+end
 end
 `.replaceAll('\n', ' ')
 
