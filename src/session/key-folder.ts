@@ -121,7 +121,11 @@ export function createKeyFolder(
 /** Names of key files, the oldest first. Those that begin with a dot belong to Kubernetes or to an editor. */
 async function listKeyFiles(folder: string): Promise<readonly string[]> {
   try {
-    const names = (await readdir(folder)).filter((name) => !name.startsWith('.')).sort()
+    // A volume of its own has a folder lost+found. Links are files here: Kubernetes mounts keys as such.
+    const names = (await readdir(folder, { withFileTypes: true }))
+      .filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.'))
+      .map(({ name }) => name)
+      .sort()
     if (names.length > maxFiles) {
       throw new SealingKeysError(
         `${folder} has more than ${maxFiles} files; it is for sealing keys only`,

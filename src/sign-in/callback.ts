@@ -6,6 +6,7 @@ import { sendProblem, tryAgain } from './answer.ts'
 import {
   clearCookie,
   currentSession,
+  ownReasons,
   readVisit,
   redirect,
   revokeSession,
@@ -85,7 +86,22 @@ export async function answerCallback(
   }
   return error === undefined
     ? redeem(context, request, reply, returned)
-    : refuse(context, request, reply, returned, error, single(query.error_description) ?? '')
+    : refuse(context, request, reply, returned, {
+        error,
+        description: (single(query.error_description) ?? '').slice(0, maxDescription),
+        isProven: false,
+      })
+}
+
+/** Entra's own are shorter; the text in an address is whatever somebody writes there. */
+const maxDescription = 1_000
+
+/** An error of Entra's. */
+interface SaidError {
+  readonly error: string
+  readonly description: string
+  /** Whether it came from Entra's own server, and not in an address that anybody can write. */
+  readonly isProven: boolean
 }
 
 /** The error that Entra sent along (RFC 6749 section 4.1.2.1), in a form that can be logged. */
@@ -119,7 +135,8 @@ async function redeem(
     })
   } catch (error) {
     if (!(error instanceof EntraRefusal)) throw error
-    return refuse(context, request, reply, returned, error.error, error.description)
+    const { error: code, description } = error
+    return refuse(context, request, reply, returned, { error: code, description, isProven: true })
   }
   const { authorities, clockSkewSeconds } = context.rules()
   const verified = await verifyIdToken(token, {
@@ -222,21 +239,25 @@ async function refuse(
   request: FastifyRequest,
   reply: FastifyReply,
   { visit, state, session }: Return,
-  error: string,
-  description: string,
+  { error, description, isProven }: SaidError,
 ): Promise<FastifyReply> {
   const { target, isRecheck } = state
   const code = problemOf(error)
   const details = readDetails(description)
-  report(context, code, { error, ...details, ...(code === 'invalid_client' && { description }) })
+  const cause = isProven && code === 'invalid_client' && { description }
+  // An alarm only for what Entra's server said: anybody can open an address.
+  report(context, code, { error, ...details, ...cause }, isProven && isOutage(code))
   if (isRecheck && session) {
     // The same answer twice, as of a page that was reloaded: the first one brought what it could.
     if (error === 'invalid_grant') return redirect(reply, target)
-    if (isOutage(code)) return postpone(context, reply, visit, session, target)
+    // An answer that is not Entra's, as of a proxy on the way, says nothing about the person.
+    if (isOutage(code) || code === 'id_token_refused') {
+      return postpone(context, reply, visit, session, target)
+    }
     // Entra no longer vouches for this person without a page: the session is over, and what it takes
     // to get a new one is between the person and Entra.
     clearCookie(reply, sessionCookie)
-    await revokeSession(context, session, visit.nowSeconds, 'refused at a re-check')
+    await revokeSession(context, session, visit.nowSeconds, ownReasons.recheck)
     if (needsPage.has(error)) {
       const { loginHint } = session
       const beginning = { target, authContext: undefined, recheck: undefined, loginHint }
@@ -246,8 +267,8 @@ async function refuse(
   return sendProblem(context, reply, code, { details, action: tryAgain(target) })
 }
 
-function report(context: SignInContext, code: ProblemCode, fields: object): void {
-  if (isOutage(code)) {
+function report(context: SignInContext, code: ProblemCode, fields: object, isAlarm: boolean): void {
+  if (isAlarm) {
     context.log.error(fields, 'sign-in is out of order: Entra or the credential does not answer')
   } else {
     context.log.info({ ...fields, reason: code }, 'sign-in refused by Entra')

@@ -121,6 +121,27 @@ export function single(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
+/** Reasons of the revocations that sign-in makes by itself. */
+export const ownReasons = {
+  signedOut: 'signed out',
+  recheck: 'refused at a re-check',
+  elsewhere: 'signed out elsewhere',
+} as const
+
+/** So many at a time: whoever can sign in can make them, and administrators must always find room. */
+const maxOwnRevocations = 8_000
+
+/** Revocations in force that sign-in made by itself, of the given reason or of any. */
+export function countOwn(context: SignInContext, reason?: string): number {
+  const { list } = context.revocations
+  const nowSeconds = context.clock() / 1000
+  // Of a store's million only those that count for its limit: anybody can make this run.
+  const counted = list.recent?.().map(({ revocation }) => revocation) ?? list.entries
+  const reasons: readonly string[] = reason === undefined ? Object.values(ownReasons) : [reason]
+  return counted.filter((one) => reasons.includes(one.reason ?? '') && one.until > nowSeconds)
+    .length
+}
+
 /** Ends a session everywhere, as far as there is a place for it; never rejects. */
 export async function revokeSession(
   context: SignInContext,
@@ -134,6 +155,13 @@ export async function revokeSession(
   const { list } = context.revocations
   const known = list.get('session', session.id)
   if (known && list.endOf(known) >= until) return
+  if (!known && countOwn(context) >= maxOwnRevocations) {
+    context.log.error(
+      { session: session.id },
+      'session not revoked, too many are already: a copy of its cookie goes on to its hard end',
+    )
+    return
+  }
   try {
     await context.revocations.add({
       kind: 'session',

@@ -149,7 +149,7 @@ export function createEntra(
             [oauth.allowInsecureRequests]: true,
           },
         )
-        if (reply.status >= 500) {
+        if (!isAnswerOfEntra(reply)) {
           await reply.body?.cancel()
           throw new EntraRefusal('entra_unavailable', `the token endpoint answered ${reply.status}`)
         }
@@ -167,6 +167,15 @@ export function createEntra(
   }
 }
 
+/**
+ * Tokens and errors are JSON with one of these statuses (RFC 6749 sections 5.1 and 5.2). What else comes
+ * is a throttle, an outage, or a proxy on the way: it says nothing about the person.
+ */
+function isAnswerOfEntra({ status, headers }: Response): boolean {
+  const isJson = /^application\/json\b/i.test(headers.get('content-type') ?? '')
+  return isJson && [200, 400, 401].includes(status)
+}
+
 function trusted(tenant: TenantConfig, address: unknown): string {
   if (typeof address === 'string' && isTrustedAddress(tenant, address)) return address
   throw new Error('the metadata names an endpoint that is missing or not the authority’s')
@@ -180,6 +189,10 @@ function refusalOf(cause: unknown): EntraRefusal {
   }
   if (cause instanceof oauth.WWWAuthenticateChallengeError) {
     return new EntraRefusal('invalid_client', '')
+  }
+  // Something on the way says that it is JSON, and it is not.
+  if (cause instanceof oauth.OperationProcessingError && cause.code === oauth.PARSE_ERROR) {
+    return new EntraRefusal('entra_unavailable', cause.message)
   }
   if (
     cause instanceof oauth.OperationProcessingError ||

@@ -3,7 +3,9 @@ import { loginCookie, sessionCookie } from '../session/cookie.ts'
 import { sendPage, sendProblem } from './answer.ts'
 import {
   clearCookie,
+  countOwn,
   currentSession,
+  ownReasons,
   readVisit,
   redirect,
   revokeSession,
@@ -31,7 +33,7 @@ export async function answerSignOut(
   clearCookie(reply, sessionCookie)
   clearCookie(reply, loginCookie)
   if (!session) return redirect(reply, '/oauth2/signed_out', 303)
-  await revokeSession(context, session, visit.nowSeconds, 'signed out')
+  await revokeSession(context, session, visit.nowSeconds, ownReasons.signedOut)
   context.log.info({ user: session.userId, session: session.id }, 'signed out')
   context.onOutcome('signed_out')
   const signedOut = `${visit.origin}/oauth2/signed_out`
@@ -76,8 +78,6 @@ export function answerSignedOut(
 const maxFrontchannelCalls = 120
 const maxFrontchannelRevocations = 1_000
 
-const elsewhere = 'signed out elsewhere'
-
 /** Creates `GET /oauth2/frontchannel_logout`: somebody signed out elsewhere (OpenID Connect Front-Channel Logout 1.0). */
 export function createFrontchannelLogout(context: SignInContext) {
   let windowStartMs = 0
@@ -92,13 +92,7 @@ export function createFrontchannelLogout(context: SignInContext) {
     }
     calls++
     if (calls > maxFrontchannelCalls) return true
-    const { list } = context.revocations
-    // Of a store's million only those that count for its limit: anybody can make this run.
-    const counted = list.recent?.().map(({ revocation }) => revocation) ?? list.entries
-    const alive = counted.filter(
-      ({ reason, until }) => reason === elsewhere && until > nowMs / 1000,
-    )
-    return alive.length >= maxFrontchannelRevocations
+    return countOwn(context, ownReasons.elsewhere) >= maxFrontchannelRevocations
   }
 
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
@@ -114,7 +108,7 @@ export function createFrontchannelLogout(context: SignInContext) {
       return reply.code(429).header('Retry-After', '60').send()
     }
     const hardEnd = visit.nowSeconds + visit.sessions.sessionSeconds
-    await revokeSession(context, { id: sid, hardEnd }, visit.nowSeconds, elsewhere)
+    await revokeSession(context, { id: sid, hardEnd }, visit.nowSeconds, ownReasons.elsewhere)
     return reply.code(200).type('text/html; charset=utf-8').send('')
   }
 }

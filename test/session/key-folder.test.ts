@@ -128,14 +128,32 @@ describe('the folder of sealing keys', () => {
     assert.deepEqual(readdirSync(folder), ['mine.key'])
   })
 
+  it('may be a volume of its own, with the folder that each has', async () => {
+    mkdirSync(join(folder, 'lost+found'), { recursive: true })
+    write('mine.key', 'a'.repeat(32))
+    const keys = createFolder()
+    await keys.read()
+    assert.equal(keys.size, 1)
+  })
+
+  it('reads keys by links, as Kubernetes mounts them', async () => {
+    mkdirSync(join(folder, '..data'), { recursive: true })
+    writeFileSync(join(folder, '..data', 'mine.key'), 'a'.repeat(32))
+    symlinkSync('..data/mine.key', join(folder, 'mine.key'))
+    const keys = createFolder()
+    await keys.read()
+    assert.equal(keys.size, 1)
+  })
+
   it('says what is wrong with it', async () => {
     write('short', 'a'.repeat(31))
     await assert.rejects(createFolder().read(), /short is no sealing key: 32 to 1024 bytes/)
     write('short', 'a'.repeat(1_025))
     await assert.rejects(createFolder().read(), /short is no sealing key/)
     rmSync(join(folder, 'short'))
-    mkdirSync(join(folder, 'folder'))
-    await assert.rejects(createFolder().read(), /folder cannot be read \(EISDIR\)/)
+    symlinkSync('nowhere', join(folder, 'link'))
+    await assert.rejects(createFolder().read(), /link cannot be read \(ENOENT\)/)
+    rmSync(join(folder, 'link'))
     for (let i = 0; i < 101; i++) write(`key-${i}`, 'a'.repeat(32))
     await assert.rejects(createFolder().read(), /more than 100 files/)
     writeFileSync(join(root, 'file'), '')

@@ -213,6 +213,14 @@ describe('a sign-in', () => {
   })
 })
 
+/** What a throttle or a proxy on the way says; none of it is an answer of a token endpoint. */
+const notFromEntra = [
+  { status: 429, body: { error: 'too_many_requests' } },
+  { status: 403, body: '<html>blocked</html>' },
+  { status: 407, body: { error: 'proxy' } },
+  { status: 200, body: '<html>please log in to the network</html>' },
+] as const
+
 describe('an error of Entra', () => {
   for (const [error, reason, status] of [
     ['access_denied', 'access_denied', 403],
@@ -252,10 +260,29 @@ describe('an error of Entra', () => {
     assert.equal(line.error, 'invalid_client')
   })
 
+  it('in an address raises no alarm, and no long text is worked on or logged', async () => {
+    for (const error of ['invalid_client', 'server_error', 'credential']) {
+      const asked = askedOf(await openBrowser(service).visit('/oauth2/start'))
+      const fresh = openBrowser(service)
+      await fresh.visit('/oauth2/start')
+      const own = askedOf(await fresh.visit('/oauth2/start'))
+      assert.notEqual(own.get('state'), asked.get('state'))
+      const from = service.log.length
+      await fresh.visit(callbackOf(own, { error, error_description: 'a://'.repeat(3_000) }))
+      const lines = service.log.slice(from)
+      assert.ok(lines.some((line) => line.includes(error)))
+      for (const line of lines) {
+        assert.ok(JSON.parse(line).level < 50, line)
+        assert.doesNotMatch(line, /a:\/\/a:/)
+      }
+    }
+  })
+
   it('or an answer that is none is Entra out of reach', async () => {
     for (const answer of [
       { status: 500, body: { error: 'x' } },
       { status: 503, body: 'Service unavailable' },
+      ...notFromEntra,
     ]) {
       const fresh = openBrowser(service)
       const asked = askedOf(await fresh.visit('/oauth2/start'))
@@ -328,6 +355,19 @@ describe('a re-check', () => {
       const session = sessionIn(browser)
       assert.equal(session?.softEnd, startSeconds + 3_900)
       assert.equal(session?.checkedAt, startSeconds)
+      assert.deepEqual(service.revocations, [])
+    }
+  })
+
+  it('that a throttle or a proxy answers lets the session go on', async () => {
+    for (const answer of [...notFromEntra, { status: 200, body: { token_type: 'Bearer' } }]) {
+      browser = openBrowser(service)
+      service.time.nowMs = startMs
+      const asked = await startRecheck()
+      service.authority.token = () => answer
+      const page = await browser.visit(callbackOf(asked, { code: 'x' }))
+      assert.equal(page.location, '/page', JSON.stringify(answer))
+      assert.equal(sessionIn(browser)?.checkedAt, startSeconds)
       assert.deepEqual(service.revocations, [])
     }
   })
@@ -460,6 +500,24 @@ describe('the revocation that a sign-out makes', () => {
     const [revocation] = shorter.revocations
     assert.equal(revocation?.id, session?.id)
     assert.ok(Number(revocation?.until) >= Number(session?.hardEnd), `${revocation?.until}`)
+  })
+
+  it('leaves room for those of administrators, however often people sign out', async () => {
+    await signInWith(service, browser)
+    for (let index = 0; index < 8_000; index++) {
+      service.revocations.push({
+        kind: 'session',
+        id: `session-${index}`,
+        before: startSeconds,
+        until: startSeconds + 3_600,
+        reason: index % 2 ? 'signed out' : 'refused at a re-check',
+      })
+    }
+    const page = await browser.visit('/oauth2/sign_out', { method: 'POST' })
+    assert.equal(page.status, 303)
+    assert.equal(browser.cookies.has(sessionCookie), false)
+    assert.equal(service.revocations.length, 8_000)
+    assert.ok(service.log.some((line) => /not revoked, too many are already/.test(line)))
   })
 
   it('does not shorten that of an administrator', async () => {
