@@ -60,3 +60,16 @@ export function yaml(
     parts.tail ?? '',
   ].join('\n')
 }
+
+/** One policy whose people sign in with a browser. */
+export const signInFile = `
+tenants: { contoso: 11111111-1111-4111-8111-111111111111 }
+signIn:
+  clientId: 33333333-3333-4333-8333-333333333333
+  tenant: contoso
+  credential: { federatedTokenFile: /token }
+  hosts: [app.example]
+  sealingKeys: /sealing
+policies:
+  orders: { allow: [{ actor: user, session: true }] }
+`

@@ -5,20 +5,10 @@ import { describe, it } from 'node:test'
 import { shippedConfig } from '../../scripts/local-stack/haproxy.ts'
 import { findingCodes } from '../../src/drift/finding.ts'
 import { printHaproxyConfig } from '../../src/haproxy/print.ts'
-import { configOf } from '../config/fixture.ts'
+import { configOf, signInFile } from '../config/fixture.ts'
 import { haproxyFindings, replaced } from './fixture.ts'
 
-const config = await configOf(`
-tenants: { contoso: 11111111-1111-4111-8111-111111111111 }
-signIn:
-  clientId: 33333333-3333-4333-8333-333333333333
-  tenant: contoso
-  credential: { federatedTokenFile: /token }
-  hosts: [app.example]
-  sealingKeys: /sealing
-policies:
-  orders: { allow: [{ actor: user, session: true }] }
-`)
+const config = await configOf(signInFile)
 const printed = printHaproxyConfig({ config, verifier: '127.0.0.1:8080', metadataPaths: [] })
 const shipped = readFileSync(shippedConfig, 'utf8')
 

@@ -3,22 +3,10 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { type EchoApp, startEchoApp } from '../../scripts/local-stack/echo-app.ts'
 import { printHaproxyConfig } from '../../src/haproxy/print.ts'
-import { configOf } from '../config/fixture.ts'
+import { configOf, signInFile } from '../config/fixture.ts'
 import { values } from './client.ts'
 import { allowHeaders, answer, deny } from './fake-verifier.ts'
 import { type Stack, startStack } from './stack.ts'
-
-const file = `
-tenants: { contoso: 11111111-1111-4111-8111-111111111111 }
-signIn:
-  clientId: 33333333-3333-4333-8333-333333333333
-  tenant: contoso
-  credential: { federatedTokenFile: /token }
-  hosts: [app.example]
-  sealingKeys: /sealing
-policies:
-  orders: { allow: [{ actor: user, session: true }] }
-`
 
 /** Cookies that a browser sends, and what is left of them for the application. */
 const cookies: readonly [sent: readonly string[], left: readonly string[]][] = [
@@ -36,7 +24,7 @@ const cookies: readonly [sent: readonly string[], left: readonly string[]][] = [
 /** The printed configuration, with the addresses of this test in it. */
 async function startPrinted(listener: EchoApp): Promise<Stack> {
   const text = printHaproxyConfig({
-    config: await configOf(file),
+    config: await configOf(signInFile),
     verifier: '127.0.0.1:8080',
     metadataPaths: [],
   })

@@ -480,6 +480,7 @@ describe('npm test', () => {
     assert.deepEqual([status, last], [0, '3 passed, 0 failed'])
   })
 
+  // These are texts of made-up test files: the runner must fail for each. Nothing is skipped here.
   for (const [what, code, message] of [
     ['a skipped test', `it.skip('s', () => {})`, '"s" is skipped'],
     ['a test that skips itself', `it('s', (t) => t.skip('no'))`, '"s" is skipped'],
