@@ -7,8 +7,8 @@
 --     req.hdrs,lua.entra-auth-hit(POLICY)     a cached allow for add-headers-bin, HAProxy 3.4
 --     http-request use-service lua.entra-auth-metrics   numbers for Prometheus
 --
--- An allow is remembered for as long as the verifier permits, and only while a background task has
--- recent word from the verifier of what was revoked.
+-- An allow is cached for as long as the verifier permits, and only while a background task gets the
+-- verifier's list of revocations.
 --
 -- HAProxy lets a request THROUGH when a Lua action fails, so this file alone is not enough:
 -- haproxy.cfg beside it strips identity headers before the action and denies after it unless
@@ -22,15 +22,15 @@ local CONTRACT = "1"
 
 -- What is cut when too long is only there for the verifier's log.
 local LOG_VALUE_LIMIT = 1024
--- Far above what the verifier sends, far below a buffer: a reply that does not fit into HAProxy's
--- buffer would be none at all.
+-- Far above what the verifier sends, and far below a buffer: HAProxy sends nothing if a reply does
+-- not fit into its buffer.
 local CHALLENGE_LIMIT = 4096
 local BODY_LIMIT = 8192
 local HTML = "text/html; charset=utf-8"
 -- The verifier's Retry-After is used up to here; otherwise clients are asked to wait this long.
 local RETRY_AFTER_LIMIT_SECONDS = 3600
 local RETRY_AFTER_SECONDS = 5
--- A call that ended without a word, because its client went away, counts as under way for so long.
+-- How long a call that ended silently, because its client disconnected, counts as under way.
 local CALL_COUNTED_MS = 500
 -- User-Agent of the calls of this action: a request that has it came from here.
 local OWN_NAME = "haproxy-entra-auth/action"
@@ -49,10 +49,10 @@ local FEED_LIMIT_BYTES = 4 * 1024 * 1024
 local PARSE_SLICE = 250
 -- Ends of tokens are as good as random, so that many bytes find an entry; the whole is compared.
 local TAIL_BYTES = 32
--- What an entry takes besides its strings: tables, list, keys. Measured, rounded up.
+-- The size of an entry without its strings: tables, list, keys. Measured, rounded up.
 local ENTRY_BYTES = 2048
--- After each poll, this many entries at most are looked at for those that have expired, so many at
--- a time without letting other work through.
+-- After each poll, at most this many entries are checked for expiry, in steps between which other
+-- work can run.
 local SWEEP_LIMIT = 2000
 local SWEEP_SLICE = 50
 -- Of entries that are in use, at most this many are passed over before one is evicted all the same.
@@ -269,8 +269,8 @@ local SETTINGS = {
         default = "127.0.0.1:14480",
         parse = parseVerifier,
     },
-    -- For one attempt, and HAProxy makes up to four: so it stays above what the `listen` section
-    -- needs to give up by itself.
+    -- This is for one attempt, and HAProxy makes up to four. So it must be longer than the `listen`
+    -- section takes to give up.
     ["timeout-ms"] = {
         variable = "ENTRA_AUTH_TIMEOUT_MS",
         default = "2000",
@@ -420,9 +420,9 @@ end
 -- By how much the clock below is ahead of HAProxy's, and when it was last looked at, by both.
 local aheadMs, lastSecond, lastMs = 0, nil, 0
 
--- HAProxy's clock never runs backwards, but that of 2.6 stops while the machine or the process stands
--- still, and what is remembered would outlive its time by as much. The machine's clock goes on: this
--- one is never behind its full seconds, and stays ahead where that one is set back.
+-- HAProxy's clock never goes back. On HAProxy 2.6 it stops while the machine or the process is
+-- paused, and cached verdicts would live longer by that pause. So this clock is never behind the
+-- full seconds of the machine's clock, and stays ahead if the machine's clock is set back.
 local function nowMs()
     local now = core.now()
     local haproxyMs = now.sec * 1000 + now.usec // 1000
@@ -435,8 +435,9 @@ local function nowMs()
     return lastMs
 end
 
--- Whether this moment is certainly not reached. HAProxy makes a table for each look at its clock; while the
--- machine's shows the same second, no more than that has passed since the last look.
+-- Whether this time is certainly not reached. HAProxy creates a table each time its clock is read.
+-- While the machine's clock shows the same second, at most one second has passed since the last
+-- reading.
 local function isBefore(ms)
     return (machineSeconds() == lastSecond and lastMs + 1000 < ms) or nowMs() < ms
 end
@@ -516,8 +517,8 @@ end
 -- Values ----------------------------------------------------------------------------------------
 
 -- HAProxy writes a CR LF inside a value as it is, which makes a header of its own out of the rest.
--- As one match of the whole: a search for another character begins anew at each one, for three times the
--- price, and a token has more than a thousand.
+-- The whole value is matched at once. Searching for an invalid character starts again at each
+-- position and takes three times as long, and a token has more than a thousand characters.
 local function isPrintable(value)
     return value:find("^[\32-\126]*$") ~= nil
 end
@@ -608,17 +609,18 @@ local function readPlainCredentials(txn, headerNames)
 end
 
 -- Sessions --------------------------------------------------------------------------------------
--- What a browser has after signing in is a cookie, sealed by the verifier. It stands for somebody only
--- on the host that it was made for, so the credentials of a session are that host and the whole value
--- of the cookie; with a line break in front they equal no token.
+-- After sign-in the browser has a cookie that the verifier sealed. The cookie is valid only on the
+-- host it was made for. So the credentials of a session are the host and the whole cookie value. A
+-- line break in front keeps them different from any token.
 
 local SESSION_COOKIE = "__Host-entra-session"
 local SESSION_LIMIT = 4096
 local RETURN_LIMIT = 1024
 local SESSION_START = "/oauth2/start"
 
--- The session of a request: nil where there is none, and where there are two, since nobody knows which
--- one the browser means. Only for a request without `Authorization`: a token alone counts.
+-- The session of a request. Nil if there is none or more than one, because then it is unclear which
+-- one the browser means. Only for a request without `Authorization`: otherwise only the token
+-- counts.
 local function readSession(txn, headerNames)
     if
         not headerNames:find("cookie", 1, true)
@@ -1111,7 +1113,7 @@ local function readSignIn(headers)
         or value:match("^/oauth2/start%?[%w_]+=[%w_-]+$")
 end
 
--- What the verifier says to the client, word for word as far as it is safe to repeat.
+-- Passes the verifier's answer to the client unchanged, as far as that is safe.
 local function judgeRefusal(status, reason, headers, body)
     local challenges = readChallenges(headers)
     if not challenges then
@@ -1139,8 +1141,8 @@ local LARGE_TOKEN_BYTES = 4096
 
 local REPEATED = { [400] = true, [401] = true, [403] = true, [503] = true }
 
--- The one place that decides whether an answer is one. Only status 200 with the verdict `allow`
--- passes; a refusal has a reason code, so an answer without one comes from some other program.
+-- The only place that decides whether an answer is valid. Only status 200 with the verdict `allow`
+-- passes. A refusal has a reason code, so an answer without one comes from another program.
 local function judge(response, policy, credentials)
     local status, headers = response.status, response.headers or {}
     if status == 200 then
@@ -1322,8 +1324,8 @@ local function parseFeed(text)
     return version, records, challenges
 end
 
--- What is known and in force together with what was said; of two for one identity, the stricter.
--- Returns nil when that is too much to keep.
+-- Merges the known revocations with the new ones. Of two for one identity, the stricter one counts.
+-- Returns nil if the result is too large.
 local function mergeRevocations(records, nowSeconds)
     local merged = { user = {}, client = {}, token = {}, tenant = {}, key = {}, session = {} }
     local count = 0
@@ -1426,8 +1428,8 @@ local function link(entry)
     numbers.bytes = numbers.bytes + entry.size
 end
 
--- From the oldest on, the first entry that was not used since it was last passed (this is SIEVE:
--- nearly always better than "least recently used"). Only inside of `atomically`.
+-- Removes the first entry, from the oldest on, that was not used since the last pass (SIEVE, nearly
+-- always better than LRU). Only inside of `atomically`.
 local function evict()
     local entry = evictNext or oldest
     for _ = 1, SECOND_CHANCES do
@@ -1520,9 +1522,9 @@ local function insert(entry)
     link(entry)
 end
 
--- Keeps an allow, if it may be kept by all that is known at this moment, and returns the entry. What was
--- revoked while it was under way has been heard of by now, or will be with the next poll: so looking and
--- keeping are one step.
+-- Caches an allow if everything known now permits it, and returns the entry. A revocation made
+-- during the call is known by now or comes with the next poll. So checking and storing must be one
+-- step.
 local function remember(policy, credentials, outcome, askedAtMs)
     if not outcome.ok or not outcome.subject or outcome.maxAgeSeconds <= 0 then
         return nil
@@ -1607,17 +1609,18 @@ local function forgetExpired()
 end
 
 -- Verdicts of other threads ---------------------------------------------------------------------
--- Each thread has a Lua of its own, and all have the variables of the process. A verdict of the verifier
--- is put into one of a fixed number of them, by a hash, and takes the place of what was there. It is
--- bounded without a list that threads would have to change together. Nothing in it is believed that this
--- thread would not believe of the verifier's answer: version, revocations, age and the word from the feed
--- are looked at here as for a verdict of its own. Not the token is kept there but the SHA-256 of policy and
--- token, so that it is compared as a whole and no dump of variables shows it.
+-- Each thread has its own Lua state, and all threads share the variables of the process. A hash
+-- chooses one of a fixed number of variables for a verdict, which overwrites the one before. So
+-- memory is bounded without a list that threads would have to change together. A shared verdict
+-- gets the same checks as a verdict of this thread: version, revocations, age, and the age of the
+-- feed. The variable has the SHA-256 of policy and token, not the token. So the whole of it is
+-- compared, and a dump of variables shows no token.
 
 local share, recallShared, forgetExpiredShared
 do
-    -- Names of variables, with a number behind; bytes that one has at most; how many of them each thread looks
-    -- through for expired ones about once a second; and by how much the clocks of two threads differ at most.
+    -- The prefix of the variables' names; the most bytes of one; how many of them each thread
+    -- checks for expired verdicts about once a second; and the largest difference between the
+    -- clocks of two threads.
     local SHARED, SLOT_BYTES, SWEPT, CLOCKS_APART_MS = "proc.entra_auth_verdict_", 2048, 32, 1000
 
     -- HAProxy 3.2, the first with this function, finds variables in a tree; those before go through a list.
@@ -1631,8 +1634,8 @@ do
         return #policy .. ":" .. policy .. "\n" .. (tokenOf(credentials) or credentials)
     end
 
-    -- Where the verdict is, and what it begins with: a hash that is quick to make, for most of those that are
-    -- not it, and before it is used the SHA-256.
+    -- The name of the variable, and the start of its value: a fast hash, which rules out most other
+    -- verdicts. The SHA-256 is compared before a verdict is used.
     local function placeOf(txn, text)
         local hash = txn.c:xxh64(text, 0)
         return SHARED .. hash % sharedSlots, string.pack("<i8", hash)
@@ -1726,9 +1729,9 @@ do
         return table.concat(bytes)
     end
 
-    -- What the configuration reads: the headers for add-headers-bin, which stops behind the empty name, and
-    -- then status, ms, cache, policy, user, tenant, client, actor and token id, for the variables. False
-    -- where a field could be read as two.
+    -- The value that the configuration reads: the headers for add-headers-bin, which stops after
+    -- the empty name, and then status, ms, cache, policy, user, tenant, client, actor and token id,
+    -- for the variables. False if a field could be read as two.
     local function createNative(entry)
         local said = { "200", "0", "hit", entry.policy }
         for _, name in ipairs({ "user", "tenant", "client", "actor", "token_id" }) do
@@ -1761,10 +1764,10 @@ do
 
     local find, sub, byte = string.find, string.sub, string.byte
 
-    -- Where the credentials begin and end in the header fields of a request, as req.hdrs has them: names in
-    -- small letters, a line each, and an empty line behind them. Nil where there is not exactly one such
-    -- header, or where the text was cut off: HAProxy hands over nothing behind a byte of 0. No value has an
-    -- end of line in it.
+    -- The start and end of the credentials in the header fields of a request, as req.hdrs gives
+    -- them: names in lower case, one line each, and an empty line at the end. Nil if there is not
+    -- exactly one such header, or if the text was cut off, because HAProxy returns nothing after a
+    -- zero byte. No value contains a line break.
     local function findCredentials(headers)
         local first, last = find(headers, AUTHORIZATION, 1, true)
         if not first or not find(headers, "\r\n\r\n", -4, true) then
@@ -1779,8 +1782,8 @@ do
         return last + 2, stop - 1
     end
 
-    -- The entry for what stands there. The text of the credentials is only taken out, which costs more than
-    -- all the rest, where it is not the very one of the entry.
+    -- The entry for the credentials at this position. The string is extracted only if it is not
+    -- that of the entry, because extracting it costs more than everything else.
     local function findEntry(bucket, headers, from, to)
         local entry = to - from >= 2 * TAIL_BYTES and bucket[sub(headers, to - TAIL_BYTES + 1, to)]
         if entry then
@@ -1930,8 +1933,8 @@ local function poll()
     return nil
 end
 
--- Another thread asked a moment ago, and the answer was the one that is known here: then there is nothing to
--- ask. Returns how long ago that was, or nil.
+-- If another thread polled a moment ago and got the answer that this thread already has, no poll is
+-- needed. Returns how long ago that was, or nil.
 local function usePollOfOthers()
     local word = core.get_var and core.get_var(POLLED)
     local asked, etag = (word or ""):match("^(%d+) (.+)$")
@@ -1994,15 +1997,17 @@ local function keepPolling()
 end
 
 -- Calls under way -------------------------------------------------------------------------------
--- Bounded, in all and for each source, so that whoever sends tokens nobody knows takes neither
--- HAProxy's connections nor the verifier's time from others. What is in the cache needs no call.
+-- The number of calls is bounded, in total and for each source. So a client that sends unknown
+-- tokens cannot use up HAProxy's connections or the verifier's time. A cached verdict needs no
+-- call.
 
 local callsUnderWay = { count = 0, bySource = {}, first = 1, last = 0, recountedMs = 0 }
 
 local startCall, endCall
 do
-    -- An error between two lines of `startCall` or `endCall` would leave a count too high for ever, so they are
-    -- counted anew before a call is refused, at most once in CALL_COUNTED_MS. Only inside of `atomically`.
+    -- An error inside `startCall` or `endCall` would leave the count too high for ever. So calls
+    -- are counted again before one is refused, at most once in CALL_COUNTED_MS. Only inside of
+    -- `atomically`.
     local function recountCalls(now)
         local calls = callsUnderWay
         if now - calls.recountedMs < CALL_COUNTED_MS then
@@ -2029,8 +2034,8 @@ do
         end
     end
 
-    -- HAProxy ends a coroutine without a word when its client goes away, so a call may never be ended
-    -- here: after a moment it counts no more. Only inside of `atomically`.
+    -- HAProxy ends a coroutine silently when its client disconnects, so `endCall` may never run.
+    -- After a moment the call no longer counts. Only inside of `atomically`.
     local function dropOldCalls(now)
         local calls = callsUnderWay
         while calls.first <= calls.last do
@@ -2145,8 +2150,8 @@ local function passPreflight()
     }
 end
 
--- The verifier's refusal of a request without credentials, as the feed told it; nil where it did not,
--- or where that is too long ago.
+-- The verifier's refusal of a request without credentials, from the feed. Nil if the feed has none,
+-- or is too old.
 local function challengeOf(policy)
     local challenge = feed.known.challenges[policy]
     if not challenge or nowMs() >= feed.usableUntilMs then
@@ -2236,10 +2241,10 @@ local function setVariables(txn, outcome)
     end
 end
 
--- Adding a header to a full buffer fails in silence. Space only shrinks while headers are added,
--- so when the largest, added last, is there, there was room for every other one: one look proves
--- all of them. Nothing is deleted where no name of the request holds what the managed ones have in
--- common: the configuration has stripped them, and one look is cheaper than a deletion each.
+-- HAProxy reports no error when a header does not fit into the buffer. Space only shrinks while
+-- headers are added. So the largest is added last, and if it is there, all others had room. Nothing
+-- is deleted if no header name of the request contains what the managed names have in common: the
+-- configuration has removed them, and one search is cheaper than a deletion for each name.
 local function setIdentity(txn, outcome, headerNames)
     local http, managed = txn.http, outcome.managed
     if headerNames:find(managed.stem, 1, true) then
@@ -2268,8 +2273,8 @@ local function refusalBody(outcome, policy, requestId)
     )
 end
 
--- What a person sees whose form was not passed on: the browser would show JSON. The hash in the
--- policy is the one of this very style.
+-- The page for a person whose form was not forwarded; the browser would show JSON. The hash in the
+-- policy is that of the style below.
 local PAGE = [[<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Not sent</title><style>:root{color-scheme:light dark}body{font:1rem/1.5 sans-serif;max-width:38rem;margin:3rem auto;padding:0 1rem}</style></head>
@@ -2365,8 +2370,8 @@ local function setIdentityOrRefuse(txn, outcome, headerNames)
 end
 
 -- Metrics ---------------------------------------------------------------------------------------
--- Each thread counts for itself. What it counted goes into a variable of the process about once a
--- second, with a request that passes, and the page adds the threads up.
+-- Each thread counts for itself. About once a second, a passing request writes the thread's numbers
+-- into a variable of the process. The page adds them up.
 
 local METRICS = {
     { "requests", "requests_total", "counter", "Requests that the action saw." },
@@ -2475,9 +2480,9 @@ end
 
 -- Action ----------------------------------------------------------------------------------------
 
--- Counts a token that was none on the sticky counter that the settings name: a source that keeps
--- sending such tokens loses its calls for a while, and nothing that is in the cache. A request without
--- credentials is how each client begins, so it does not count.
+-- Counts a bad token on the sticky counter that the settings name. A source that keeps sending bad
+-- tokens may make no calls for a while, but still gets cached verdicts. A request without
+-- credentials does not count, because each client begins with one.
 local function countBadToken(txn, outcome)
     local counter = settings["count-bad-tokens"]
     if
@@ -2490,8 +2495,8 @@ local function countBadToken(txn, outcome)
     end
 end
 
--- After its soft end a session goes on for whatever is no navigation, so that nothing breaks in the
--- middle of a form. A navigation goes by Entra, which mostly nobody sees.
+-- After its soft end, a session still works for requests that are not navigations, so that a form
+-- is not interrupted. A navigation is redirected to Entra, which usually shows no page.
 local function isRecheckPossible(txn)
     return txn.sf:method() == "GET" and isNavigation(txn)
 end

@@ -1,6 +1,6 @@
 /**
- * Brings into the chart what has its source elsewhere in the project: Helm reads nothing outside
- * the chart's own folder. `npm run chart` writes; a test compares.
+ * Copies files of the project into the chart, because Helm reads only the chart's own folder. `npm
+ * run chart` writes them, and a test compares them.
  *
  * - `files/`: the Lua action, the HAProxy lines and the admission policies, byte for byte
  * - `values.schema.json`: the schema of the configuration under `config`

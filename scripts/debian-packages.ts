@@ -1,7 +1,6 @@
 /**
- * Gets programs out of Debian packages into a folder of their own: nothing is installed on the
- * machine, and no address stands here — the sources are this machine's own apt entry with another
- * suite's name in it.
+ * Extracts programs from Debian packages into a folder. Nothing is installed on the machine. The
+ * sources are the machine's own apt entry with another suite name, so no address is written here.
  */
 import { spawn } from 'node:child_process'
 import { mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
@@ -90,7 +89,7 @@ async function prepareApt(
   const preferences = join(home, 'preferences')
   const pin = `Package: ${name}\nPin: release a=${suite}\nPin-Priority: 990\n`
   await writeFile(preferences, suite === libraries ? '' : pin)
-  // What is installed on this machine must not count: apt would look for that very version.
+  // Packages installed on this machine must not count, or apt would want exactly their versions.
   await writeFile(join(home, 'status'), '')
   const options = {
     'Dir::State::status': join(home, 'status'),

@@ -1,7 +1,7 @@
 /**
- * Gets the HAProxy versions that are tested into `.cache/haproxy/<version>/`, out of Debian
- * packages: nothing is installed on the machine, and no address stands here — the sources are
- * this machine's own apt entry with another suite's name in it.
+ * Gets the tested HAProxy versions into `.cache/haproxy/<version>/`, from Debian packages. Nothing
+ * is installed on the machine. The sources are the machine's own apt entry with another suite name,
+ * so no address is written here.
  *
  *     node scripts/haproxy-versions.ts [VERSION…]     prints one command line for each version
  */

@@ -1,6 +1,6 @@
 /**
- * `npm run pictures`: makes the pictures of the documentation anew, in `docs/pictures/`: the pages of
- * sign-in and of dev-entra, some in light and some in dark, and the demo in a terminal.
+ * `npm run pictures`: makes the pictures of the documentation in `docs/pictures/` again: the pages
+ * of sign-in and dev-entra, some light and some dark, and the demo in a terminal.
  */
 import { mkdirSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'

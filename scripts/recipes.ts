@@ -1,7 +1,7 @@
 /**
- * What operators install, tried once: the recipes, the packed tarball and the tree of the container
- * image; then the recipes for HAProxy on the other versions that they claim. The last line is
- * `N passed, N failed`.
+ * Tests what operators install: the recipes, the packed tarball and the file tree of the container
+ * image, then the HAProxy recipes on the other versions that they name. The last line is `N passed,
+ * N failed`.
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'

@@ -66,7 +66,9 @@ function packService(folder: string): void {
   }
 }
 
-/** The part of the changelog about this version; what is unreleased where it has none yet. */
+/**
+ * The section of the changelog about this version, or the unreleased section if there is none yet.
+ */
 export function releaseNotes(changelog: string, version: string): string {
   const parts = changelog.split(/^(?=## )/m)
   const titled = (title: string) => parts.find((part) => part.startsWith(`## ${title}`))

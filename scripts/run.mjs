@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // @ts-check
 /**
- * Starts the commands of this repository on a machine that has nothing but Node 18, npm and git:
- * finds or fetches a Node that runs TypeScript, the packages of the lock file and HAProxy, then
- * hands over. It uses no package, because it is what fetches them.
+ * Starts the commands of this repository on a machine that has only Node 18, npm and git. It finds
+ * or fetches a Node that runs TypeScript, the packages of the lock file and HAProxy, and then
+ * starts the command. It uses no package itself, because it fetches them.
  */
 
 import { spawn } from 'node:child_process'
@@ -190,10 +190,9 @@ function readLockedPackages(file) {
 }
 
 /**
- * Whether node_modules holds what package-lock.json asks for. Compares the lock file with the one
- * that npm leaves inside node_modules when it has finished, so an interrupted installation is
- * noticed, an installation by hand counts, and nothing has to be written to find out. Optional
- * packages may be missing: most are for other platforms.
+ * Whether node_modules matches package-lock.json. It compares the lock file with the one that npm
+ * writes into node_modules at the end. So it notices an interrupted installation, accepts one made
+ * by hand, and writes nothing. Optional packages may be missing: most are for other platforms.
  * @param {string} folder
  */
 export function isInstalled(folder) {

@@ -1,12 +1,12 @@
 /**
- * Full load through HAProxy with ever new tokens, for as long as it takes to see memory grow:
+ * Runs full load with new tokens through HAProxy, long enough to see memory grow:
  *
  *     npm run soak -- --minutes 30            (the default)
  *     npm run soak -- --requests 10000000
  *
- * `--known` is the share of requests with one of 500 tokens that come again and again, in percent
- * (default 70), `--signed` that with a new valid token (10); the rest has new forged ones. Signing
- * costs as much as dozens of requests, so a machine may not reach its share: the counts say what was
+ * `--known` is the share of requests that use one of 500 known tokens, in percent (default 70).
+ * `--signed` is the share with a new valid token (default 10). The rest has new forged tokens. Signing
+ * costs as much as dozens of requests, so a machine may not reach its share: the output says what was
  * sent. The last line is `N passed, N failed`.
  */
 import { spawn } from 'node:child_process'

@@ -3,9 +3,9 @@
  *
  *     node scripts/store-size.ts [COUNT] [redis|valkey]
  *
- * Prints memory of the server, start and memory of a verifier, the size and the time of a poll by
- * HAProxy, what a poll of the store costs, and the processor time of HAProxy for a hit, without any
- * revocation and with all of them.
+ * Prints, without revocations and with all of them: the server's memory, a verifier's start time
+ * and memory, the size and time of a poll by HAProxy, the cost of a poll of the store, and
+ * HAProxy's processor time for a hit.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'

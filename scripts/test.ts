@@ -88,8 +88,8 @@ async function measureCoverage(): Promise<Result> {
 }
 
 /**
- * Runs one test file in its own process. A skipped or todo test counts as failed, and so does a
- * file without a test: what does not run must not look green.
+ * Runs one test file in its own process. A skipped or todo test and a file without tests count as
+ * failures: a test that does not run must not look green.
  */
 async function runFile(file: string, only: string | undefined): Promise<Result> {
   const name = relative(ROOT, file)

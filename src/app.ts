@@ -66,8 +66,8 @@ export interface App {
   /** Begins to read keys; resolves when each authority was tried once. */
   start(): Promise<void>
   /**
-   * Puts another configuration in force, as far as that goes without a restart, and resolves when it
-   * counts. One at a time.
+   * Applies another configuration, as far as possible without a restart, and resolves when it is
+   * active. One call at a time.
    */
   reload(config: LiveConfig): Promise<Reloaded>
   /** Counts a configuration that was refused; the one before stays in force. */

@@ -13,11 +13,10 @@ import { sendRefusal } from './verify/route.ts'
 const maxHeaderBytes = 32 * 1024
 
 /**
-/**
- * A Fastify instance with every limit set and every error in the form of a refusal; it makes its
- * own server where no other maker is given. It has no logger of its own: with one, Fastify sets up
- * listeners and a child logger for each request, a quarter of a hit's time, even where no request is
- * logged. The routes log what is worth a line.
+ * Creates a Fastify instance with every limit set. Each error has the form of a refusal. It makes
+ * its own server unless a factory is given. It has no logger: with one, Fastify creates listeners
+ * and a child logger for each request, even if nothing is logged. That is a quarter of a hit's
+ * time. The routes write the log lines.
  */
 export function buildListener(
   log: FastifyBaseLogger,

@@ -25,9 +25,9 @@ const patterns: readonly (readonly [RegExp, string])[] = [
 ]
 
 /**
- * The text with each secret replaced by `***`: those that are `known` by their value, and what has the
- * form of one. A library's message may repeat an address, a header or a body; so every line of the log,
- * every line on standard error, and every message that an answer holds goes through here.
+ * Replaces each secret in the text by `***`: the `known` values, and anything with the form of a
+ * secret. A library's message may repeat an address, a header or a body. So every log line, every
+ * line on standard error, and every message in an answer passes through here.
  */
 export function withoutSecrets(text: string, known: readonly string[] = []): string {
   let clean = text
@@ -40,8 +40,8 @@ export function withoutSecrets(text: string, known: readonly string[] = []): str
 const minLength = 6
 
 /**
- * The values to hide, in the forms in which a message may repeat them: as they are, as in JSON,
- * percent-encoded and as base64. The longest first, since one may be a part of another.
+ * The values to hide, in each form in which a message may repeat them: plain, as JSON,
+ * percent-encoded and base64. The longest come first, because one may be part of another.
  */
 export function formsOfSecrets(secrets: Iterable<string | undefined>): readonly string[] {
   const forms = new Set<string>()

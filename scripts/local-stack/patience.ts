@@ -1,7 +1,7 @@
 /**
- * The shipped configuration with patience for the verifier: seconds instead of fractions of one. On a
- * machine that other work keeps busy a verdict can take longer than a second, and a test that counts
- * what fails would count that. Throws where the timeouts are not those that ship.
+ * The shipped configuration with time-outs of seconds for the verifier. On a busy machine a verdict
+ * can take longer than a second, and tests that count failures would count that. Throws if the
+ * time-outs are not the shipped ones.
  */
 export function givePatience(config: string): string {
   const edits: readonly (readonly [string, string])[] = [

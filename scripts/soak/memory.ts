@@ -28,10 +28,10 @@ export const collectorBytes = 96 * 1024 * 1024
 const entryBytes = 3 * 1024
 
 /**
- * Compares the floor of the last quarter with that of the third, which may be `toleranceBytes` lower.
- * The first half is for warming up; 96 MiB are a leak of 156 bytes a request after the 645,000
- * requests of a quarter of five minutes; 16 MiB are one of 5 bytes after 3.8 million, a quarter of thirty. Fewer than eight
- * samples are no proof of anything.
+ * Compares the lowest memory use of the last quarter with that of the third, which may be
+ * `toleranceBytes` lower. The first half is warm-up. 96 MiB are a leak of 156 bytes a request after
+ * the 645,000 requests of a quarter of five minutes. 16 MiB are one of 5 bytes after 3.8 million, a
+ * quarter of thirty minutes. Fewer than eight samples prove nothing.
  */
 export function judgeMemory(samples: readonly Sample[], toleranceBytes: number): Judgement {
   const quarter = Math.floor(samples.length / 4)

@@ -6,10 +6,10 @@ import { sendRefusal } from '../verify/route.ts'
 import { pageAssets, sendKeyPage } from './page.ts'
 
 /**
- * Asks for the admin key on each call; a reload may change it. Without one the listener is on loopback
- * only, and then the `Host` must be this machine's: a web page could otherwise reach it through a name
- * of its own that resolves to 127.0.0.1. Nor may a page of another site send anything: one that makes
- * the browser ask is told by `Origin` or `Sec-Fetch-Site`.
+ * Requires the admin key on each call; a reload may change it. Without a key the listener is on
+ * loopback only, and `Host` must name this machine. Otherwise a web page could reach it through a
+ * host name that resolves to 127.0.0.1. Requests that a page of another site makes the browser send
+ * are rejected, by `Origin` or `Sec-Fetch-Site`.
  */
 export function guardAdmin(app: FastifyInstance, keys: () => readonly string[]): void {
   app.addHook('onRequest', async (request, reply) => {

@@ -19,10 +19,10 @@ export type Readiness = () => {
 }
 
 /**
- * Judges readiness by what a request would get. At the start each authority must have been tried. Once
- * ready, a tenant that is added or recovers must not turn away the requests of all the others: only the
- * end of the service does, or no usable key for any tenant. A store that does not answer is told
- * of, and no reason to refuse everybody: what was revoked stays in force.
+ * Readiness says whether requests would get a verdict. At the start, each authority must have been
+ * tried. After that, a tenant that is added or recovers must not turn away requests of other
+ * tenants: only a stopping service, or no usable key for any tenant, is not ready. A store that
+ * does not answer is reported but changes nothing, because known revocations still count.
  */
 export function createReadiness(options: HealthOptions): Readiness {
   let wasReady = false

@@ -1,7 +1,8 @@
 /**
- * The script of the operator's page: it sends the pasted token, and the admin key where there is one,
- * to its own server in headers, and shows what that answers. It keeps the key in a variable and nothing
- * anywhere else. Pages are parsed by the browser, never from text, so it needs no trusted type.
+ * The script of the operator's page. It sends the pasted token, and the admin key if there is one,
+ * to its own server in headers, and shows the answer. It stores the key in a variable and stores
+ * nothing elsewhere. The browser parses the pages it loads; the script builds no HTML from text, so
+ * it needs no trusted type.
  */
 export const pageScript = String.raw`'use strict'
 ;(() => {

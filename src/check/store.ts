@@ -2,7 +2,10 @@ import type { StoreConfig } from '../config/config.ts'
 import { isLoopback } from '../loopback.ts'
 import type { Finding } from './report.ts'
 
-/** What the server says of itself in `INFO`; rejects where it cannot be reached or may not be asked. */
+/**
+ * Returns the server's `INFO`. Rejects if the server cannot be reached or does not allow the
+ * command.
+ */
 export type DescribeStore = (store: StoreConfig) => Promise<Readonly<Record<string, string>>>
 
 /** Checks that the store answers, and looks at settings that would lose revocations. */

@@ -4,8 +4,8 @@ import type { CommandIo } from './io.ts'
 import { requireConfig } from './serve.ts'
 
 /**
- * Loads the configuration for a command that needs no key, so that it runs where no key is; or
- * prints all that is wrong with it and exits with 78.
+ * Loads the configuration for a command that needs no secret keys, so that it also runs without
+ * access to them. Prints all problems and exits with 78 if there are any.
  */
 export async function readConfigWithoutKeys(
   file: string | undefined,

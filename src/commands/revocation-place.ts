@@ -36,7 +36,7 @@ export async function openRevocations(
   })
 }
 
-/** Where the copy of the store is kept: beside what this service keeps on disk anyway. */
+/** The path of the copy of the store: next to the other files of this service. */
 function copyFileOf(config: {
   readonly revocationFile: string | undefined
   readonly keyStore: string | undefined

@@ -35,9 +35,9 @@ interface OpenSealingKeys {
 }
 
 /**
- * Opens the sealing keys. A folder that the configuration names must work, or the service exits.
- * Without one a key in memory does where the usual folder cannot be used: enough to try sign-in out,
- * and the log says what it costs.
+ * Opens the sealing keys. If the configuration names a folder, it must work, or the service exits.
+ * Otherwise, if the default folder cannot be used, a key in memory is enough to try sign-in, and
+ * the log says what that means.
  */
 async function openSealingKeys(
   signIn: SignInConfig,

@@ -112,7 +112,7 @@ function changedPolicy(
   return [`${path}: another order of the same rules`]
 }
 
-/** Rules that went and rules that came; each counts as often as it stands there. */
+/** The removed and the added rules. A rule that appears twice counts twice. */
 function changedRules<Rule>(
   path: string,
   before: readonly Rule[],

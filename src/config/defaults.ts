@@ -1,4 +1,4 @@
-/** What counts where the configuration says nothing: for the loader and for the schema alike. */
+/** The default values, for both the loader and the schema. */
 export const defaults = {
   host: '127.0.0.1',
   listenPort: 8080,

@@ -269,8 +269,8 @@ function checkDenyRule(raw: unknown, path: Path, report: Report): DenyConfig {
 }
 
 /**
- * Every key of a grant or a deny rule, so that no condition can be dropped here; what the schema does
- * not know, or has in another type, it reports.
+ * Copies every key of a grant or a deny rule, so no condition can be dropped here. The schema
+ * reports unknown keys and wrong types.
  */
 function conditionsOf<Rule>(raw: unknown, path: Path, report: Report): Rule {
   const conditions = entriesOf(raw).map(([key, value]) => [

@@ -46,8 +46,8 @@ export function formatProblems(problems: readonly Problem[], file?: string): str
 }
 
 /**
- * Text with control, format and bidirectional characters escaped: one in a key, a file name or a
- * claim must not break a report into more lines or rearrange what a terminal shows.
+ * Escapes control, format and bidirectional characters. Without this, a key, a file name or a claim
+ * could add lines to a report, or rearrange what a terminal shows.
  */
 export function oneLine(text: string): string {
   return text.replace(

@@ -1,8 +1,8 @@
 import { Type } from 'typebox'
 import { defaults } from './defaults.ts'
 
-// The descriptions serve three readers: the reference page, an editor that shows them while the
-// file is written, and the error report, which ends with the description of the key that is wrong.
+// The descriptions appear in three places: the reference page, editors, and error reports, which
+// end with the description of the wrong key.
 
 /** A GUID in either letter case. */
 export const GUID_PATTERN =

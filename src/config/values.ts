@@ -1,5 +1,5 @@
-// Readers for data that may have any shape. The schema reports a wrong shape; the checks after it
-// run all the same, so that every problem is reported at once, and look only at what they can read.
+// Readers for data of any shape. The schema reports wrong shapes. The later checks still run, so
+// that every problem is reported at once, and skip what they cannot read.
 
 /** The value as a mapping; undefined for anything else. */
 export function mappingOf(value: unknown): Readonly<Record<string, unknown>> | undefined {

@@ -18,9 +18,9 @@ import { deriveIssuer } from './token-issuer.ts'
 type Route = { Params: { tenant: string } }
 
 /**
- * Adds the end-session endpoint: signs out the account of `logout_hint`, or the only one, calls the
- * front-channel logout URL of each application in a frame, and goes to
- * `post_logout_redirect_uri` where that is registered.
+ * Adds the end-session endpoint. It signs out the account of `logout_hint`, or the only account. It
+ * calls the front-channel logout URL of each application in a frame. Then it redirects to
+ * `post_logout_redirect_uri`, if that is registered.
  * https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request
  */
 export function addEndSession(app: FastifyInstance, context: DevEntraContext): void {

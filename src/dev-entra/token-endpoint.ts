@@ -220,8 +220,8 @@ function checkRefusals(
 }
 
 /**
- * Where no API is named, the access token is for Microsoft Graph, and as with Graph's own nobody
- * else can verify it: its header was signed with the hash of the nonce in it.
+ * Without an API in the request, the access token is for Microsoft Graph. As with the real Graph,
+ * nobody else can verify it: the signed header has the hash of the nonce, not the nonce.
  */
 async function issueForGraph(
   common: Pick<IssueRequest, 'persona' | 'tenant' | 'client'>,

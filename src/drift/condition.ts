@@ -180,7 +180,7 @@ function follows(test: Test, given: Test): Truth {
   const starts = test.values.map(fold)
   const values = given.values.map(fold)
   const begins = (value: string) => starts.some((start) => value.startsWith(start))
-  // Where letter case counts in one of the two only, what is equal but for it may go either way.
+  // If only one of the two ignores letter case, values that differ only in case can match or not.
   if (test.ignoresCase === given.ignoresCase || test.ignoresCase) {
     const exact = (value: string) =>
       test.ignoresCase ? begins(fold(value)) : test.values.some((start) => value.startsWith(start))

@@ -24,9 +24,10 @@ const neutral =
   /^(acl|log|log-format|option|timeout|description|stick-table|no) |^http-request (capture|track-sc\d|sc-[\w-]+\(.*\)|set-log-level|set-timeout|set-nice|set-tos|set-mark|(un)?set-var(-fmt)?\((?!txn\.(entra|auth_response))[^)]*\)) /
 
 /**
- * The lines of a section in which the complete lines of the fast lane stand as the one action that
- * they spare: without a hit the action has the request, and a hit is its allow. Lines of which one is
- * missing, changed or elsewhere stay as they are, and writing the verdict is a finding then.
+ * The lines of a section, with each complete fast lane replaced by the one action that it saves.
+ * Without a hit, the request goes to the action; a hit is an allow of the action. If a line of a
+ * fast lane is missing, changed or elsewhere, its lines stay, and writing the verdict becomes a
+ * finding.
  */
 export function foldFastLanes(section: Section): Line[] {
   const { lines } = section

@@ -156,8 +156,8 @@ const ambiguousPaths = [
 ]
 
 /**
- * Each ambiguous path is refused, whatever else holds. Only that is safe: the normalizers of HAProxy
- * leave `\` and `;` as they are, and what they make of a path is not what each application makes.
+ * Whether each ambiguous path is rejected, without exception. Nothing less is safe: the normalizers
+ * of HAProxy leave `\` and `;` as they are, and an application can read a path in yet another way.
  */
 export function refusesAmbiguousPaths(way: Way): boolean {
   const left = new Set<unknown>()

@@ -8,9 +8,9 @@ import { placeOf, type Route, type Rule } from './proxy.ts'
 import type { Way } from './way.ts'
 
 /**
- * Policies that are chosen by one reading of a request, while it is routed by another: with
- * `Host: stock.example.com:80:80`, `host_only` and `field(1,:)` find two different hosts, so the
- * request reaches one application under the policy of another.
+ * Finds policies that are chosen by one reading of a request while the route uses another. With
+ * `Host: stock.example.com:80:80`, `host_only` and `field(1,:)` give two different hosts. The
+ * request then reaches one application under the policy of another.
  */
 export function checkPolicyChoice(ways: readonly Way[]): Finding[] {
   return ways.flatMap((way) => {

@@ -33,8 +33,8 @@ export interface OptionalClaim {
 export type JsonObject = Readonly<Record<string, unknown>>
 
 /**
- * Reads what `az ad app show` or `GET /applications/{id}` prints. Returns a text that says what is
- * wrong where it is something else, and which command prints the right thing.
+ * Reads what `az ad app show` or `GET /applications/{id}` prints. For other input it returns a text
+ * that says what is wrong, and which command prints the right input.
  */
 export function readRegistration(text: string): Registration | string {
   let parsed: unknown

@@ -13,9 +13,9 @@ import type { Step, Way } from './way.ts'
 const shippedServer = 'unset'
 
 /**
- * The backends of the sign-in listener, which answers whoever is not signed in and knows no other path
- * than its own: all of whose servers have the port of `signIn.listen`, or the address that only HAProxy's
- * environment knows.
+ * The backends of the sign-in listener. All their servers have the port of `signIn.listen`, or an
+ * address that is known only to HAProxy's environment. The listener answers requests without a
+ * session, and knows no paths but its own.
  */
 export function findSignIn(
   { proxies }: Topology,
@@ -42,8 +42,8 @@ export const signInCodes: ReadonlySet<string> = new Set([
 const signInPath = '/oauth2/start'
 
 /**
- * Sign-in with a browser: that its paths reach the listener, that HAProxy tells it host and scheme, and
- * that the application does not get the cookie of the session.
+ * Checks sign-in with a browser: its paths reach the listener, HAProxy sends it host and scheme,
+ * and the application does not get the session cookie.
  */
 export function checkSignIn(
   ways: readonly Way[],

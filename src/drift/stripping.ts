@@ -199,8 +199,8 @@ const writers = new Set([
 ])
 
 /**
- * Rules that write an identity header themselves. Before the action they are overwritten, but only
- * under the name that the action sets, and only where it sets headers at all.
+ * Finds rules that write an identity header themselves. The action overwrites them only if they
+ * come before it, if the name is the one that it sets, and if it sets headers at all.
  */
 function checkWriters(way: Way, at: number, set: IdentityHeaderSet): Finding[] {
   const managed = new Map(

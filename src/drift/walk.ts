@@ -27,9 +27,9 @@ export interface Escape {
 const mostTerms = 7
 
 /**
- * Every kind of request that gets through, found by walking the rules: for each combination of the
- * ACLs that decide, with the worst outcome of the action. That is an action which fails (HAProxy then
- * goes on as if it were not there), so that only a rule on `txn.entra.ok` stops the request.
+ * Finds every kind of request that gets through, by walking the rules for each combination of the
+ * ACLs that decide. It assumes the worst outcome of the action: it fails, and HAProxy continues as
+ * if the action were not there. Then only a rule on `txn.entra.ok` stops the request.
  */
 export function findEscapes(way: Way, without: (rule: Rule) => boolean = () => false): Escape[] {
   const steps = way.steps.filter(({ rule }) => !without(rule))

@@ -62,8 +62,8 @@ export interface CompletedClaims {
 }
 
 /**
- * Fills in what a case of a test need not say: tenant and audience of the policy, times around now,
- * ids of nobody. Claims without `scp` and `idtyp` are those of an app, as with Entra.
+ * Fills in what a test case may omit: tenant and audience of the policy, times around now, and ids
+ * that belong to nobody. Claims without `scp` and `idtyp` are those of an app, as with Entra.
  */
 export function completeClaims(
   claims: JsonObject,

@@ -34,8 +34,8 @@ export interface Explainer {
 }
 
 /**
- * Creates the explainer. It has no rule of its own: it observes the verification that /verify
- * runs, with a cache that keeps nothing, and puts its steps into words.
+ * Creates the explainer. It has no rules of its own. It runs the same verification as /verify, with
+ * a cache that stores nothing, and describes each step.
  */
 export function createExplainer({
   clock,

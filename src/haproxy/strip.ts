@@ -15,11 +15,11 @@ const families = {
 const appServiceTokens = ['X-MS-TOKEN-AAD-ID-TOKEN', 'X-MS-TOKEN-AAD-ACCESS-TOKEN']
 
 /**
- * The lines of a frontend that remove what a client sends under a name of this header set, in any
- * spelling: to CGI, WSGI and many frameworks `X_User`, `X.User` and `X-User` are one name. The option
- * takes away every header whose name holds something else than letters, digits and `-`, after all
- * rules, so also one that the action sets: names of your own with other characters get patterns
- * instead. HAProxy compares names in lower case.
+ * The lines of a frontend that remove headers of clients with a name of this header set, in any
+ * spelling. CGI, WSGI and many frameworks read `X_User`, `X.User` and `X-User` as one name. The
+ * option removes every header whose name has characters other than letters, digits and `-`. It runs
+ * after all rules, so it would also remove such a header that the action sets. Names of your own
+ * with other characters therefore get patterns instead. HAProxy compares names in lower case.
  */
 export function stripLines(set: IdentityHeaderSet): string[] {
   const names = typeof set === 'string' ? [] : Object.keys(set).map((name) => name.toLowerCase())

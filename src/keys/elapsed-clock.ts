@@ -1,8 +1,9 @@
 /**
- * Creates the clock that intervals are measured by, in ms: it begins at the wall clock's time and never
- * goes back. `monotonic` stands still while the machine is suspended, so a wall clock that runs ahead of
- * it by more than a second counts too: what lapsed meanwhile has lapsed. A wall clock that is set back
- * changes nothing. Without `monotonic` the wall clock's steps forward are all there is.
+ * Creates the clock that measures intervals, in ms. It starts at the wall clock's time and never
+ * goes back. `monotonic` stops while the machine is suspended, so the clock also advances when the
+ * wall clock gets more than a second ahead: what expired during the pause has expired. It ignores a
+ * wall clock that is set back. Without `monotonic`, it follows only the forward steps of the wall
+ * clock.
  */
 export function createElapsedClock(wall: () => number, monotonic?: () => number): () => number {
   const toleranceMs = monotonic ? 1_000 : 0

@@ -80,8 +80,8 @@ export function createHttp(
 }
 
 /**
- * Ends a compressed reply, which was not asked for: the limit on its size counts the bytes that
- * come, and one mebibyte of them can unfold to a gibibyte.
+ * Aborts a compressed reply. None was requested, the size limit counts the bytes received, and one
+ * mebibyte of them can expand to a gibibyte.
  */
 const refuseCompressed: Dispatcher.DispatcherComposeInterceptor =
   (dispatch) => (options, handler) =>

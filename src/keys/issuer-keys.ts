@@ -64,7 +64,7 @@ export interface IssuerKeys {
   refreshIfStale(): void
   /** Refreshes now and then in the background until `stop`. */
   start(): Promise<void>
-  /** Where nothing could be read yet: tries again at once, and counts as untried until then. */
+  /** If no keys could be read yet, tries again at once. Until then the issuer counts as untried. */
   retry(): void
   stop(): void
   /** Stops and withdraws each key. */

@@ -12,8 +12,8 @@ export interface KeySource {
 /**
  * Creates the source for a key address.
  *
- * get-jwks looks up single keys, with a new instance each time: what is known, and for how long,
- * is the keyring's business, and a withdrawn key would come back from its stale cache.
+ * get-jwks looks up single keys, with a new instance each time. The keyring decides which keys are
+ * known and for how long. The stale cache of get-jwks would bring a withdrawn key back.
  */
 export function createKeySource(http: Http, jwksUri: string): KeySource {
   const address = new URL(jwksUri)

@@ -101,8 +101,8 @@ function compileRule<Rule extends object>(
 }
 
 /**
- * What stands before the slash in the scope that a client asks for: an identifier URI of the API,
- * the one that is its resource if there is such, or its client id.
+ * The part before the slash in the scope that a client requests: an identifier URI of the API (the
+ * one that is its resource, if any), or its client id.
  */
 export function scopePrefix(audiences: readonly string[], resource?: string): string {
   // A client that sends `resource` (RFC 8707) is refused by Entra when its scopes do not match.

@@ -123,8 +123,8 @@ export interface GrantCondition {
 export type GrantConditionName = keyof GrantConfig
 
 /**
- * What each key of a grant means, in the order in which they are checked: the compiler refuses a key
- * of the schema without an entry.
+ * The check of each key of a grant, in the order in which they run. The compiler rejects a key of
+ * the schema that has no entry here.
  */
 const grantTable: { readonly [Name in keyof Required<GrantConfig>]: GrantCondition['check'] } = {
   actor: (grant, token) => (grant.actor === token.actor ? undefined : 'actor_not_allowed'),

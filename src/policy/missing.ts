@@ -50,8 +50,8 @@ export function findMissing(
 }
 
 /**
- * What the caller is told of it: a scope or role that Entra shows to whoever asks for a token. What
- * else a rule wants (groups, clients, who is denied) is for the log alone.
+ * What the caller is told: only a missing scope or role, which Entra shows to anyone who requests a
+ * token. Other conditions (groups, clients, deny rules) appear only in the log.
  */
 export function tellCaller(missing: Missing | undefined, failure: FailureCode): string | undefined {
   const isOwnBusiness = failure === 'scope_missing' || failure === 'role_missing'
@@ -76,7 +76,7 @@ function pathOf(policy: Policy, list: 'allow' | 'deny', index: number): string {
   return `policies.${policy.name}.${list}[${index}]`
 }
 
-/** What a token has of what a condition asks for; ids and names of rights, nothing of a person. */
+/** What a token has for a condition: only ids and names of rights, nothing personal. */
 const held: Readonly<Record<GrantConditionName, (token: AccessToken) => string>> = {
   actor: ({ actor }) => `the actor ${actor}`,
   session: kindOf,

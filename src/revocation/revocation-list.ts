@@ -30,8 +30,8 @@ export interface RevocationList {
   /** When a revocation of this list ends (s). */
   endOf(revocation: StoredRevocation): number
   /**
-   * Those that a verdict in HAProxy's cache may not know of, the same array until they are others;
-   * absent where that is all of them.
+   * The revocations that a verdict in HAProxy's cache may not know yet. The array is the same
+   * object until its content changes. Absent if these are all revocations.
    */
   recent?(): readonly RecentRevocation[]
 }

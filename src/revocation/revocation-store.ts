@@ -33,9 +33,9 @@ export interface AddOptions {
 }
 
 /**
- * The revocations in force. One suite of tests, test/revocation/contract.ts, runs against each
- * implementation. A change that resolves is in force here and is there after a restart; one that
- * rejects with a RevocationError was not made, or cannot be known to last, as its sentence says.
+ * The active revocations. One test suite, test/revocation/contract.ts, runs against each
+ * implementation. A change that resolves is active and survives a restart. A change that rejects
+ * with a RevocationError was not made, or may not survive a restart, as its message says.
  */
 export interface RevocationStore {
   /** The list in force; another object whenever anything changed. */

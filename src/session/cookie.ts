@@ -20,8 +20,8 @@ export function readCookies(rawHeaders: readonly string[], name: string): readon
 }
 
 /**
- * Without spaces and tabs at the ends. `String.trim` takes more, the byte A0 among it, and a name with
- * that in front has no `__Host-` for the browser, so that another host could set it.
+ * Removes spaces and tabs at both ends. `String.trim` removes more, such as the byte A0. For the
+ * browser, a name that starts with that byte has no `__Host-` prefix, so another host could set it.
  */
 function trim(text: string): string {
   return text.replace(/^[ \t]+|[ \t]+$/g, '')

@@ -11,8 +11,8 @@ export interface CurrentSession extends Session {
 }
 
 /**
- * Reads the session of a request. Whatever is not exactly one session of ours, for this host and this
- * registration, is no session: nobody is told what is wrong with a forged one.
+ * Reads the session of a request. Anything but exactly one valid session for this host and
+ * registration counts as no session. The reply never says what is wrong with a forged one.
  */
 export function readSession(
   rules: SessionRules,

@@ -13,9 +13,9 @@ import { comesFromHere, isNavigation, isOwnRequest } from './navigation.ts'
 import { readReturnPath } from './return-path.ts'
 
 /**
- * `GET /oauth2/auth`: the verdict of a policy for proxies without the action: 202 with the identity
- * headers, 401, 403 or 503. What the action would do with a session is done here: requests of other
- * sites are refused, and navigations after the soft end go to a re-check.
+ * `GET /oauth2/auth`: the verdict of a policy, for proxies without the action. It answers 202 with
+ * the identity headers, 401, 403 or 503. It also does what the action does for sessions: requests
+ * of other sites are rejected, and navigations after the soft end are redirected to a re-check.
  */
 export async function answerAuth(
   context: SignInContext,

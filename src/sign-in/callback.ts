@@ -254,8 +254,8 @@ async function refuse(
     if (isOutage(code) || code === 'id_token_refused') {
       return postpone(context, reply, visit, session, target)
     }
-    // Entra no longer vouches for this person without a page: the session is over, and what it takes
-    // to get a new one is between the person and Entra.
+    // Entra no longer confirms this person without showing a page, so the session ends. The person
+    // has to sign in again.
     clearCookie(reply, sessionCookie)
     await revokeSession(context, session, visit.nowSeconds, ownReasons.recheck)
     if (needsPage.has(error)) {

@@ -168,8 +168,8 @@ export function createEntra(
 }
 
 /**
- * Tokens and errors are JSON with one of these statuses (RFC 6749 sections 5.1 and 5.2). What else comes
- * is a throttle, an outage, or a proxy on the way: it says nothing about the person.
+ * Tokens and errors are JSON with one of these statuses (RFC 6749 sections 5.1 and 5.2). Anything
+ * else is a throttle, an outage or a proxy on the way, and says nothing about the person.
  */
 function isAnswerOfEntra({ status, headers }: Response): boolean {
   const isJson = /^application\/json\b/i.test(headers.get('content-type') ?? '')

@@ -46,9 +46,9 @@ export interface IdTokenExpectation {
 }
 
 /**
- * Verifies an ID token (OpenID Connect Core section 3.1.3.7): signature by our keys, the exact issuer of
- * the tenant, this client as its only audience, the nonce of this attempt, and its times. The failure
- * names the claim that is wrong, for the log.
+ * Verifies an ID token (OpenID Connect Core section 3.1.3.7): the signature by our keys, the exact
+ * issuer of the tenant, this client as the only audience, the nonce of this sign-in, and the times.
+ * The failure names the wrong claim, for the log.
  */
 export async function verifyIdToken(
   token: string,

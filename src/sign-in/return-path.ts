@@ -2,9 +2,9 @@
 export const maxReturnPath = 1_024
 
 /**
- * Reads `rd`: where the browser goes after the sign-in. A path and query on this host, or `/` for
- * whatever else somebody may have written there. Browsers take `\` for `/`, drop tabs and line breaks,
- * and fold dots, and a proxy behind may decode `%2f`: so the path is judged in each of these readings.
+ * Reads `rd`: where the browser goes after the sign-in. Returns a path and query on this host, or
+ * `/` for anything else. Browsers read `\` as `/`, drop tabs and line breaks, and resolve dots, and
+ * a proxy behind may decode `%2f`. So the path is checked in each of these readings.
  */
 export function readReturnPath(rd: unknown): string {
   if (typeof rd !== 'string' || rd.length > maxReturnPath) return '/'

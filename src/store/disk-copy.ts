@@ -11,8 +11,8 @@ export type CopyLine = readonly [key: string, value: string]
 /** What is known of the store, on disk: for a start while the store is down. */
 export interface DiskCopy {
   /**
-   * What was written; `isWhole` where it has all that this service ever knew of the store, and is
-   * going to: a copy that cannot be written any more may be an old one.
+   * Reads the copy. `isWhole` is true if it has everything that this service ever knew of the
+   * store, and can still be written. A copy that can no longer be written may be outdated.
    */
   load(): Promise<{ readonly lines: readonly CopyLine[]; readonly isWhole: boolean }>
   /** Adds lines; a later line counts before an earlier one of the same key. */

@@ -35,9 +35,9 @@ const maxNoted = 100_000
 const spareLines = 50_000
 
 /**
- * Creates the keeper. The copy is a second place: where it cannot be written, revocations count all
- * the same. But then the file must not say that it has them all, and is written anew, with
- * everything, as soon as that works.
+ * Creates the keeper. The copy is a second place: if it cannot be written, revocations count
+ * nevertheless. But then the file must not claim to be complete. It is written again, with
+ * everything, as soon as possible.
  */
 export function createKeptCopy(options: KeptCopyOptions): KeptCopy {
   const { copy, lines, count, monotonic, onNotice } = options

@@ -124,8 +124,8 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
   }
 
   /**
-   * An entry stays until it is old by the store's clock and by ours: a store that was set ahead, or
-   * taken over by one whose clock is ahead, does not shorten the time.
+   * An entry stays until it has expired by the store's clock and by ours. So a store whose clock is
+   * ahead cannot shorten the time.
    */
   function listRecent(): readonly RecentRevocation[] {
     const sinceUs = recentSinceUs()

@@ -1,15 +1,15 @@
 /**
- * What is asked of the server, as scripts: each is one round trip and happens as a whole.
+ * The scripts that run on the server. Each is one round trip, and is atomic.
  *
- * Two structures without an expiry of their own, so that an eviction policy for keys with one cannot
- * touch a single revocation: a hash of key → `STAMP JSON`, where STAMP is when it was last changed,
- * and a sorted set of keys by the time at which the server last announced them. Times are those of
- * the server, in microseconds, and go up by one at least.
+ * The data is a hash (key → `STAMP JSON`, where STAMP is the time of the last change) and a sorted
+ * set (keys by the time at which the server last announced them). Neither has an expiry, so an
+ * eviction policy for keys with an expiry cannot remove a single revocation. Times are those of the
+ * server in microseconds. Each is greater than the one before.
  */
 
 /**
- * A stamp is later than each that the server has and, by `floor`, than each that the asking replica
- * ever saw: the clock may have been set back, or another server with another clock taken over.
+ * A stamp is later than each stamp on the server and, by `floor`, than each that the replica ever
+ * saw. The clock may have been set back, or a server with another clock may have taken over.
  */
 const stamp = `
 local function text(number) return string.format('%.0f', number) end

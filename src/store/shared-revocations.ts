@@ -60,13 +60,14 @@ const start: Position = { us: 0, key: '' }
 
 /**
  * Creates the revocations that replicas share. All are in memory, so no verdict waits for the store.
- * Changes go to the store first; what others change comes with a notice, or with the next `reload`.
+ * A change is written to the store first. The changes of other replicas arrive by a notice, or with
+ * the next `reload`.
  *
- * While the store is away, memory and the copy on disk say what is revoked, and changes are refused.
- * The store may come back without something, or as it once was: a backup, a replica that lagged
- * behind. So after each connection, and whenever an answer shows that something is missing, all that
- * it has is compared with what is known here, and what it lacks is given back: of two states of one
- * revocation the later counts.
+ * While the store is unreachable, memory and the copy on disk say what is revoked, and changes are
+ * rejected. A store can come back incomplete or outdated: restored from a backup, or a replica that
+ * lagged behind. So its content is compared with memory after each connection, and whenever an answer
+ * shows that something is missing. What the store lacks is written to it again. Of two states of one
+ * revocation, the later one counts.
  */
 export function createSharedRevocations(options: SharedRevocationsOptions): RevocationStore {
   const { now, monotonic, onNotice } = options
@@ -327,7 +328,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     return result
   }
 
-  /** What is on disk, once: later it would be older than what is known by then. */
+  /** Reads the copy on disk, once. Later the copy would be older than memory. */
   async function load(): Promise<boolean> {
     const stored = (await options.copy?.load()) ?? { lines: [], isWhole: false }
     const found = new Map<string, Entry>()

@@ -10,17 +10,17 @@ export interface RawToken {
   readonly payload: JsonObject
 }
 
-// Exactly the strings that an encoder produces: no padding, no stray characters, and no
-// non-zero bits behind the last byte, which would give one signature several spellings
-// (RFC 4648 sections 3.3 and 3.5, RFC 7515 section 2).
+// Matches only what an encoder produces: no padding, no other characters, and only zero bits after
+// the last byte. Otherwise one signature would have several spellings (RFC 4648 sections 3.3 and
+// 3.5, RFC 7515 section 2).
 const canonicalBase64url =
   /^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?$/
 
 const maxDepth = 16
 
 /**
- * Takes a compact JWS apart more strictly than any library does (RFC 7515 section 7.1): three
- * canonical base64url parts, one JSON object each in the first two, no member twice.
+ * Splits a compact JWS, more strictly than libraries do (RFC 7515 section 7.1): three canonical
+ * base64url parts, one JSON object in each of the first two, no member twice.
  */
 export function decodeToken(token: string): Result<RawToken> {
   const parts = token.split('.', 6)
@@ -74,9 +74,9 @@ function decodePart(part: string): JsonObject | undefined {
     return undefined
   }
   if (!isObject(value)) return undefined
-  // JSON.parse keeps the last of two members of one name, other parsers the first: the number of
-  // colons outside strings is the number of members written, the number of keys that of members
-  // kept.
+  // JSON.parse keeps the last of two members with one name, and other parsers keep the first. The
+  // colons outside strings are the members written; the keys are the members kept. The two numbers
+  // must be equal.
   if (countKeys(value) !== members) return undefined
   if (hasNamesAlikeButForCase(value)) return undefined
   return value

@@ -16,9 +16,9 @@ const maxVerifiers = 64
  * Creates the engine.
  *
  * @fastify/jwt caches a verifier only for a key given as a PEM string when it is registered, and
- * then verifies about twice as fast as with a key function; so each key gets a tiny instance of
- * its own. Entra publishes the same keys for each tenant of a cloud, so instances are found by the key
- * itself; beyond `maxVerifiers` the one that was not used for longest makes room.
+ * then verifies about twice as fast as with a key function; so each key gets a tiny instance of its
+ * own. Entra publishes the same keys for each tenant of a cloud, so instances are found by the key
+ * itself. Above `maxVerifiers`, the least recently used one is dropped.
  */
 export function createSignatureEngine(): SignatureEngine & { readonly size: number } {
   const verifiers = new LRUCache<string, Promise<FastifyInstance>>({ max: maxVerifiers })

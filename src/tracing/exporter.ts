@@ -20,7 +20,10 @@ export interface SpanExporter {
   close(): Promise<void>
 }
 
-/** Spans that wait for a collector; beyond, new ones are lost: it must not cost memory that it is down. */
+/**
+ * The most spans that wait for the collector. Later ones are dropped: a collector that is down must
+ * not cost memory.
+ */
 const maxWaiting = 2_048
 const batchSize = 512
 

@@ -3,15 +3,15 @@ import { type ServerResponse, validateHeaderName, validateHeaderValue } from 'no
 /** What stands in the reply of an allow besides the headers of its outcome. */
 export interface AllowReplyOptions {
   readonly clock: () => number
-  /** What the server tells a client that keeps its connection; 0 where it tells nothing. */
+  /** The keep-alive time-out that a reply announces; 0 if none is announced. */
   readonly keepAliveTimeoutMs: number
 }
 
 /** Writes the replies of allows, which are the same but for their age and the date. */
 export interface AllowReply {
   /**
-   * Writes a whole reply from lines of `formatLines`; false, with nothing written, where the
-   * connection is to be closed or Node has changed, so that `writeHead` has to do it.
+   * Writes a whole reply from lines of `formatLines`. Returns false and writes nothing if the
+   * connection is to be closed or Node has changed. Then `writeHead` must do it.
    */
   write(response: ServerResponse, lines: string, maxAgeSeconds: number): boolean
 }
@@ -22,10 +22,11 @@ interface HeaderField {
 }
 
 /**
- * Creates the writer. `writeHead` checks and copies each of some 25 headers for each request, a
- * fifth of a hit's time, and Node has no public way to hand it finished lines. So they are put
- * where it would put them: the field `_header`, null until then in Node 22, 24 and 26. A Node
- * without the field takes the way of `writeHead`, and a test compares both replies byte by byte.
+ * Creates the writer. `writeHead` checks and copies each of about 25 headers for each request, a
+ * fifth of a hit's time. Node has no public way to pass it finished lines. So they are written to
+ * where `writeHead` would put them: the field `_header`, which is null until then in Node 22, 24
+ * and 26. On a Node without the field, `writeHead` is used. A test compares both replies byte by
+ * byte.
  */
 export function createAllowReply({ clock, keepAliveTimeoutMs }: AllowReplyOptions): AllowReply {
   const seconds = Math.floor(keepAliveTimeoutMs / 1000)
@@ -75,12 +76,12 @@ const preparedNames = [
 ] as const
 
 /**
- * The headers of an allow as one value: reading some 25 headers one by one costs HAProxy more than
- * all the rest of a call. Fields with a tab between them, which is in no value: `1` (this form), the
- * version of the rules, those of `preparedNames`, the list of managed names, a value for each of
- * these (empty where there is none), and `.`, because HTTP drops tabs at an end.
- * Returns undefined where a value has a tab of its own or a header has no place in it, so that the
- * allow has to be sent as headers.
+ * The headers of an allow as one value. Reading about 25 headers one by one costs HAProxy more than
+ * the rest of a call. The fields are separated by tabs, which no value contains: `1` (this form),
+ * the version of the rules, the fields of `preparedNames`, the list of managed names, a value for
+ * each of these (empty if there is none), and `.`, because HTTP drops tabs at the end. Returns
+ * undefined if a value contains a tab or a header has no field. The allow must then be sent as
+ * headers.
  */
 export function formatPrepared(
   version: string,

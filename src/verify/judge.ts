@@ -14,9 +14,8 @@ export type Judge = (
 ) => Verdict | Promise<Verdict>
 
 /**
- * Creates the judge. Where `Authorization` is present the token alone counts, whatever else comes
- * along; a session is looked for only where the policy takes sessions. Without `sessions` nobody signs
- * in with a browser, and no cookie is read.
+ * Creates the judge. If the request has `Authorization`, only the token counts, whatever else it
+ * has. A session is read only if the policy accepts sessions. Without `sessions` no cookie is read.
  */
 export function createJudge(verifier: Verifier, sessions?: SessionVerifierContext): Judge {
   return (rules, policy, request, rawHeaders) => {

@@ -21,10 +21,10 @@ interface Entry {
 }
 
 /**
- * Creates an empty store. It saves reading a token again, and its hash. Two generations: a full one
- * becomes the old one, and what is still asked for moves to the new one, so a use costs less than in
- * a list by last use. Only verified tokens come in here, so nobody without the authority's key can
- * choose what shares an entry.
+ * Creates an empty store. A hit saves reading and hashing the token again. There are two
+ * generations: a full one becomes the old one, and tokens that are used again move to the new one.
+ * That is cheaper per use than an LRU list. Only verified tokens are stored, so nobody without the
+ * authority's key can choose which tokens share an entry.
  */
 export function createRecentTokens(): RecentTokens {
   let young = new Map<string, Entry>()

@@ -97,7 +97,7 @@ export function createRefusalLog(
   }
 }
 
-/** What a line in a log says of a verified token: ids, nothing that speaks of a person by name. */
+/** What a log line says about a verified token: ids only, no names of people. */
 export function idsOf(token: AccessToken): object {
   const { tenantId, userId, clientId, actor, tokenId, session } = token
   const ids = { tenant: tenantId, user: userId, client: clientId, actor, tokenId }

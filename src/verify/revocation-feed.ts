@@ -55,8 +55,8 @@ export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedO
 
 /**
  * Returns the function that gives the answer in a form. Each HAProxy thread asks once a second, and
- * ten thousand entries take milliseconds to write and to hash: an answer is built once for each
- * (rules, list, withdrawn keys) and used until the first of its entries, or a probation, ends.
+ * ten thousand entries take milliseconds to write and to hash. So an answer is built once for each
+ * (rules, list, withdrawn keys), and used until its first entry expires or a probation ends.
  */
 function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) {
   let builtFrom: { rules: Rules; list: RevocationList; recent: unknown; keys: string } | undefined

@@ -50,8 +50,8 @@ export type SessionStep = 'session' | 'revocation' | 'groups' | OutcomeStep
 export const signInPath = '/oauth2/start'
 
 /**
- * For how long a verdict may be kept after the soft end, in seconds: long enough for the requests of
- * one page, short enough that the next navigation is seen.
+ * How long a verdict may be cached after the soft end, in seconds: long enough for the requests of
+ * one page, and short enough to notice the next navigation.
  */
 const recheckMaxAgeSeconds = 5
 

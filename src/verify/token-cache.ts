@@ -38,14 +38,15 @@ export interface CachedToken extends VerifiedToken {
 }
 
 /**
- * Tokens that were verified before, in two layers, and a few that failed.
+ * Cached tokens: two layers of verified ones, and a few that failed.
  *
- * Of up to 100,000 only the key that verified the signature is kept, some 250 bytes each: the request
- * brings the token again, and reading it costs a tenth of verifying it. They are keyed by a hash of
- * the whole token, so no two that differ in a single bit share an entry. Of those that came a second
- * time within some thousand others everything is kept, found by the header that brings them; neither a
- * row of ever new tokens nor one of many that come seldom pushes them out. Failures are apart, so that
- * a flood of forged tokens does not either.
+ * The first layer has up to 100,000 tokens. It keeps only the key that verified the signature,
+ * about 250 bytes each. The request brings the token again, and reading it costs a tenth of
+ * verifying it. The key is a hash of the whole token, so two tokens that differ in a single bit
+ * never share an entry. The second layer keeps everything about a token that was used twice within
+ * some thousand others. It is found by the header that brings the token. Neither many new tokens
+ * nor many rare ones push these out. Failures have a place of their own, so a flood of forged
+ * tokens does not push them out either.
  */
 export interface TokenCache {
   /** The token of an `Authorization` header that came at least twice in a short while. */
