@@ -165,6 +165,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       isOverloaded: () => overload.isOverloaded,
       onFirstSight,
     })
+  if (signIn) addHealthRoutes(signIn.app, readiness)
   addVerifyRoutes(verify, {
     judge,
     rules: () => rules,

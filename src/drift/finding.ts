@@ -39,8 +39,11 @@ export const findingTable = {
   'verifier-public': ['error', "the verifier's section listens beyond loopback"],
   'verifier-routed': ['error', "clients are routed to the verifier's section"],
   'metadata-open': ['error', 'a backend passes more than the metadata path to the verifier'],
-  'verifier-unchecked': ['warning', "the verifier's section has no health check"],
-  'verifier-slow': ['warning', "the verifier's section has no short timeouts"],
+  'verifier-unchecked': [
+    'warning',
+    'the section of the verifier or of sign-in has no health check',
+  ],
+  'verifier-slow': ['warning', 'the section of the verifier or of sign-in has no short timeouts'],
   'verifier-unbounded': ['warning', "the verifier's section has no limits on endless answers"],
   'verifier-plaintext': ['warning', 'the verifier is on another host, without verified TLS'],
   'verifier-tls-missing': ['error', 'the verifier speaks TLS, and HAProxy does not'],

@@ -13,7 +13,7 @@ import { checkSharedServers } from './shared-servers.ts'
 import { checkSignIn, findSignIn, signInCodes } from './sign-in.ts'
 import { checkStripping } from './stripping.ts'
 import { checkVerdictVariables } from './verdict-variables.ts'
-import { checkVerifier, findVerifier } from './verifier-section.ts'
+import { checkReplicas, checkVerifier, findVerifier } from './verifier-section.ts'
 import { readWays } from './way.ts'
 
 export interface HaproxyResult {
@@ -75,6 +75,7 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Reading {
     ...checkPolicyChoice(ways),
     ...checkPaths(ways, policiesOf, isExempt),
     ...checkVerifier(topology, verifier, config.listen.tls !== undefined),
+    ...signIn.flatMap((proxy) => checkReplicas(proxy, 'signIn')),
     ...checkReached(topology, isExempt),
     ...checkSignIn(
       inHttp.filter(({ target }) => !isVerifier(target)),

@@ -111,8 +111,7 @@ export function checkVerifier(
     ...found.sections.flatMap((proxy) => [
       ...checkBinds(proxy),
       ...checkRoutes(proxy, found, topology),
-      ...checkHealth(proxy),
-      ...checkTimeouts(proxy),
+      ...checkReplicas(proxy),
       ...checkAnswers(proxy),
       ...checkTransport(proxy, topology),
     ]),
@@ -174,6 +173,20 @@ function mayName(route: Route, proxy: ProxySection, from: ProxySection): boolean
   return isChosenByClient(route, rules) && mayBe(route, { ...proxy, kind: 'backend' })
 }
 
+/** The verifier answers at once; the callback of a sign-in waits for Entra. */
+const longestAnswers = { verifier: 5_000, signIn: 30_000 } as const
+
+/** That a replica which is down or hangs costs nobody more than a moment. */
+export function checkReplicas(
+  proxy: ProxySection,
+  listener: keyof typeof longestAnswers = 'verifier',
+): Finding[] {
+  return [
+    ...checkHealth(proxy),
+    ...checkTimeouts(proxy, { connect: 1_000, server: longestAnswers[listener] }),
+  ]
+}
+
 function checkHealth({ servers, section, place }: ProxySection): Finding[] {
   if (servers.length === 0) return []
   const unchecked = servers.find(
@@ -184,15 +197,16 @@ function checkHealth({ servers, section, place }: ProxySection): Finding[] {
     finding(
       'verifier-unchecked',
       unchecked ? placeOf(unchecked.line, section) : place,
-      'has no health check, so the action waits for a verifier that is down or has no keys',
+      'has no health check, so requests go to a replica that is down or has no keys',
       'Add option httpchk GET /readyz, and check on each server.',
     ),
   ]
 }
 
-const longest = { connect: 1_000, server: 5_000 } as const
-
-function checkTimeouts({ section, place, servers }: ProxySection): Finding[] {
+function checkTimeouts(
+  { section, place, servers }: ProxySection,
+  longest: Readonly<Record<'connect' | 'server', number>>,
+): Finding[] {
   if (servers.length === 0) return []
   return (['connect', 'server'] as const).flatMap((kind) => {
     const line = settingOf(section, 'timeout', kind)
@@ -202,8 +216,8 @@ function checkTimeouts({ section, place, servers }: ProxySection): Finding[] {
       finding(
         'verifier-slow',
         line && section.lines.includes(line) ? placeOf(line, section) : place,
-        `has ${text === undefined ? 'no' : 'a'} timeout ${kind}${text === undefined ? '' : ` of ${text}`}: every request waits that long when the verifier hangs`,
-        'Write timeout connect 200ms and timeout server 1s in the section.',
+        `has ${text === undefined ? 'no' : 'a'} timeout ${kind}${text === undefined ? '' : ` of ${text}`}: every request waits that long when the replica hangs`,
+        'Take the timeouts that haproxy-entra-auth haproxy-config prints for the section.',
       ),
     ]
   })

@@ -1,6 +1,7 @@
 import type { Config, ListenAddress } from '../config/config.ts'
 import { isLoopback } from '../loopback.ts'
 import { refuseAmbiguousPaths } from './plain-path.ts'
+import { checkTimes, healthCheck, secondTry } from './replicas.ts'
 import { removeSessionCookies, signInLines } from './sign-in.ts'
 import { stripLines } from './strip.ts'
 
@@ -112,13 +113,9 @@ function verifierLines(verifier: string, isTls: boolean): string[] {
     '    mode http',
     '    log global',
     '    option dontlog-normal',
-    '    option httpchk GET /readyz',
-    '    http-check expect status 200',
+    ...healthCheck,
     '    http-reuse always',
-    '    retries 1',
-    '    option redispatch',
-    '    retry-on conn-failure empty-response',
-    '    timeout connect 200ms',
+    ...secondTry,
     '    timeout queue   200ms',
     '    timeout client  5s',
     '    timeout server  1s',
@@ -133,7 +130,7 @@ function verifierLines(verifier: string, isTls: boolean): string[] {
     '    http-response deny deny_status 502 if asks_verdict { res.body_size gt 12288 }',
     '    http-response deny deny_status 502 if !asks_verdict !not_modified !one_length',
     '    http-response deny deny_status 502 if { res.body_size gt 4194304 }',
-    '    default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1',
+    checkTimes,
     ...(isTls
       ? [
           '    # CHANGE: the authority of the certificate in listen.tls (PEM), and a DNS name that stands in',

@@ -1,4 +1,5 @@
 import type { ListenAddress } from '../config/config.ts'
+import { checkTimes, healthCheck, secondTry } from './replicas.ts'
 
 /**
  * The backend of the sign-in listener, for `/oauth2/`. Only HAProxy's word on host and scheme counts
@@ -18,8 +19,11 @@ export function signInLines(listen: ListenAddress, verifier: string): string[] {
     '    http-request del-header authorization',
     '    http-request del-header upgrade',
     '    http-request del-header connection',
+    ...healthCheck,
+    ...secondTry,
     '    # The callback waits for Entra.',
-    '    timeout server 20s',
+    '    timeout server  20s',
+    checkTimes,
     `    server s1 ${addressOf(listen, verifier)}`,
   ]
 }

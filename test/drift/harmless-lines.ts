@@ -60,6 +60,7 @@ export const harmless: readonly (readonly [line: RegExp, loss: Loss])[] = [
   [/^backend entra-sign-in: http-request set-header x-forwarded-proto https /, 'refuses'],
   // The sign-in listener reads none of them.
   [/^backend entra-sign-in: (http-request del-header|timeout server) /, 'limit'],
+  [/^backend entra-sign-in: (http-check expect|retries|option redispatch|retry-on) ?/, 'limit'],
   [/^frontend entra-metrics: /, 'refuses'],
   [/^backend entra-metadata: backend /, 'no start'],
   // The verifier answers GET on its path, whatever comes with it.

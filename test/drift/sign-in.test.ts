@@ -26,6 +26,14 @@ const site = '\nbackend site\n    # drift: ignore action-missing\n    server s 1
 
 type Change = readonly [piece: string, by: string]
 
+/** The section of the verifier has the same line, so this begins where the backend does. */
+const withoutLine = (line: string): Change => {
+  const backend = printed.slice(printed.indexOf('backend entra-sign-in\n'))
+  assert.ok(backend.includes(line), line)
+  const before = backend.slice(0, backend.indexOf(line))
+  return [before + line, before]
+}
+
 const rows: readonly (readonly [name: string, found: string, ...changes: Change[]])[] = [
   ['no route to the listener', 'sign-in-missing', [route, '']],
   ['a route for one page only', 'sign-in-missing', [route, route.replace('_beg', '')]],
@@ -84,6 +92,25 @@ const rows: readonly (readonly [name: string, found: string, ...changes: Change[
     'session-cookie-passed',
     [route, `${route}    use_backend site if { path_beg /public/ }\n`],
     ['# What the action counted', `${site}\n# What the action counted`],
+  ],
+  [
+    'a backend without a health check',
+    'verifier-unchecked',
+    withoutLine('    option httpchk GET /readyz\n'),
+  ],
+  [
+    'a replica that is not checked',
+    'verifier-unchecked',
+    [
+      '    server s1 127.0.0.1:8081',
+      '    server s1 127.0.0.1:8081\n    server s2 10.0.0.2:8081 no-check',
+    ],
+  ],
+  ['the long timeout of the defaults', 'verifier-slow', withoutLine('    timeout connect 200ms\n')],
+  [
+    'a longer timeout than any callback needs',
+    'verifier-slow',
+    ['    timeout server  20s', '    timeout server  2m'],
   ],
   [
     'headers that may be left out',

@@ -4,6 +4,7 @@ import { after, before, beforeEach, describe, it } from 'node:test'
 import { type EchoApp, startEchoApp } from '../../scripts/local-stack/echo-app.ts'
 import { printHaproxyConfig } from '../../src/haproxy/print.ts'
 import { configOf, signInFile } from '../config/fixture.ts'
+import { eventually } from '../support/eventually.ts'
 import { values } from './client.ts'
 import { allowHeaders, answer, deny } from './fake-verifier.ts'
 import { type Stack, startStack } from './stack.ts'
@@ -37,6 +38,9 @@ async function startPrinted(listener: EchoApp): Promise<Stack> {
 /** The shipped one, in which a variable switches sign-in on. */
 const startShipped = ({ address }: EchoApp) =>
   startStack({ env: { ENTRA_AUTH_SIGN_IN_SERVER: address } })
+
+/** What reached the listener besides HAProxy's health checks. */
+const askedBy = ({ requests }: EchoApp) => requests.filter(({ url }) => url !== '/readyz')
 
 for (const [name, start] of [
   ['printed', startPrinted],
@@ -72,7 +76,7 @@ for (const [name, start] of [
         ],
       })
       assert.equal(reply.status, 200)
-      const [seen] = listener.requests
+      const [seen] = askedBy(listener)
       assert.ok(seen)
       assert.deepEqual(values(seen, 'x-forwarded-host'), ['app.example'])
       assert.deepEqual(values(seen, 'x-forwarded-proto'), ['http'])
@@ -81,10 +85,17 @@ for (const [name, start] of [
       assert.equal(stack.verifier.calls.length, 0)
     })
 
+    it('asks the listener whether it is ready', async () => {
+      await eventually(
+        () => listener.requests.some(({ method, url }) => method === 'GET' && url === '/readyz'),
+        (isAsked) => isAsked,
+      )
+    })
+
     for (const path of ['/oauth2', '/oauth2x/start', '/OAUTH2/start', '/x/oauth2/start']) {
       it(`asks for a verdict on any other path: ${path}`, async () => {
         assert.equal((await stack.ask({ path, headers: [] })).status, 401)
-        assert.equal(listener.requests.length, 0)
+        assert.deepEqual(askedBy(listener), [])
       })
     }
 
