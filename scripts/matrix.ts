@@ -36,13 +36,16 @@ for (const version of versions) {
   const { command, args } = await haproxyCommand(version)
   for (const [load, threads] of cellsOf(version)) {
     const title = `HAProxy ${version}, ${load}, ${threads} thread${threads === 1 ? '' : 's'}`
-    await runs.run(title, ['--only', isLoad ? 'load' : 'e2e'], {
+    const env = {
       HAPROXY: [command, ...args].join(' '),
       HAPROXY_LUA_LOAD: load,
       HAPROXY_THREADS: String(threads),
       // End-to-end tests mostly wait for time to pass in HAProxy.
       E2E_CONCURRENCY: '2',
-    })
+    }
+    await runs.run(title, ['--only', isLoad ? 'load' : 'e2e'], env)
+    const isNewest = version === haproxyVersions.at(-1)
+    if (isNewest && !isLoad) await runs.run(`${title}, HTTP/3`, ['--only', 'http3'], env)
   }
 }
 runs.conclude()

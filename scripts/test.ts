@@ -23,6 +23,8 @@ const BROWSER = join(ROOT, 'test', 'browser')
 const STORE = join(ROOT, 'test', 'store')
 /** Runs on its own, against a real API server: `npm run test:cluster`. */
 const CLUSTER = join(ROOT, 'test', 'cluster')
+/** Needs a HAProxy with QUIC and a client for HTTP/3; a part of `npm run test:matrix`. */
+const HTTP3 = join(ROOT, 'test', 'http3')
 const CHART = join(ROOT, 'test', 'chart')
 /** Neither start programs nor wait: `npm run test:quick`, below a minute on two cores. */
 const QUICK = [
@@ -237,7 +239,10 @@ function planSteps(): Step[] {
   const chart = files.filter((file) => file.startsWith(CHART))
   const load = files.filter((file) => file.startsWith(LOAD))
   const browser = files.filter((file) => file.startsWith(BROWSER))
-  const unit = files.filter((file) => ![...e2e, ...chart, ...load, ...browser].includes(file))
+  const http3 = files.filter((file) => file.startsWith(HTTP3))
+  const unit = files.filter(
+    (file) => ![...e2e, ...chart, ...load, ...browser, ...http3].includes(file),
+  )
   const e2eConcurrency = Number(process.env.E2E_CONCURRENCY || 1)
   if (!Number.isInteger(e2eConcurrency) || e2eConcurrency < 1) {
     fail('E2E_CONCURRENCY must be a whole number from 1')
@@ -280,6 +285,11 @@ function planSteps(): Step[] {
       title: 'tests in a browser',
       run: () => runFiles(browser, 1, values.name),
     },
+    {
+      name: 'http3',
+      title: 'tests over HTTP/3',
+      run: () => runFiles(http3, 1, values.name),
+    },
   ]
   const names = steps.map((step) => step.name)
   if (values.only !== undefined && !names.includes(values.only)) {
@@ -292,8 +302,9 @@ function planSteps(): Step[] {
     return [...steps.slice(0, 2), { name: 'quick', title, run }]
   }
   if (values.only !== undefined) return steps.filter((step) => step.name === values.only)
-  if (chosen.length === 0) return steps.filter(({ name }) => !['load', 'browser'].includes(name))
-  const wanted = Object.entries({ unit, chart, e2e, load, browser }).filter(
+  if (chosen.length === 0)
+    return steps.filter(({ name }) => !['load', 'browser', 'http3'].includes(name))
+  const wanted = Object.entries({ unit, chart, e2e, load, browser, http3 }).filter(
     ([, some]) => some.length > 0,
   )
   return steps.filter(({ name }) => wanted.some(([one]) => one === name))

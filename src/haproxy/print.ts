@@ -152,7 +152,7 @@ const accessLog = [
   ['request_id', '%ID'],
   ['client', '%ci:%cp'],
   ['method', '%HM'],
-  ['path', '%HP'],
+  ['path', '%HPO'],
   ['status', '%ST'],
   ['bytes', '%B'],
   ['backend', '%b'],
