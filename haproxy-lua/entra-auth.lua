@@ -620,14 +620,11 @@ local SESSION_START = "/oauth2/start"
 
 -- The session of a request. Nil if there is none or more than one, because then it is unclear which
 -- one the browser means. Only for a request without `Authorization`: otherwise only the token
--- counts.
+-- counts. Also returns whether a cookie of that name was sent, in any form and number.
 local function readSession(txn, headerNames)
-    if
-        not headerNames:find("cookie", 1, true)
-        or txn.f:req_cook_cnt(SESSION_COOKIE) ~= 1
-        or txn.f:req_fhdr_cnt("host") ~= 1
-    then
-        return nil
+    local count = headerNames:find("cookie", 1, true) and txn.f:req_cook_cnt(SESSION_COOKIE) or 0
+    if count ~= 1 or txn.f:req_fhdr_cnt("host") ~= 1 then
+        return nil, count > 0
     end
     local cookie, host = txn.sf:req_cook(SESSION_COOKIE), txn.sf:req_fhdr("host")
     if
@@ -636,9 +633,10 @@ local function readSession(txn, headerNames)
         or #host > 255
         or not host:find("^[%w._:%[%]-]+$")
     then
-        return nil
+        return nil, true
     end
-    return { cookie = cookie, host = host, credentials = "\n" .. host:lower() .. "\n" .. cookie }
+    local credentials = "\n" .. host:lower() .. "\n" .. cookie
+    return { cookie = cookie, host = host, credentials = credentials }, true
 end
 
 -- Whether a person goes to another page with this request: then the browser shows what comes back.
@@ -653,14 +651,9 @@ local function isNavigation(txn)
         and txn.f:req_fhdr_cnt("x-requested-with") == 0
 end
 
-local function isLoopbackHost(host)
-    local name = host:gsub(":%d+$", "")
-    return name == "localhost" or name == "127.0.0.1" or name:find("%.localhost$") ~= nil
-end
-
 -- A browser sends the cookie along with what another site makes it send. With these methods, and for a
 -- WebSocket, the request has to come from a page of this very host.
-local function isCrossSite(txn, headerNames, host)
+local function isCrossSite(txn, headerNames)
     local method = txn.sf:method()
     local isSafe = method == "GET" or method == "HEAD" or method == "OPTIONS"
     -- Browsers send Upgrade-Insecure-Requests with each page that a person opens.
@@ -675,14 +668,92 @@ local function isCrossSite(txn, headerNames, host)
     elseif txn.f:req_fhdr_cnt("origin") ~= 1 then
         return true
     end
+    local host = txn.sf:req_fhdr("host"):lower()
     local scheme, from = txn.sf:req_fhdr("origin"):lower():match("^(https?)://([^/]+)$")
-    if scheme == "http" and not isLoopbackHost(host:lower()) then
+    local hostName = host:gsub(":%d+$", "")
+    local isLoopback = hostName == "localhost" or hostName == "127.0.0.1" or hostName:find("%.localhost$")
+    if scheme == "http" and not isLoopback then
         return true
     end
     local function plain(name)
         return scheme == "https" and name:gsub(":443$", "") or name
     end
-    return not from or plain(from) ~= plain(host:lower())
+    return not from or plain(from) ~= plain(host)
+end
+
+-- Finds a cached session in the header fields of a request, as req.hdrs returns them: one per line, names
+-- in lower case, an empty line at the end. One fetch of all fields costs less than a fetch of each.
+local findSession
+do
+    local find, sub, byte = string.find, string.sub, string.byte
+
+    -- Where the value of the field with this name begins and ends. Nil if there is no such field or more
+    -- than one, or if it is the first of the request.
+    local function findLine(headers, name)
+        local _, last = find(headers, name, 1, true)
+        local stop = last and find(headers, "\r\n", last, true)
+        if not stop or find(headers, name, stop, true) then
+            return nil
+        elseif byte(headers) == byte(name, 2) and sub(headers, 1, #name - 1) == sub(name, 2) then
+            return nil
+        end
+        return last + 1, stop - 1
+    end
+
+    -- Where the value of the session cookie begins and ends. Nil if the cookies are not written as
+    -- browsers write them.
+    local function findCookie(headers)
+        local from, to = findLine(headers, "\ncookie: ")
+        if not from or find(headers, '"', from, true) then
+            return nil
+        end
+        local start, last = find(headers, "__Host-entra-session", from, true)
+        if
+            not start
+            or last >= to
+            or sub(headers, last + 1, last + 1) ~= "="
+            or find(headers, "__Host-entra-session", last, true)
+            or (start ~= from and sub(headers, start - 2, start - 1) ~= "; ")
+        then
+            return nil
+        end
+        local stop = find(headers, ";", last, true)
+        return last + 2, stop and stop <= to and stop - 1 or to
+    end
+
+    -- Whether a page of this host made the request, or the person in the browser itself.
+    local function isFromHere(headers)
+        local from, to = findLine(headers, "\nsec-fetch-site: ")
+        local site = from and sub(headers, from, to)
+        return site == "same-origin" or site == "none"
+    end
+
+    -- The entry of the session, and whether the browser says that the request is not from another site.
+    -- Nil if there is no entry, or if the fetches have to look closer.
+    function findSession(bucket, headers)
+        local from, to = findCookie(headers)
+        if not from or not find(headers, "\r\n\r\n", -4, true) then
+            return nil
+        end
+        local entry = bucket[sub(headers, to - TAIL_BYTES + 1, to)]
+        local cookie = entry and entry.cookie
+        if not cookie or #cookie ~= to - from + 1 or #cookie <= 2 * TAIL_BYTES then
+            return nil
+        elseif find(headers, cookie, from, true) ~= from then
+            return nil
+        end
+        local host, first = entry.hostLine, 1
+        local start, stop = find(headers, host, 1, true)
+        if start ~= 1 then
+            first, stop = findLine(headers, "\nhost: ")
+            if not first or sub(headers, first - 6, stop + 2) ~= host then
+                return nil
+            end
+        elseif find(headers, "\nhost:", 1, true) then
+            return nil
+        end
+        return entry, isFromHere(headers)
+    end
 end
 
 -- Where to sign in, and the way back to this page: the path that the verifier says, and `rd`.
@@ -1464,7 +1535,8 @@ end
 
 -- The value for add-headers-bin counts from the start, made or not.
 local function entrySize(outcome, credentials)
-    local size = ENTRY_BYTES + #credentials
+    -- An entry of a session has the cookie twice.
+    local size = ENTRY_BYTES + #credentials * (outcome.isSession and 2 or 1)
     for index, value in ipairs(outcome.values) do
         size = size + 2 * #value + #outcome.names[index]
     end
@@ -1473,6 +1545,7 @@ end
 
 -- An allow in the form in which it is kept. Its time counts from when it was asked for.
 local function createEntry(policy, credentials, outcome, askedAtMs)
+    local host, cookie = credentials:match("^\n([^\n]*)\n(.*)$")
     return {
         ok = true,
         status = 200,
@@ -1491,6 +1564,8 @@ local function createEntry(policy, credentials, outcome, askedAtMs)
         isSession = outcome.isSession,
         allowsCrossSite = outcome.allowsCrossSite,
         isRecheckDue = outcome.isRecheckDue,
+        cookie = outcome.isSession and cookie or nil,
+        hostLine = host and "host: " .. host .. "\r\n",
         credentials = credentials,
         tail = tailOf(credentials),
         size = entrySize(outcome, credentials),
@@ -1567,7 +1642,8 @@ local function isStillGood(entry)
     return false
 end
 
--- The remembered verdict on this request, or nil.
+-- The cached verdict on this request, or nil. Also returns whether the request is known not to come from
+-- another site.
 local function recall(txn, policy, headerNames)
     local bucket = buckets[policy]
     if not bucket then
@@ -1575,6 +1651,15 @@ local function recall(txn, policy, headerNames)
     end
     local credentials = readPlainCredentials(txn, headerNames)
     if not credentials and not headerNames:find("authorization", 1, true) then
+        if not headerNames:find("cookie", 1, true) then
+            return nil
+        end
+        local entry, isFromHere = findSession(bucket, txn.sf:req_hdrs())
+        if entry and isStillGood(entry) then
+            entry.used = true
+            count("hits")
+            return entry, isFromHere
+        end
         local session = readSession(txn, headerNames)
         credentials = session and session.credentials
     end
@@ -1803,7 +1888,16 @@ do
         if bucket then
             from, to = findCredentials(headers)
         end
-        local entry = from and findEntry(bucket, headers, from, to)
+        local entry
+        if from then
+            entry = findEntry(bucket, headers, from, to)
+        elseif bucket and not find(headers, "authorization:", 1, true) then
+            local session, isFromHere = findSession(bucket, headers)
+            -- The converter knows neither the method nor whether this is a navigation.
+            if session and (isFromHere or session.allowsCrossSite) and not session.isRecheckDue then
+                entry = session
+            end
+        end
         if not entry or mayHoldManaged(headers, entry.managed) or not isStillGood(entry) then
             return ""
         end
@@ -1867,6 +1961,8 @@ local function acceptFeed(version, merged, count, challenges, etag)
     atomically(function()
         if version ~= feed.known.version then
             dropEverything()
+            -- Another configuration may have other identity headers.
+            lastManaged = nil
         end
         feed.known =
             { version = version, revoked = merged, count = count, challenges = challenges }
@@ -2094,7 +2190,7 @@ local function refuseCrossSite(txn, headerNames, outcome)
         outcome.ok
         and outcome.isSession
         and not outcome.allowsCrossSite
-        and isCrossSite(txn, headerNames, txn.sf:req_fhdr("host"))
+        and isCrossSite(txn, headerNames)
     then
         return refuse("cross_site_request")
     end
@@ -2139,15 +2235,51 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
     return outcome
 end
 
-local function passPreflight()
-    return {
-        ok = true,
-        status = 200,
-        reason = "cors_preflight",
-        managed = { names = {}, stem = "" },
-        names = {},
-        values = {},
-    }
+local passPreflight
+do
+    -- What browsers and proxies send with a preflight.
+    local OF_PREFLIGHT = {}
+    for name in
+        ([[accept accept-encoding accept-language access-control-request-headers
+        access-control-request-method access-control-request-private-network cache-control connection
+        content-length host origin pragma referer sec-fetch-dest sec-fetch-mode sec-fetch-site
+        traceparent user-agent via x-forwarded-for x-forwarded-host x-forwarded-proto x-request-id]]):gmatch(
+            "%S+"
+        )
+    do
+        OF_PREFLIGHT[name] = true
+    end
+
+    local function plain(name)
+        return (name:lower():gsub("[^%w]", "-"))
+    end
+
+    -- A preflight has no identity, so all identity headers are deleted, in every spelling. Until a verdict
+    -- has named these headers, a preflight keeps only the headers that each preflight has.
+    function passPreflight(txn)
+        local managed
+        if lastManaged then
+            managed = {}
+            for _, name in ipairs(lastManaged.names) do
+                managed[plain(name)] = true
+            end
+        end
+        local names = {}
+        for name in pairs(txn.http:req_get_headers()) do
+            local isIdentity = managed and managed[plain(name)]
+            if isIdentity or not (managed or OF_PREFLIGHT[plain(name)]) then
+                names[#names + 1] = name
+            end
+        end
+        return {
+            ok = true,
+            status = 200,
+            reason = "cors_preflight",
+            managed = { names = names, stem = "" },
+            names = {},
+            values = {},
+        }
+    end
 end
 
 -- The verifier's refusal of a request without credentials, from the feed. Nil if the feed has none,
@@ -2185,18 +2317,23 @@ local function decide(txn, policy, headerNames, requestId)
     if policy == "" then
         outcome = badSetup("the action was called without a policy")
     elseif settings["cors-preflight"] == "pass" and isPreflight(txn) then
-        outcome = passPreflight()
+        outcome = passPreflight(txn)
     else
         local credentials, problem = readCredentials(txn)
         local isWithout = not credentials or isOtherScheme(credentials)
-        local session
+        local session, isSent
         if problem then
             outcome = refuse(problem)
         elseif isOwnCall(txn, headerNames) then
             outcome = badSetup("the address of the verifier leads back to HAProxy itself")
         elseif isWithout then
-            session = not credentials and readSession(txn, headerNames) or nil
+            if not credentials then
+                session, isSent = readSession(txn, headerNames)
+            end
             outcome = challengeOf(policy)
+            if not outcome and isSent and hasManyBadTokens(txn) then
+                outcome = refuse("too_many_bad_tokens")
+            end
         else
             outcome = recallShared(txn, policy, credentials)
             if outcome then
@@ -2212,6 +2349,7 @@ local function decide(txn, policy, headerNames, requestId)
                 credentials = session.credentials
             end
             outcome = ask(txn, policy, headerNames, credentials, session, requestId)
+            outcome.isBadSession = isSent and outcome.reason == "no_session"
         end
     end
     outcome.policy = policy
@@ -2480,16 +2618,15 @@ end
 
 -- Action ----------------------------------------------------------------------------------------
 
--- Counts a bad token on the sticky counter that the settings name. A source that keeps sending bad
--- tokens may make no calls for a while, but still gets cached verdicts. A request without
--- credentials does not count, because each client begins with one.
+-- Counts a bad token or a forged session on the sticky counter that the settings name. A source that
+-- keeps sending these may make no calls for a while, but still gets cached verdicts. A request without
+-- credentials does not count, because each client begins with one, nor does a session that has ended.
 local function countBadToken(txn, outcome)
     local counter = settings["count-bad-tokens"]
     if
         counter
         and outcome.status == 401
-        and not outcome.signIn
-        and outcome.reason ~= "no_credentials"
+        and (outcome.isBadSession or (not outcome.signIn and outcome.reason ~= "no_credentials"))
     then
         txn.f:sc_inc_gpc0(counter)
     end
@@ -2522,8 +2659,8 @@ local function verify(txn, given, enforce)
     local policy = given or txn.sf:be_name()
     local headerNames = txn.sf:req_hdr_names()
     local requestId
-    local outcome = recall(txn, policy, headerNames)
-    if outcome and outcome.isSession then
+    local outcome, isFromHere = recall(txn, policy, headerNames)
+    if outcome and outcome.isSession and not isFromHere then
         outcome = refuseCrossSite(txn, headerNames, outcome)
         outcome.policy, outcome.ms, outcome.cache = policy, 0, "hit"
     end

@@ -105,11 +105,13 @@ function standInVerifier(ports: Ports, maxAge: number): string {
     ...always.map(([name, value]) => set(name, value)),
     set('X-Entra-Auth-Prepared', prepared(), ' if { var(txn.prepared) -m found }'),
     ...about.map(([name, value]) => set(name, value, ' unless { var(txn.prepared) -m found }')),
+    set('X-Entra-Auth-Session-Id', 'AAAAAAAAAAAAAAAAAAAAAA', ' if { var(txn.session) -m found }'),
   ]
   return `
 listen verifier
     bind 127.0.0.1:${ports.verifier}
     http-request set-var(txn.prepared) req.hdr(x-entra-auth-prepared) if { req.hdr(x-entra-auth-prepared) -m found }
+    http-request set-var(txn.session) req.hdr(x-entra-auth-session) if { req.hdr(x-entra-auth-session) -m found }
     http-request return status 200 content-type application/json string '{"version":"bench","revocations":[]}' if { path /revocations }
 ${lines.join('\n')}
     http-request return status 200
@@ -138,6 +140,9 @@ const template = {
   'action, hot cache, stripping': { ...cached, front: stripping },
   'action, hot cache, variables=none, stripping': { ...bare, front: stripping },
   'action, miss each time': cached,
+  'action, session, hot cache': cached,
+  'action, session, hot cache, variables=none': bare,
+  'fast lane, session, hot cache': fast,
   'fast lane, hot cache': fast,
   'fast lane, hot cache, stripping': { ...fast, front: stripping },
   'release 0.1.0, hot cache': first,
@@ -184,14 +189,22 @@ const ownVariants: readonly Variant[] = [
   'action, hot cache, variables=none, stripping',
   'shipped configuration, native headers and variables',
   'shipped configuration, action',
+  'action, session, hot cache',
+  'action, session, hot cache, variables=none',
   'shipped configuration, fast lane',
   'fast lane, hot cache',
+  'fast lane, session, hot cache',
   'fast lane, hot cache, stripping',
   'release 0.1.0, hot cache',
   'action, miss each time',
   'release 0.1.0, miss each time',
   'jwt_verify and native headers',
 ]
+
+/** Whether the load has the cookie of a session in place of a token. */
+export function hasSession(variant: Variant): boolean {
+  return variant.includes('session')
+}
 
 /** Whether every request of the load has to be a hit in the action's cache. */
 export function isHot(variant: Variant): boolean {

@@ -4,8 +4,8 @@
  */
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Variant, variantsOf } from './configs.ts'
-import { loadFull } from './load.ts'
+import { hasSession, type Variant, variantsOf } from './configs.ts'
+import { loadFull, sessionFields, tokenFields } from './load.ts'
 import { round } from './numbers.ts'
 import { type Bench, withStack } from './stack.ts'
 import { compared, stackOf } from './variants.ts'
@@ -47,8 +47,9 @@ async function instructionsOf(bench: Bench, variant: Variant, count: number): Pr
   const { folder } = bench.files
   const prefix = `callgrind-${count}-${variantsOf(bench.version).indexOf(variant)}`
   const wrapper = ['valgrind', '--tool=callgrind', `--callgrind-out-file=${folder}/${prefix}.%p`]
+  const fields = hasSession(variant) ? sessionFields(bench.token) : tokenFields(bench.token)
   await withStack(bench, { ...stackOf(bench, variant), wrapper }, async ({ ports }) =>
-    loadFull(ports.front, bench.token, count, join(folder, `${prefix}.log`)),
+    loadFull(ports.front, fields, count, join(folder, `${prefix}.log`)),
   )
   let total = 0
   for (const name of readdirSync(folder).filter((one) => one.startsWith(`${prefix}.`))) {

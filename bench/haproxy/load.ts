@@ -29,10 +29,21 @@ export interface LoadResult extends Latency {
 /** Which tokens wrk sends; load.lua explains them. */
 export type Order = 'one' | 'each' | 'zipf'
 
-/** As fast as they are answered: `count` requests with one token. Rejects unless each got a 2xx. */
+/** Header fields of a request with a token. */
+export function tokenFields(token: string): readonly string[] {
+  return [`authorization: Bearer ${token}`]
+}
+
+/** Header fields of a request with a session, as a page makes it: the cookie is as long as the token. */
+export function sessionFields(token: string): readonly string[] {
+  const value = 'Q'.repeat(token.length)
+  return [`cookie: theme=dark; __Host-entra-session=${value}`, 'sec-fetch-site: same-origin']
+}
+
+/** As fast as they are answered: `count` requests with one identity. Rejects unless each got a 2xx. */
 export async function loadFull(
   port: number,
-  token: string,
+  fields: readonly string[],
   count: number,
   logFile: string,
 ): Promise<LoadResult> {
@@ -46,8 +57,7 @@ export async function loadFull(
     `-c${clients}`,
     `-n${count}`,
     `--log-file=${logFile}`,
-    '-H',
-    `authorization: Bearer ${token}`,
+    ...fields.flatMap((field) => ['-H', field]),
     `http://127.0.0.1:${port}/orders`,
   ])
   if (!output.includes(`status codes: ${count} 2xx`)) throw new Error(`not all 2xx: ${output}`)

@@ -3,8 +3,8 @@
  * includes the kernel but varies on a shared machine, so variants run in turn and medians count.
  */
 import { join } from 'node:path'
-import { frontConfig, isHot, type Variant, variantsOf } from './configs.ts'
-import { type Latency, loadFull, loadPaced, pacedPerSecond } from './load.ts'
+import { frontConfig, hasSession, isHot, type Variant, variantsOf } from './configs.ts'
+import { type Latency, loadFull, loadPaced, pacedPerSecond, tokenFields } from './load.ts'
 import { median, round } from './numbers.ts'
 import { type CpuTime, cpuTime } from './programs.ts'
 import { type Bench, readActionNumbers, type Stack, type StackOptions, withStack } from './stack.ts'
@@ -34,13 +34,17 @@ export const compared: readonly (readonly [Variant, Variant])[] = [
   ['shipped configuration, fast lane', 'shipped configuration, native headers and variables'],
   ['action, hot cache', 'release 0.1.0, hot cache'],
   ['action, miss each time', 'release 0.1.0, miss each time'],
+  ['action, session, hot cache', 'action, hot cache'],
+  ['action, session, hot cache, variables=none', 'action, hot cache, variables=none'],
+  ['fast lane, session, hot cache', 'fast lane, hot cache'],
   ['action, hot cache', 'jwt_verify and native headers'],
   ['action, hot cache, variables=none', 'jwt_verify and native headers'],
 ]
 
 /** Measures every variant that needs nothing but HAProxy; the rounds are the outer loop. */
 export async function compareVariants(bench: Bench, tokenFile: string, rounds: number) {
-  const ownVariants = variantsOf(bench.version)
+  // A session is compared by instructions, where a tenth shows.
+  const ownVariants = variantsOf(bench.version).filter((variant) => !hasSession(variant))
   const samples = new Map<Variant, Sample[]>(ownVariants.map((name) => [name, []]))
   for (let round = 1; round <= rounds; round++) {
     for (const variant of ownVariants) {
@@ -110,10 +114,10 @@ export async function measure(
   count: number,
 ): Promise<Sample> {
   const logFile = join(bench.files.folder, 'h2load.log')
-  await loadFull(ports.front, bench.token, Math.min(warmUpRequests, count), logFile)
+  await loadFull(ports.front, tokenFields(bench.token), Math.min(warmUpRequests, count), logFile)
   const before = cpuTime(front)
   const askedBefore = cpuTime(verifier)
-  const full = await loadFull(ports.front, bench.token, count, logFile)
+  const full = await loadFull(ports.front, tokenFields(bench.token), count, logFile)
   const after = cpuTime(front)
   const askedAfter = cpuTime(verifier)
   const paced = await loadPaced(ports.front, tokenFile, 'one', pacedSeconds)

@@ -68,6 +68,44 @@ describe('a source that keeps sending bad tokens', () => {
     for (let index = 0; index < 5; index++) assert.equal((await own.ask()).status, 401)
   })
 
+  for (const [what, cookies] of Object.entries({
+    'forged sessions': (index: number) => `__Host-entra-session=forged-${index}`,
+    'sessions that are no text of ours': (index: number) => `__Host-entra-session="${index}"`,
+    'two sessions at a time': (index: number) =>
+      `__Host-entra-session=a${index}; __Host-entra-session=b${index}`,
+  })) {
+    it(`is one with ${what}`, async (t) => {
+      const agent = newSource(t)
+      const signIn = [['X-Entra-Auth-Sign-In', '/oauth2/start']] as const
+      stack.verifier.script = () => deny(401, 'no_session', [], signIn)
+      const send = (index: number) =>
+        stack.ask({ agent, headers: [['Cookie', `theme=dark; ${cookies(index)}`]] })
+      for (let index = 0; index <= limit; index++) assert.equal((await send(index)).status, 401)
+      const calls = stack.verifier.calls.length
+      const refusal = await send(limit + 1)
+      assert.equal(refusal.status, 429)
+      assert.deepEqual(values(refusal, 'x-entra-auth-reason'), ['too_many_bad_tokens'])
+      assert.equal(stack.verifier.calls.length, calls)
+      // Whoever has no cookie may still sign in.
+      assert.equal((await stack.ask({ agent, headers: [] })).status, 401)
+    })
+  }
+
+  for (const [what, reason, headers] of [
+    ['no cookie', 'no_session', []],
+    ['sessions that ended', 'session_ended', [['Cookie', '__Host-entra-session=old']]],
+    ['sessions to re-check', 'session_recheck', [['Cookie', '__Host-entra-session=due']]],
+  ] as const) {
+    it(`is not one with ${what}`, async (t) => {
+      const agent = newSource(t)
+      const signIn = [['X-Entra-Auth-Sign-In', '/oauth2/start']] as const
+      stack.verifier.script = () => deny(401, reason, [], signIn)
+      for (let index = 0; index < limit * 3; index++) {
+        assert.equal((await stack.ask({ agent, headers })).status, 401)
+      }
+    })
+  }
+
   it('does not keep other sources waiting', async (t) => {
     const bad = newSource(t)
     stack.verifier.script = () => deny(401, 'signature_invalid')

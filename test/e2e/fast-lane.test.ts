@@ -6,7 +6,7 @@ import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { eventually } from '../support/eventually.ts'
 import { type CacheStack, isHit, pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
-import { alice, allow, deny, revocations } from './fake-verifier.ts'
+import { alice, allow, allowHeaders, answer, deny, revocations } from './fake-verifier.ts'
 
 describe('a hit', () => {
   let stack: CacheStack
@@ -56,6 +56,56 @@ describe('a hit', () => {
       },
       (hits) => hits >= 40,
     )
+  })
+
+  it('of a session needs no action either, for requests that a page of this host makes', async () => {
+    const cookie = ['Cookie', `theme=dark; __Host-entra-session=${'S'.repeat(900)}`] as const
+    const send = (site: string, method = 'GET') =>
+      stack.askFor('', {
+        method,
+        host: 'portal.example',
+        headers: [cookie, ['Sec-Fetch-Site', site], ['Sec-Fetch-Mode', 'no-cors']],
+      })
+    stack.verifier.script = () =>
+      answer(200, [...allowHeaders(), ['X-Entra-Auth-Session-Id', 'session-of-lane']])
+    for (const method of ['GET', 'POST']) {
+      const reply = await eventually(
+        () => send('same-origin', method),
+        (one) => isHit(one) && ran(one) === ranWithHit,
+      )
+      assert.equal(reply.status, 200)
+      const seen = stack.app.requests.at(-1)
+      assert.ok(seen)
+      assert.deepEqual(values(seen, 'x-auth-request-user'), ['alice-oid'])
+    }
+    // The action has those whose method counts.
+    assert.equal(ran(await send('cross-site')), 'yes')
+    const foreign = await send('cross-site', 'POST')
+    assert.equal(foreign.status, 403)
+  })
+
+  it('of a session that is due for a re-check is left to the action', async () => {
+    const cookie = ['Cookie', `__Host-entra-session=${'D'.repeat(900)}`] as const
+    stack.verifier.script = () =>
+      answer(200, [
+        ...allowHeaders(),
+        ['X-Entra-Auth-Session-Id', 'session-due'],
+        ['X-Entra-Auth-Recheck', '1'],
+      ])
+    const send = (mode: string, dest: string) =>
+      stack.askFor('', {
+        host: 'portal.example',
+        headers: [
+          cookie,
+          ['Sec-Fetch-Site', 'same-origin'],
+          ['Sec-Fetch-Mode', mode],
+          ['Sec-Fetch-Dest', dest],
+        ],
+      })
+    await eventually(() => send('cors', 'empty'), isHit)
+    const page = await send('navigate', 'document')
+    assert.equal(page.status, 302)
+    assert.match(values(page, 'location')[0] ?? '', /^\/oauth2\/start\?rd=/)
   })
 
   it('brings values and finds tokens of every length whole', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { connect as connectHttp2 } from 'node:http2'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { askRaw, bearer, values } from './client.ts'
-import { deny } from './fake-verifier.ts'
+import { allowHeaders, answer, type Call, deny } from './fake-verifier.ts'
 import { type Stack, startStack } from './stack.ts'
 
 const head = 'Host: app.example\r\nAuthorization: Bearer t\r\n'
@@ -231,6 +231,52 @@ describe('a preflight with cors-preflight=pass', () => {
     await stack.haproxy.waitForLog((line) =>
       /path=\/preflight .* reason=cors_preflight /.test(line),
     )
+  })
+
+  /** What the application sees of a preflight that gets past the configuration as the client sent it. */
+  async function seenOf(own: Stack, headers: readonly (readonly [string, string])[]) {
+    const reply = await own.ask({ method: 'OPTIONS', headers: [...preflight, ...headers] })
+    assert.equal(reply.status, 200)
+    const seen = own.app.requests.at(-1)
+    assert.ok(seen)
+    assert.deepEqual(values(seen, 'origin'), ['https://web.example'])
+    assert.deepEqual(values(seen, 'access-control-request-method'), ['POST'])
+    return seen
+  }
+  const spellings = ['X-User', 'x-user', 'X_User', 'X.User', 'X_USER', 'X-Team']
+  const forged = spellings.map((name) => [name, 'eve'] as const)
+  const identityOf = (seen: Pick<Call, 'headers'>) =>
+    seen.headers.filter(([name]) => /^x.(user|team)$/i.test(name))
+  /** The lines that strip are gone, so the action is on its own. */
+  const withoutStripping = (text: string) =>
+    text
+      .replace(/^ *option http-restrict-req-hdr-names .*$/m, '')
+      .replace(/^ *http-request del-header x-.*$/gm, '')
+
+  it('has no identity header before a verdict has said which ones there are', async (t) => {
+    const own = await startStack({
+      env: { ENTRA_AUTH_CORS_PREFLIGHT: 'pass' },
+      editConfig: withoutStripping,
+    })
+    t.after(() => own.stop())
+    const seen = await seenOf(own, [...forged, ['X-Forwarded-User', 'eve'], ['Remote-User', 'eve']])
+    assert.deepEqual(identityOf(seen), [])
+    assert.deepEqual(values(seen, 'x-forwarded-user'), [])
+    assert.deepEqual(values(seen, 'remote-user'), [])
+  })
+
+  it('has no identity header in any spelling after it, and keeps all others', async (t) => {
+    const own = await startStack({
+      // One thread, which knows what it was told.
+      editConfig: (text) => withoutStripping(text).replace(/^global$/m, 'global\n    nbthread 1'),
+      env: { ENTRA_AUTH_CORS_PREFLIGHT: 'pass' },
+    })
+    t.after(() => own.stop())
+    own.verifier.script = () => answer(200, allowHeaders({ 'X-User': 'alice', 'X-Team': '' }))
+    assert.equal((await own.ask({ headers: [bearer] })).status, 200)
+    const seen = await seenOf(own, [...forged, ['X-Colour', 'blue']])
+    assert.deepEqual(identityOf(seen), [])
+    assert.deepEqual(values(seen, 'x-colour'), ['blue'])
   })
 
   for (const [what, ask] of Object.entries({

@@ -101,6 +101,154 @@ describe('a session', () => {
     })
   }
 
+  describe('that is as long as those of the verifier, found at a glance', () => {
+    const own = `${'Q'.repeat(900)}_-own`
+    const script = (call: Call) => {
+      const [session] = values(call, 'x-entra-auth-session')
+      const [host] = values(call, 'x-forwarded-host')
+      return session === own && host === 'portal.example'
+        ? answer(200, [...allowHeaders(), ...ofSession])
+        : noSession
+    }
+    const named = `__Host-entra-session=${own}`
+    const here = ['Sec-Fetch-Site', 'same-origin'] as const
+    const isGood = ({ status, headers }: { status: number; headers: Headers }) =>
+      status === 200 && values({ headers }, 'x-cache')[0] === 'hit'
+    type Headers = readonly (readonly [string, string])[]
+    beforeEach(async () => {
+      stack.verifier.script = script
+      await eventually(() => ask({ headers: [['Cookie', named], here] }), isGood)
+    })
+
+    for (const [what, headers] of Object.entries({
+      'a page of this host': [['Cookie', named], here],
+      'a person at the browser': [
+        ['Cookie', named],
+        ['Sec-Fetch-Site', 'none'],
+      ],
+      'a link of another site': [
+        ['Cookie', named],
+        ['Sec-Fetch-Site', 'cross-site'],
+      ],
+      'a client that does not say': [['Cookie', named]],
+      'other cookies around it': [['Cookie', `a=1; ${named}; b=2`], here],
+      'a cookie whose value begins with its name': [['Cookie', `a=x__Host-entra; ${named}`], here],
+      'other cookies in a second line': [
+        ['Cookie', named],
+        ['X-Between', '1'],
+        ['Cookie', 'b=2'],
+        here,
+      ],
+    } as Record<string, Headers>)) {
+      it(`is a hit for ${what}`, async () => {
+        stack.verifier.calls.length = 0
+        const reply = await ask({ headers })
+        assert.ok(isGood(reply), `${reply.status} ${values(reply, 'x-cache')}`)
+        assert.equal(stack.verifier.calls.length, 0)
+      })
+    }
+
+    for (const [what, headers] of Object.entries({
+      'a second one': [['Cookie', `${named}; ${named}`], here],
+      'another one before it': [['Cookie', `__Host-entra-session=other; ${named}`], here],
+      'another one in the line before': [
+        ['Cookie', '__Host-entra-session=other'],
+        ['Cookie', named],
+        here,
+      ],
+      'another one in a line after': [
+        ['Cookie', named],
+        ['X-Between', '1'],
+        ['Cookie', '__Host-entra-session=other'],
+        here,
+      ],
+      'one letter less': [['Cookie', named.slice(0, -1)], here],
+      'one letter less in front': [['Cookie', named.replace('=Q', '=')], here],
+      'one letter more': [['Cookie', `${named}Q`], here],
+      'one letter more in front': [['Cookie', named.replace('=', '=Q')], here],
+      'another letter in front': [['Cookie', named.replace('=Q', '=q')], here],
+      'another letter in the middle': [['Cookie', named.replace('QQQQQQQQ_', 'QQQQqQQQ_')], here],
+      'another case of the name': [['Cookie', named.replace('Host', 'host')], here],
+      'something in front of the name': [['Cookie', `a=1; x${named}`], here],
+      'a name that ends with it': [['Cookie', `x${named}`], here],
+      'a value that holds it': [['Cookie', `a=${named}`], here],
+      'a quoted value around it': [['Cookie', `a="; ${named}; b="`], here],
+      'a character more in the name': [['Cookie', named.replace('=', 's=')], here],
+      'another header that looks like it': [['X-Cookie', named], here],
+      'a value of another header': [['X-Odd', `\tcookie: ${named}`], here],
+      'an unknown scheme beside it': [['Cookie', named], ['Authorization', 'Basic eDp5'], here],
+    } as Record<string, Headers>)) {
+      it(`is none with ${what}`, async () => {
+        const seen = stack.app.requests.length
+        const reply = await ask({ headers })
+        assert.equal(reply.status, 401)
+        assert.equal(stack.app.requests.length, seen)
+      })
+    }
+
+    for (const host of [
+      'wiki.example',
+      'portal.example:8443',
+      'xportal.example',
+      'portal.example.evil',
+    ]) {
+      it(`is none at ${host}`, async () => {
+        const reply = await stack.askFor('', { host, headers: [['Cookie', named], here] })
+        assert.equal(reply.status, 401)
+      })
+    }
+
+    for (const [what, headers] of Object.entries({
+      'another site': [['Sec-Fetch-Site', 'cross-site']],
+      'another host of the site': [['Sec-Fetch-Site', 'same-site']],
+      'this host and another site': [here, ['Sec-Fetch-Site', 'cross-site']],
+      'another site and this host': [['Sec-Fetch-Site', 'cross-site'], here],
+      'this host with a blank more': [['Sec-Fetch-Site', 'same-origin, cross-site']],
+      'a client that does not say': [],
+      'another origin': [['Origin', 'https://evil.example']],
+      'a header that looks like it': [['X-Sec-Fetch-Site', 'same-origin']],
+    } as Record<string, Headers>)) {
+      for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) {
+        it(`does not admit a ${method} of ${what}`, async () => {
+          const reply = await ask({ method, headers: [['Cookie', named], ...headers] })
+          assert.equal(reply.status, 403)
+          assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['cross_site_request'])
+        })
+      }
+    }
+
+    it('admits a POST of this host', async () => {
+      const reply = await ask({ method: 'POST', headers: [['Cookie', named], here] })
+      assert.ok(isGood(reply))
+    })
+
+    it('brings the identity and not what the client says it is', async () => {
+      const reply = await ask({
+        headers: [['Cookie', named], here, ['X-Auth-Request-User', 'eve']],
+      })
+      assert.ok(isGood(reply))
+      const seen = stack.app.requests.at(-1)
+      assert.deepEqual(seen && values(seen, 'x-auth-request-user'), ['alice-oid'])
+    })
+
+    it('is refused as soon as it is revoked', async () => {
+      const until = Math.floor(Date.now() / 1000) + 600
+      // Another id: what is revoked here stays so, and the other tests need theirs.
+      const other = own.replace('-own', '-out')
+      const headers = [['Cookie', `__Host-entra-session=${other}`], here] as const
+      stack.verifier.script = () =>
+        answer(200, [...allowHeaders(), ['X-Entra-Auth-Session-Id', 'glance-1']])
+      await eventually(() => ask({ headers }), isGood)
+      stack.verifier.script = () => noSession
+      stack.verifier.feed = revocations([{ kind: 'session', id: 'glance-1', before: 0, until }])
+      const reply = await eventually(
+        () => ask({ headers }),
+        ({ status }) => status !== 200,
+      )
+      assert.equal(reply.status, 401)
+    })
+  })
+
   it('does not count beside a token', async () => {
     await untilHit()
     stack.verifier.script = () => deny(401, 'token_expired', ['Bearer realm="x"'])
