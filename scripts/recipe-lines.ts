@@ -41,6 +41,9 @@ export const targets: readonly Target[] = [
   },
 ]
 
+/** Rate limits of the controllers take the counters 0 and 1, and HAProxy ignores who comes second. */
+const ownCounter = (line: string) => line.replace(/\b(track-|BAD_TOKENS )?sc0\b/, '$1sc2')
+
 /** What a controller writes itself, or what its other lines do not allow. */
 const controllersOwn =
   /^(log|log-format|hard-stop-after|monitor-uri|zero-warning|noreuseport|maxconn|bind|mode|server|\w+_backend)\b/
@@ -54,10 +57,14 @@ export async function renewLines(target: Target): Promise<string> {
   const from = target.defaults === undefined ? '' : ` from ${target.defaults}`
   const verifier = [`listen entra-verifier${from}`, ...indent(section('listen entra-verifier'))]
   let text = readFileSync(resolve(recipes, target.file), 'utf8')
-  text = replaceBlock(text, target.global, global.toSpliced(load, 0, ...target.more))
+  text = replaceBlock(
+    text,
+    target.global,
+    global.toSpliced(load, 0, ...target.more).map(ownCounter),
+  )
   text = replaceBlock(text, target.verifier, verifier)
   return replaceBlock(text, target.frontend, [
-    ...withoutOwn(section('frontend www')),
+    ...withoutOwn(section('frontend www')).map(ownCounter),
     ...withoutFastLane(withoutOwn(section('backend orders'))),
   ])
 }

@@ -70,7 +70,7 @@ describe('the admission policies of the chart', () => {
         ingress({ 'haproxy-ingress.github.io/auth-url': url }, { ingressClassName: 'edge' }),
       )
     assert.deepEqual(of('svc://entra/edge-haproxy-entra-auth:verify/verify/orders'), [])
-    assert.equal(of('svc://default/verifier-haproxy-entra-auth:verify/verify/orders').length, 1)
+    assert.ok(of('svc://default/verifier-haproxy-entra-auth:verify/verify/orders').length > 0)
   })
 
   it('are bound, each to itself, but for the namespaces that are left out', () => {

@@ -61,6 +61,10 @@ const contradictions = [
   ['tenantId: "{11111111-1111-4111-8111-111111111111}"', 'tenantId is'],
   ['audience: []', 'There is no policy'],
   ['extraEnv: [{ name: ENTRA_AUTH_CLOUD, value: china }]', 'extraEnv sets ENTRA_AUTH_CLOUD'],
+  [
+    'extraEnv: [{ name: NODE_TLS_REJECT_UNAUTHORIZED, value: "0" }]',
+    'extraEnv sets NODE_TLS_REJECT_UNAUTHORIZED',
+  ],
   ['config: { listen: { port: 0 } }', 'config.listen.port is 0'],
   ['config: { metrics: { port: 0 } }', 'config.metrics.port is 0'],
   ['config: { admin: { port: 0 } }', 'config.admin.port is 0'],

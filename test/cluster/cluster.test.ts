@@ -31,6 +31,7 @@ const resources: Readonly<Record<string, string>> = {
   GatewayClass: 'gatewayclasses',
   Gateway: 'gateways',
   HTTPRoute: 'httproutes',
+  NetworkPolicy: 'networkpolicies',
 }
 
 async function addNamespace(name: string, labels: object = {}) {
@@ -250,6 +251,7 @@ describe('the chart at the API server', () => {
 describe("the recipes' objects", () => {
   for (const file of [
     'kubernetes/verifier-config.yaml',
+    'kubernetes/network-policy.yaml',
     'haproxy-ingress/ingress-auth-url.yaml',
     'haproxy-ingress/gateway.yaml',
   ]) {

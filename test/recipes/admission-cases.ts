@@ -64,6 +64,24 @@ function route(kind: string, apiVersion: string, spec: object): Creation {
   }
 }
 
+/** A route that changes headers, for all its backends or for the second one. */
+function filtered(kind: string, requestHeaderModifier: object, ofBackend = false): Creation {
+  const filters = [
+    { type: 'URLRewrite', urlRewrite: { hostname: 'orders.example.com' } },
+    { type: 'RequestHeaderModifier', requestHeaderModifier },
+  ]
+  const ref = { name: 'orders', port: 80 }
+  return route(kind, 'gateway.networking.k8s.io/v1', {
+    rules: [
+      { backendRefs: [ref] },
+      {
+        backendRefs: [ref, { ...ref, ...(ofBackend && { filters }) }],
+        ...(!ofBackend && { filters }),
+      },
+    ],
+  })
+}
+
 const gateway = (listener: object, gatewayClassName = 'haproxy') =>
   route('Gateway', 'gateway.networking.k8s.io/v1', { gatewayClassName, listeners: [listener] })
 const resource = (kind: string, spec: object, version = 'v3') =>
@@ -125,6 +143,21 @@ export const bypassCases: readonly AdmissionCase[] = [
       }),
       refusal: lines,
     })),
+    ...['X-Auth"-"Request-User', "X-A'uth'-Request-User", 'X-Au\\th-Request-User'].map((name) => ({
+      title: `${prefix}request-set-header with ${name}`,
+      creation: ingress({ [`${prefix}request-set-header`]: `X-Team shop\n ${name} admin` }),
+      refusal: 'The name of a header',
+    })),
+    ...['auth-url', 'oauth'].map((name) => ({
+      title: `${prefix}${name} of another service`,
+      creation: ingress({ [`${prefix}${name}`]: 'https://always-yes.example.com/admin' }),
+      refusal: 'auth-url and oauth let another service',
+    })),
+    {
+      title: `${prefix}auth-url of a Service`,
+      creation: service({ [`${prefix}auth-url`]: 'svc://always-yes:80/admin' }),
+      refusal: 'auth-url and oauth let another service',
+    },
     {
       title: `${prefix}tcp-service-port`,
       creation: ingress({ [`${prefix}tcp-service-port`]: '8443' }),
@@ -147,6 +180,37 @@ export const bypassCases: readonly AdmissionCase[] = [
       refusal: header,
     },
   ]),
+  ...prefixes.slice(0, 5).flatMap((prefix) =>
+    ['balance-algorithm', 'session-cookie-keywords', 'src-ip-header', 'made-up-later'].flatMap(
+      (name) => [
+        {
+          title: `${prefix}${name} with a second line`,
+          creation: ingress({
+            [`${prefix}${name}`]: 'x\n  http-request set-header x-auth-request-user admin',
+          }),
+          refusal: 'This annotation has one line',
+        },
+        {
+          title: `${prefix}${name} of a Service with a second line after a return`,
+          creation: service({ [`${prefix}${name}`]: 'x\r\n\thttp-request allow' }),
+          refusal: 'This annotation has one line',
+        },
+      ],
+    ),
+  ),
+  {
+    title: 'lists with an entry a line, and a line break at the end',
+    creation: ingress({
+      'haproxy.org/request-set-header': 'X-Team shop\nX-Shop "the \'best\' one"\n',
+      'haproxy-ingress.github.io/headers': 'x-path: /\nhost: %[service].example.com\n',
+      'haproxy.org/path-rewrite': '/a /b\n/c /d',
+      'haproxy.org/load-balance': 'roundrobin\n',
+      'kubectl.kubernetes.io/last-applied-configuration': '{}\n{}\n',
+      'example.com/note': 'one\ntwo',
+      'nginx.ingress.kubernetes.io/auth-url': 'https://login.example.com',
+      'haproxy-ingress.github.io/auth-url': '',
+    }),
+  },
   {
     title: 'two prefixes, of which one is true',
     creation: ingress({
@@ -179,6 +243,34 @@ export const bypassCases: readonly AdmissionCase[] = [
     refusal: 'A route of TCP, TLS or UDP',
   },
   { title: 'an HTTPRoute', creation: route('HTTPRoute', 'gateway.networking.k8s.io/v1', {}) },
+  ...(['HTTPRoute', 'GRPCRoute'] as const).flatMap((kind) =>
+    [
+      { set: [{ name: 'X-Team', value: 'shop' }] },
+      { set: [{ name: 'X-Author', value: 'me' }], remove: ['Cookie'] },
+    ].map((modifier) => ({
+      title: `${kind} with a filter: ${JSON.stringify(modifier)}`,
+      creation: filtered(kind, modifier),
+    })),
+  ),
+  ...(['HTTPRoute', 'GRPCRoute'] as const).flatMap((kind) =>
+    [
+      { set: [{ name: 'X-Auth-Request-User', value: 'admin' }] },
+      { add: [{ name: 'x_auth_request_roles', value: 'admin' }] },
+      { set: [{ name: 'X-Team', value: 'shop' }], add: [{ name: 'Remote-User', value: 'a' }] },
+      { remove: ['X-Entra-Auth-User'] },
+    ].flatMap((modifier) => [
+      {
+        title: `${kind} with a filter: ${JSON.stringify(modifier)}`,
+        creation: filtered(kind, modifier),
+        refusal: 'A filter changes a header',
+      },
+      {
+        title: `${kind} with a filter of a backend: ${JSON.stringify(modifier)}`,
+        creation: filtered(kind, modifier, true),
+        refusal: 'A filter of a backendRef changes',
+      },
+    ]),
+  ),
   { title: 'a Gateway for HTTP', creation: gateway({ name: 'http', port: 80, protocol: 'HTTP' }) },
   {
     title: 'a Gateway for HTTPS',
@@ -227,16 +319,21 @@ export const bypassCases: readonly AdmissionCase[] = [
     },
     { tcp_request_rule_list: [{ type: 'content' }] },
     { mode: 'tcp' },
+    { http_send_name_header: 'X-Auth-Request-User' },
+    { forwardfor: { enabled: 'enabled', header: 'X-Auth-Request-User' } },
+    { originalto: { enabled: 'enabled', header: 'X-Auth-Request-User' } },
+    { servers: { admin: { name: 'admin', address: 'stock.shop2.svc', port: 80 } } },
+    { server_templates: { s: { prefix: 's', fqdn: 'stock.shop2.svc', num_or_range: '1' } } },
   ].map((spec) => ({
     title: `a Backend with ${Object.keys(spec)}`,
     creation: resource('Backend', spec),
     refusal: 'Rules in a Backend',
   })),
-  {
-    title: 'a Backend of v1 in TCP mode',
-    creation: resource('Backend', { config: { mode: 'tcp' } }, 'v1'),
-    refusal: 'Rules in a Backend',
-  },
+  ...[{ mode: 'tcp' }, { http_send_name_header: 'X-Auth-Request-User' }].map((config) => ({
+    title: `a Backend of v1 with ${Object.keys(config)}`,
+    creation: resource('Backend', { config }, 'v1'),
+    refusal: 'Rules in the config of a Backend',
+  })),
 ]
 
 const authUrl = 'haproxy-ingress.github.io/auth-url'

@@ -116,6 +116,22 @@ describe('haproxy-ingress', () => {
   })
 })
 
+describe('the network policy of the recipe', () => {
+  const { kind, spec } = parse(recipeFile('kubernetes/network-policy.yaml'))
+
+  it('lets nobody in but pods of HAProxy in the namespace of HAProxy', () => {
+    assert.equal(kind, 'NetworkPolicy')
+    assert.deepEqual(spec.podSelector, {})
+    assert.deepEqual(spec.policyTypes, ['Ingress'])
+    const peers = spec.ingress.flatMap(({ from }: { from: object[] }) => from)
+    assert.equal(peers.length, 1)
+    assert.deepEqual(Object.keys(peers[0]).toSorted(), ['namespaceSelector', 'podSelector'])
+    for (const selector of Object.values<{ matchLabels: object }>(peers[0])) {
+      assert.ok(Object.keys(selector.matchLabels).length > 0)
+    }
+  })
+})
+
 describe('the commands of the Kubernetes recipes', () => {
   const pages = {
     'recipes/haproxy-chart.md': 'edge',

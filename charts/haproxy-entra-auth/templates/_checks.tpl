@@ -32,7 +32,7 @@
 {{- fail "existingConfigMap is the whole configuration: remove config, tenantId and audience, or remove existingConfigMap." }}
 {{- end }}
 {{- else }}
-{{- if has (lower $v.tenantId) (list "common" "organizations" "consumers") }}
+{{- if has (lower ($v.tenantId | default "")) (list "common" "organizations" "consumers") }}
 {{- fail (printf "tenantId is \"%s\", which stands for every tenant in the world: write the id (a GUID) of the tenant that you trust, as \"az account show --query tenantId\" prints it; several go under config.tenants." $v.tenantId) }}
 {{- end }}
 {{- if and $v.tenantId (not (regexMatch "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$" $v.tenantId)) }}
@@ -54,6 +54,9 @@
 {{- range $v.extraEnv }}
 {{- if has .name (list "ENTRA_AUTH_TENANT_ID" "ENTRA_AUTH_AUDIENCE" "ENTRA_AUTH_CLOUD" "ENTRA_AUTH_AUTHORITY" "ENTRA_AUTH_CONFIG" "ENTRA_AUTH_HOST" "ENTRA_AUTH_PORT" "ENTRA_AUTH_METRICS_PORT" "ENTRA_AUTH_ADMIN_PORT" "ENTRA_AUTH_TLS_CERTIFICATE_FILE" "ENTRA_AUTH_TLS_KEY_FILE" "ENTRA_AUTH_CLIENT_ID" "ENTRA_AUTH_HOSTS" "ENTRA_AUTH_SIGN_IN_HOST" "ENTRA_AUTH_SIGN_IN_PORT" "ENTRA_AUTH_REVOCATION_FILE") }}
 {{- fail (printf "extraEnv sets %s, which the configuration file decides: write it under config." .name) }}
+{{- end }}
+{{- if eq .name "NODE_TLS_REJECT_UNAUTHORIZED" }}
+{{- fail "extraEnv sets NODE_TLS_REJECT_UNAUTHORIZED, with which anybody can pretend to be Entra: name the certificates in privateCa." }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -197,7 +200,7 @@
 {{- if and .Values.proxy.url .Values.proxy.existingSecret }}
 {{- fail "proxy.url and proxy.existingSecret both name the proxy: keep one of them." }}
 {{- end }}
-{{- if contains "@" .Values.proxy.url }}
+{{- if contains "@" (.Values.proxy.url | default "") }}
 {{- fail "proxy.url holds credentials: put the address into a Secret and name it in proxy.existingSecret." }}
 {{- end }}
 {{- if and .Values.proxy.noProxy (not $hasProxy) }}

@@ -2,9 +2,9 @@
 {{- define "haproxy-entra-auth.endpoint" -}}
 port: metrics
 path: /metrics
-interval: {{ .interval }}
+interval: {{ .interval | quote }}
 {{- with .scrapeTimeout }}
-scrapeTimeout: {{ . }}
+scrapeTimeout: {{ . | quote }}
 {{- end }}
 {{- with .relabelings }}
 relabelings:

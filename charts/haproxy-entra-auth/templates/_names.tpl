@@ -26,7 +26,7 @@
 
 {{/* Secrets with the credentials of registries: the chart's own and those of all charts. */}}
 {{- define "haproxy-entra-auth.pullSecrets" -}}
-{{- $secrets := .Values.image.pullSecrets }}
+{{- $secrets := .Values.image.pullSecrets | default list }}
 {{- range (.Values.global | default dict).imagePullSecrets }}
 {{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
 {{- end }}
@@ -49,21 +49,22 @@ imagePullSecrets:
 
 {{/* What never changes: selectors are immutable. */}}
 {{- define "haproxy-entra-auth.selector" -}}
-app.kubernetes.io/name: {{ include "haproxy-entra-auth.chartName" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "haproxy-entra-auth.chartName" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: verifier
 {{- end }}
 
-{{/* Labels of every object; argument: (dict "root" $ "component" "verifier") */}}
+{{/* Labels of every object; argument: (dict "root" $ "component" "verifier" "more" dict) */}}
 {{- define "haproxy-entra-auth.labels" -}}
 {{- $root := .root -}}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
-app.kubernetes.io/name: {{ include "haproxy-entra-auth.chartName" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/name: {{ include "haproxy-entra-auth.chartName" $root | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-{{- with $root.Values.commonLabels }}
+{{- /* One mapping, since a key that is written twice is no YAML: an object's own labels win. */}}
+{{- with merge (dict) (.more | default dict) ($root.Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -71,14 +72,11 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 {{/* Head of an object; argument: (dict "root" $ "name" "" "component" "" "namespace" "" "labels" dict "annotations" dict) */}}
 {{- define "haproxy-entra-auth.metadata" -}}
 metadata:
-  name: {{ .name | default (include "haproxy-entra-auth.name" .root) }}
-  namespace: {{ .namespace | default (include "haproxy-entra-auth.namespace" .root) }}
+  name: {{ .name | default (include "haproxy-entra-auth.name" .root) | quote }}
+  namespace: {{ .namespace | default (include "haproxy-entra-auth.namespace" .root) | quote }}
   labels:
-    {{- include "haproxy-entra-auth.labels" (dict "root" .root "component" (.component | default "verifier")) | nindent 4 }}
-    {{- with .labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+    {{- include "haproxy-entra-auth.labels" (dict "root" .root "component" (.component | default "verifier") "more" .labels) | nindent 4 }}
+  {{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}

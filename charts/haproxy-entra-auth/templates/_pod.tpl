@@ -7,7 +7,7 @@
 {{- if .existingSecret }}
 - name: HTTPS_PROXY
   valueFrom:
-    secretKeyRef: { name: {{ .existingSecret }}, key: {{ .key }} }
+    secretKeyRef: { name: {{ .existingSecret | quote }}, key: {{ .key | quote }} }
 {{- else if .url }}
 - { name: HTTPS_PROXY, value: {{ .url | quote }} }
 {{- end }}
@@ -32,26 +32,26 @@
   volume:
     name: config
     configMap:
-      name: {{ .Values.existingConfigMap.name | default (include "haproxy-entra-auth.name" .) }}
+      name: {{ .Values.existingConfigMap.name | default (include "haproxy-entra-auth.name" .) | quote }}
 {{- with .Values.callerKey.existingSecret }}
 - path: {{ $folder }}/caller-key
-  volume: { name: caller-key, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+  volume: { name: caller-key, secret: { secretName: {{ . | quote }}, defaultMode: 0440 } }
 {{- end }}
 {{- with .Values.adminKey.existingSecret }}
 - path: {{ $folder }}/admin-key
-  volume: { name: admin-key, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+  volume: { name: admin-key, secret: { secretName: {{ . | quote }}, defaultMode: 0440 } }
 {{- end }}
 {{- with .Values.tls.existingSecret }}
 - path: {{ $folder }}/tls
-  volume: { name: tls, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+  volume: { name: tls, secret: { secretName: {{ . | quote }}, defaultMode: 0440 } }
 {{- end }}
 {{- with include "haproxy-entra-auth.sealingSecret" . }}
 - path: {{ $folder }}/sealing
-  volume: { name: sealing, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+  volume: { name: sealing, secret: { secretName: {{ . | quote }}, defaultMode: 0440 } }
 {{- end }}
 {{- with .Values.signIn.certificate.existingSecret }}
 - path: {{ $folder }}/sign-in
-  volume: { name: sign-in, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+  volume: { name: sign-in, secret: { secretName: {{ . | quote }}, defaultMode: 0440 } }
 {{- end }}
 {{- with .Values.signIn.federatedToken }}
 {{- if .enabled }}
@@ -61,7 +61,7 @@
     projected:
       defaultMode: 0440
       sources:
-        - serviceAccountToken: { path: token, audience: {{ .audience | quote }}, expirationSeconds: {{ .expirationSeconds }} }
+        - serviceAccountToken: { path: token, audience: {{ .audience | quote }}, expirationSeconds: {{ .expirationSeconds | int }} }
 {{- end }}
 {{- end }}
 {{- if .Values.keyVault.enabled }}
@@ -72,28 +72,28 @@
       driver: secrets-store.csi.k8s.io
       readOnly: true
       volumeAttributes:
-        secretProviderClass: {{ .Values.keyVault.existingSecretProviderClass | default (include "haproxy-entra-auth.name" .) }}
+        secretProviderClass: {{ .Values.keyVault.existingSecretProviderClass | default (include "haproxy-entra-auth.name" .) | quote }}
 {{- end }}
 {{- with .Values.privateCa.existingConfigMap }}
 - path: {{ $folder }}/private-ca
-  volume: { name: private-ca, configMap: { name: {{ . }} } }
+  volume: { name: private-ca, configMap: { name: {{ . | quote }} } }
 {{- end }}
 {{- with .Values.privateCa.existingSecret }}
 - path: {{ $folder }}/private-ca
-  volume: { name: private-ca, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+  volume: { name: private-ca, secret: { secretName: {{ . | quote }}, defaultMode: 0440 } }
 {{- end }}
 {{- with .Values.store.existingSecret }}
 - path: {{ $folder }}/store
-  volume: { name: store, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+  volume: { name: store, secret: { secretName: {{ . | quote }}, defaultMode: 0440 } }
 {{- end }}
 {{- with .Values.revocations.existingConfigMap }}
 - path: {{ $folder }}/revocations
-  volume: { name: revocations, configMap: { name: {{ . }} } }
+  volume: { name: revocations, configMap: { name: {{ . | quote }} } }
 {{- end }}
 {{- with .Values.revocations.existingClaim }}
 - path: /var/lib/haproxy-entra-auth/revocations
   writable: true
-  volume: { name: revocations, persistentVolumeClaim: { claimName: {{ . }} } }
+  volume: { name: revocations, persistentVolumeClaim: { claimName: {{ . | quote }} } }
 {{- end }}
 {{- if .Values.keyStore.enabled }}
 - path: /var/lib/haproxy-entra-auth/keys
@@ -101,7 +101,7 @@
   volume:
     name: key-store
     {{- with .Values.keyStore.existingClaim }}
-    persistentVolumeClaim: { claimName: {{ . }} }
+    persistentVolumeClaim: { claimName: {{ . | quote }} }
     {{- else }}
     # A copy of all revocations of the store is kept there too.
     emptyDir: { sizeLimit: {{ $.Values.store.url | empty | ternary "16Mi" "512Mi" }} }
