@@ -112,7 +112,7 @@ const table = {
   token_for_graph: {
     status: 401,
     error: 'invalid_token',
-    text: 'The token is one for Microsoft Graph, which nobody else can verify; request a token for this API, with a scope such as api://<app id>/<scope>.',
+    text: 'The token is for Microsoft Graph, and no other API can verify it; request a token for this API, with a scope such as api://<app id>/<scope>.',
   },
   version_unknown: {
     status: 401,
@@ -257,7 +257,7 @@ const table = {
   groups_overage: {
     status: 403,
     error: 'insufficient_scope',
-    text: 'The token is good, but its user is in more groups than fit in it; emit only the groups assigned to the application, or use app roles.',
+    text: 'The token is valid, but its user is in more groups than fit into it; emit only the groups assigned to the application, or use app roles.',
   },
   guest_not_allowed: {
     status: 403,
@@ -293,7 +293,7 @@ const table = {
   },
   session_recheck: {
     status: 401,
-    text: 'The session does not know the groups that are asked for now; sign in again with the browser, which usually takes no click.',
+    text: 'The session lacks groups that the policy now needs; sign in again with the browser, usually without a click.',
   },
   cross_site_request: {
     status: 403,

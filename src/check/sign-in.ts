@@ -83,7 +83,7 @@ function checkSealingKeys(signIn: SignInConfig, { listFolder }: SignInCheckConte
     {
       level: 'warning',
       path,
-      message: `is ${names === undefined ? 'no folder yet' : 'empty'}: the service makes a key there if it may, and two replicas that do not share the folder end each other's sessions`,
+      message: `is ${names === undefined ? 'no folder yet' : 'empty'}: the service creates a key there if it has permission. Replicas that do not share the folder end each other's sessions`,
       hint: 'Give all replicas the same folder, or write a key there with "openssl rand -base64 32".',
     },
   ]

@@ -105,7 +105,7 @@ function judgeVersion(
   const hint =
     issuer === null && lastStatus >= 400
       ? 'The authority does not know this tenant: check its id, and "cloud" or "authority".'
-      : 'Something else than the authority answers, or it is not the one of this tenant: check "cloud", "authority" and any proxy between.'
+      : 'Another program than the authority answers, or the authority is not that of this tenant: check "cloud", "authority" and any proxy between.'
   return [{ level: 'problem', path, message, hint }]
 }
 

@@ -108,7 +108,7 @@ function noteRemoved(kind: string): readonly string[] {
   if (!dated.has(kind)) return ['It counts again until it expires.']
   return [
     'Tokens and sessions from before count again until they expire.',
-    'To admit new ones only, take the revocation back with "revocations add" and leave it: it refuses what is from before it alone. One that is dated ahead takes "remove --new-tokens-only".',
+    'To admit new ones only, add the revocation again with "revocations add" and keep it: it rejects only tokens from before it. One that is dated ahead takes "remove --new-tokens-only".',
   ]
 }
 
@@ -129,7 +129,7 @@ async function admitNewTokens(
   if (!found) return stop(io, exitCodes.failure, `no such revocation: ${kind} ${id}`)
   if (found.before * 1000 <= io.now()) {
     io.stdout.write(
-      `nothing to change: tokens issued from ${formatTime(found.before)} on count already, and none from before\n`,
+      `nothing to change: tokens issued from ${formatTime(found.before)} on count already, and earlier ones do not\n`,
     )
     return
   }

@@ -293,7 +293,7 @@ function checkScopes(scopes: readonly string[], path: Path, report: Report): voi
     if (!/^(api|https?):\/\/|^\.default$/i.test(scope)) continue
     report(
       [...path, index],
-      `can never match: ${quote(scope)} is what a client asks for, not what a token holds`,
+      `can never match: ${quote(scope)} is what a client requests, not what a token contains`,
       'Write the scope as in the claim scp: the part after the last slash, such as Orders.Read.',
     )
   }

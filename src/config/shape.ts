@@ -147,7 +147,7 @@ function reportUnknownKey(path: Path, error: ErrorObject, report: Report): void 
     report(
       path,
       'is a literal secret, which a configuration file must not hold',
-      `Remove it and treat it as disclosed; where a key is needed, put it into a file and name that in ${file}.`,
+      `Remove it, and treat it as disclosed. If a key is needed, put it into a file, and name that in ${file}.`,
     )
   } else if (inRule(path) && MUTABLE_CLAIMS.has(key.toLowerCase())) {
     report(

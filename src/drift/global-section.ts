@@ -45,7 +45,7 @@ export function checkGlobal({ sections, files }: HaproxyConfig): Finding[] {
       finding(
         'buffers-small',
         place,
-        'has buffers in which a large token, or its identity headers, do not fit: such requests always get an error',
+        'has buffers that are too small for a large token or its identity headers: such requests always fail',
         'Write tune.bufsize 32768 and tune.maxrewrite 12288 in the global section.',
       ),
     )

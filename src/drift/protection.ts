@@ -90,7 +90,7 @@ export function checkStrictMode(ways: readonly Way[]): Finding[] {
           finding(
             'strict-mode-off',
             placeOf(rule.line, proxy.section),
-            'lets requests go on whose headers HAProxy cannot write: identity headers of a cached allow, or a cookie that should be gone',
+            'continues requests whose headers HAProxy cannot write: identity headers of a cached allow, or a cookie that should be removed',
             'Remove it; the request then ends with 500.',
           ),
         ),

@@ -307,7 +307,7 @@ function checkAgentRules(app: Registration, policy: PolicyConfig): Finding[] {
     finding(
       'agent-claims-missing',
       { policy: policy.name },
-      `has rules on agents, and tokens of ${app.appId} do not hold ${missing}: an agent can count as an app or a user`,
+      `has rules on agents, but tokens of ${app.appId} do not hold ${missing}: an agent can count as an app or a user`,
       agentHint(missing),
     ),
   ]

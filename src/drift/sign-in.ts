@@ -206,7 +206,7 @@ function checkCookie(way: Way): Finding[] {
     finding(
       'session-cookie-passed',
       way.target.place,
-      'passes the cookie of the session on: whoever reads it there, in a log for instance, can be that person',
+      'passes the session cookie on: anyone who reads it there, for example in a log, can act as that person',
       'Take the lines behind the guard that haproxy-entra-auth haproxy-config prints; they remove the cookie.',
     ),
   ]

@@ -304,7 +304,7 @@ function checkSpeaksTls({ servers, section }: ProxySection): Finding[] {
       finding(
         'verifier-tls-missing',
         placeOf(line, section),
-        `asks the verifier at ${address} in plain HTTP, although it has listen.tls: no answer comes, and each request gets 503`,
+        `asks the verifier at ${address} over plain HTTP, although listen.tls is set: each request gets 503`,
         'Add ssl verify required ca-file FILE verifyhost NAME; haproxy-entra-auth haproxy-config prints it.',
       ),
     )

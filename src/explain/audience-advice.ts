@@ -165,7 +165,7 @@ function adviseOnNear({ policy, claims }: Facts, aud: string, { audience, likene
   }
   if (likeness === 'prefix') {
     return [
-      add('which is the same API; spn: is in front where the client asked for it like that'),
+      add('which is the same API; the client requested it with spn: in front'),
       change('request', `Or let the client ask for ${audience} without spn: in front.`),
     ]
   }

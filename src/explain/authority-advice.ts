@@ -114,7 +114,7 @@ export function adviseOnUnknownKey(facts: Facts): Change[] {
         ),
     change(
       'request',
-      'Else request a new token: this one is old, or comes from another authority or a test authority whose keys were made anew. A key that was published just now is looked up at most once in 5 minutes.',
+      'Else request a new token: this one is old, or comes from another authority or a test authority that has new keys. A key that was published just now is looked up at most once in 5 minutes.',
     ),
   ]
 }

@@ -135,7 +135,7 @@ const advice: Readonly<Record<FailureCode, Advice>> = {
   signature_invalid: () => [
     change(
       'request',
-      'Send the token exactly as it was issued. If it is complete, it was altered, or it comes from a test authority whose keys were made anew: request a new one.',
+      'Send the token exactly as it was issued. If it is complete, it was altered, or it comes from a test authority that has new keys: request a new one.',
     ),
   ],
   token_expired: adviseOnExpiry,

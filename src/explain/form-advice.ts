@@ -112,7 +112,7 @@ function adviseOnServicePrincipal({ payload, rules, origin }: Facts): Change[] {
     ),
     change(
       'request',
-      'Or request the token from the tenant that the client belongs to, if that one is meant.',
+      'Or request the token from the tenant that the client belongs to, if that is the right one.',
     ),
   ]
 }

@@ -20,7 +20,7 @@ export const policyAdvice = {
       change(
         'client',
         actor === 'app'
-          ? `The policy has grants for: ${actors}. The client used its own identity (client credentials or managed identity); let it act for a signed-in user (authorization code or on-behalf-of), if that is meant.`
+          ? `The policy has grants for: ${actors}. The client used its own identity (client credentials or managed identity); let it act for a signed-in user (authorization code or on-behalf-of), if that is intended.`
           : `The policy has grants for: ${actors}. Request the token as one of these.`,
       ),
       change('policy', `Or add a grant with "actor: ${actor}" to ${policy.name}.`),
@@ -88,7 +88,7 @@ export const policyAdvice = {
   token_lifetime_too_long: ({ policy, claims }) => [
     change(
       'policy',
-      `Raise maxTokenLifetimeMinutes of ${policy.name} to ${claims ? Math.ceil((claims.expiresAt - claims.issuedAt) / 60) : 'what the authority issues'}, if that long a token is meant.`,
+      `Raise maxTokenLifetimeMinutes of ${policy.name} to ${claims ? Math.ceil((claims.expiresAt - claims.issuedAt) / 60) : 'what the authority issues'}, if such a long lifetime is intended.`,
     ),
     change(
       'registration',

@@ -99,10 +99,6 @@ function quoteAcct(payload: Facts['payload']): Said[] {
   return quoteClaims(payload, 'acct').map((said) => ({
     ...said,
     note:
-      said.value === 0
-        ? 'member'
-        : said.value === 1
-          ? 'guest'
-          : 'nobody can tell, so it counts as guest',
+      said.value === 0 ? 'member' : said.value === 1 ? 'guest' : 'unknown, so it counts as guest',
   }))
 }

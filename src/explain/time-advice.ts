@@ -19,7 +19,7 @@ export function adviseOnExpiry({ claims, nowMs, rules }: Facts): Change[] {
   return [
     change(
       'request',
-      `The token expired ${describeDistance(-seconds)} (${describeSpan(rules.clockSkewSeconds)} of clock skew are admitted already). Request a new one; a client that sends expired tokens should ask its library for a token before each call (MSAL: acquireTokenSilent) and keep none itself.`,
+      `The token expired ${describeDistance(-seconds)} (${describeSpan(rules.clockSkewSeconds)} of clock skew are admitted already). Request a new one; a client that sends expired tokens should ask its library for a token before each call (MSAL: acquireTokenSilent) and not cache tokens itself.`,
     ),
     change(
       'clock',

@@ -122,7 +122,7 @@ export function createRevocationStore(
       // Gone without a trace: that is no reason to admit again whom it refused.
       if (text !== undefined) {
         throw new GoneError(
-          `the revocation file is gone; its ${list.size} revocations stay in force, and the next one that is added writes it again`,
+          `the revocation file is gone; its ${list.size} revocations stay active, and the next change writes it again`,
         )
       }
       return takeCopy(path)
@@ -210,7 +210,7 @@ export function createRevocationStore(
     } catch (error) {
       if (!(error instanceof UnflushedError)) throw error
       return new RevocationError(
-        `the change is in force, but the disk did not confirm that it outlasts a power failure (${error.message}); try again`,
+        `the change is active, but the disk did not confirm it, so a power failure may undo it (${error.message}); try again`,
         { isTemporary },
       )
     }

@@ -150,7 +150,7 @@ describe('the metrics', () => {
     assert.deepEqual(named.toSorted(), there.toSorted())
   })
 
-  it('stand beside health on their listener, and beside nothing else', async () => {
+  it('share their listener with health only', async () => {
     assert.equal((await service.app.metrics.inject('/readyz')).statusCode, 200)
     assert.equal((await service.app.metrics.inject('/livez')).statusCode, 200)
     assert.equal((await service.app.metrics.inject('/revocations')).statusCode, 404)

@@ -99,7 +99,7 @@ describe('a key that the token brings', () => {
     ['x5c', ['MIIC']],
     ['x5c', []],
   ] as const) {
-    it(`is neither used nor fetched: ${name} ${JSON.stringify(value)?.slice(0, 40)}`, async () => {
+    it(`is not used and not fetched: ${name} ${JSON.stringify(value)?.slice(0, 40)}`, async () => {
       const before = service.authority.requests.length
       assertInvalidToken(
         await admission(v2User({}, { key: attacker, header: { [name]: value } })),

@@ -29,7 +29,7 @@ describe('a cookie of another purpose', () => {
     }
   })
 
-  it('is no login and no state: neither a session nor each other', async () => {
+  it('is not accepted as a login or a state: session cookies and each other', async () => {
     const browser = openBrowser(service)
     const asked = askedOf(await browser.visit('/oauth2/start'))
     const login = browser.cookies.get(loginCookie) ?? ''

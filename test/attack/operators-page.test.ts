@@ -80,7 +80,7 @@ describe("the operator's page without an admin key", () => {
     }
   })
 
-  it('changes nothing by GET, and takes no POST', async () => {
+  it('changes nothing by GET, and rejects POST', async () => {
     const { admin } = service.app
     const host = { host: '127.0.0.1:9091' }
     const post = await admin.inject({ method: 'POST', url: '/', headers: host, payload: 'a=b' })

@@ -111,7 +111,7 @@ describe('a refused token', () => {
     )
   })
   for (const header of ['X-Forwarded-Uri', 'X-Forwarded-Host', 'X-Forwarded-For', 'X-Request-Id']) {
-    it(`leaves none where it, or its beginning, stands in ${header}`, async () => {
+    it(`leaves none if the token or its beginning is in ${header}`, async () => {
       const token = v2User(secretClaims)
       for (const text of [`/orders/${token}`, token.slice(0, 100), `a.${token}.example`]) {
         await expectSilence(token, () =>

@@ -112,7 +112,7 @@ describe('a cached verdict of another policy', () => {
     others: { audiences: [ids.otherApi], allow: [grants.user, grants.app] },
     fabrikam: { audiences, tenants: ['fabrikam'], allow: [grants.user, grants.app] },
   }
-  it('does not count, in whatever order they are asked', async (t) => {
+  it('is rejected, in any order of requests', async (t) => {
     const service = await start(t, { config: { policies } })
     const user = v2User()
     const app = v2App()

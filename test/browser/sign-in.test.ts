@@ -528,7 +528,7 @@ describe('an error of Entra ends in its page', () => {
     assert.ok(text.includes(`https://${unregisteredHost}/oauth2/callback`), text)
   })
 
-  it('an expired secret: good sessions go on, nobody new gets in, and an alarm is raised', async () => {
+  it('an expired secret: sessions continue, new sign-ins fail, and an alarm is raised', async () => {
     const { page } = await signedIn()
     await stack.tell('/dev/refusal', { subject: 'portal', kind: 'secret-expired' })
     const alarm = 'entra_auth_sign_ins_total{outcome="invalid_client"}'

@@ -35,7 +35,7 @@ function configOf(manifests: ReturnType<typeof shapeOf>) {
 type Named = { readonly name: string }
 
 describe('the sign-in listener', () => {
-  it('has a port of the pods and of the Service, and is let in where the verify listener is', () => {
+  it('has a port in pods and Service, and is allowed wherever the verify listener is', () => {
     for (const [shape, port, servicePort] of [
       ['sign-in', 8081, 8081],
       ['sign-in-certificate', 8081, 80],

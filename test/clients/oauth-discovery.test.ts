@@ -178,7 +178,7 @@ describe('an OAuth client that knows nothing but the address of the API', () => 
     assert.deepEqual(found, await discover(stack.resource))
   })
 
-  it('finds the authorization server, whose issuer is the one that was named', async () => {
+  it('finds the authorization server, with the issuer that was named', async () => {
     const resourceServer = await discover(stack.resource)
     const as = await discoverAuthorizationServer(resourceServer)
     assert.equal(as.issuer, `${stack.authority}/${contoso}/v2.0`)

@@ -12,7 +12,7 @@ function createLog() {
   return { messages, info: add, error: add }
 }
 
-it('keeps the lines that a destination cannot take, and goes on in the middle of one', (t) => {
+it('keeps lines that the destination cannot take, and continues in the middle of one', (t) => {
   const path = join(makeFolder(t), 'audit')
   execFileSync('mkfifo', [path])
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)

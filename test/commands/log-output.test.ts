@@ -27,7 +27,7 @@ function createStream() {
   }
 }
 
-it('keeps a mebibyte for a reader that stalls, drops what is beyond, and tells it once', () => {
+it('buffers a mebibyte for a stalled reader, drops the rest, and reports it once', () => {
   const stream = createStream()
   const told: number[] = []
   const output = createLogOutput(stream, (lines) => told.push(lines))

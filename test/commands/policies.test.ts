@@ -36,7 +36,7 @@ function run(args: readonly string[], files: Record<string, string> = {}): Promi
 }
 
 describe('policies', () => {
-  it('tells what is in force in words, without any key file', async () => {
+  it('describes the active policies in words, without any key file', async () => {
     const { code, stdout, stderr } = await run(['policies'])
     assert.deepEqual([code, stderr], [0, ''])
     assert.match(stdout, /^policy {7}orders$/m)
@@ -62,7 +62,7 @@ describe('policies', () => {
 })
 
 describe('GET /policies of the admin listener', () => {
-  it('tells what is in force, and after a reload what is in force then', async () => {
+  it('returns the active policies, also after a reload', async () => {
     const service = await startService()
     after(() => service.close())
     const ask = async () => {

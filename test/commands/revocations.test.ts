@@ -186,7 +186,7 @@ describe('the place of revocations from variables alone', () => {
     assert.equal(await fileOf({ ...two, ...both }), '/data/r.json')
   })
   it('is none without either', async () => assert.equal(await fileOf(two), undefined))
-  it('stands beside a file that says none, and contradicts one that does', async () => {
+  it('is used with a file that sets none, and conflicts with one that does', async () => {
     const env = { ENTRA_AUTH_REVOCATION_FILE: '/data/r.json', STATE_DIRECTORY: '/var/lib/a' }
     assert.equal(await fileOf(env, text), '/data/r.json')
     assert.deepEqual(await fileOf(env, `${text}revocationFile: /x\n`), [

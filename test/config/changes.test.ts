@@ -24,7 +24,7 @@ describe('what a reload changed', () => {
   it('is nothing where the file is the same', async () =>
     assert.deepEqual(await changes(file(), file()), []))
 
-  it('names each grant that came and each that went, with its words', async () => {
+  it('names each added and each removed grant in words', async () => {
     const found = await changes(file({ allow: [read, worker] }), file({ allow: [worker, write] }))
     assert.deepEqual(found, [
       'policies.default.allow[0] removed: users with the scope Orders.Read',

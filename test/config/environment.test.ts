@@ -72,7 +72,7 @@ test('an empty variable counts as absent', async () => {
   assert.equal(config.tenants[0]?.cloud, 'public')
 })
 
-test('nothing at all is one problem that tells both ways', async () => {
+test('an empty environment is one problem that names both ways', async () => {
   const result = await loadEnv({})
   assert.match(
     !result.ok && result.problems.length === 1 ? (result.problems[0]?.hint ?? '') : '',

@@ -26,14 +26,14 @@ const waiting: readonly [string, Partial<Config>][] = [
 
 describe('a reload', () => {
   for (const [name, change] of waiting) {
-    it(`names ${name} as waiting, and keeps what it was`, () => {
+    it(`names ${name} as waiting, and keeps the old value`, () => {
       const plan = planReload(config, { ...config, ...change })
       assert.deepEqual(plan.waiting, [name])
       assert.deepEqual(plan.effective, config)
     })
   }
 
-  it('puts keys, certificate, limits and policies in force, and names nothing', () => {
+  it('applies keys, certificate, limits and policies, and reports nothing as waiting', () => {
     const started = { ...config, listen: { ...config.listen, tls } }
     const next: Config = {
       ...started,

@@ -13,7 +13,7 @@ test('the version is sixteen base64url characters', async () => {
   assert.match(await versionOf({}), /^[\w-]{16}$/)
 })
 
-test('the version of a given configuration stays what it was, so that replicas of one release agree', async () => {
+test('the version of a configuration never changes, so replicas of one release agree', async () => {
   assert.equal(await versionOf({}), '4VIMOOHzy-8nMlab')
 })
 

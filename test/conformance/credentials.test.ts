@@ -160,7 +160,7 @@ describe('the caller key', async () => {
 })
 
 describe('identity headers of the client', () => {
-  it('change nothing in the reply, whose own values count', async () => {
+  it('do not change the reply, whose own values are used', async () => {
     const reply = await verify(service, 'default', {
       Authorization: `Bearer ${token}`,
       'X-Auth-Request-User': 'root',

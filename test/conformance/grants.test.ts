@@ -286,7 +286,7 @@ describe('policy names', () => {
         'unknown_policy',
       ))
   }
-  it('are asked for as "default" where the path has none', async () =>
+  it('are requested as "default" if the path has none', async () =>
     assertRefused(
       await ask(service, '/verify', { headers: { Authorization: `Bearer ${v2User()}` } }),
       404,

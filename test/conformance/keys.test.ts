@@ -358,7 +358,7 @@ describe('a key address that fails', () => {
     })
   }
   for (const fault of ['error', 'html', 'hang', 'redirect', 'null'] as const) {
-    it(`answers 503 at a cold start where the metadata fail so: ${fault}`, async (t) => {
+    it(`answers 503 at a cold start with broken metadata: ${fault}`, async (t) => {
       const authority = await startAuthority()
       authority.contoso.v2.metadataFault = fault
       const service = await start(t, { authority, limits: { deadlineMs: 1_000 } })

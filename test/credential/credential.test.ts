@@ -268,7 +268,7 @@ describe('a key in a vault', () => {
     )
   })
 
-  it('takes its certificate from a file where the vault has none', async () => {
+  it('reads its certificate from a file if the vault has none', async () => {
     env.AZURE_POD_IDENTITY_AUTHORITY_HOST = origin
     files.set('/c', identity.cert)
     answer = vault

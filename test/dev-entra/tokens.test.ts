@@ -193,7 +193,7 @@ test('azpacr tells public clients, secrets and certificates apart', async (t) =>
   assert.deepEqual(proofs, ['0', '1', '2'])
 })
 
-test('the audience is a GUID in v2.0, the URI in v1.0, and as asked where it is unknown', async (t) => {
+test('the audience is a GUID in v2.0, the URI in v1.0, and unchanged if it is unknown', async (t) => {
   const app = startDevEntra(t)
   const audience = async (wishes: object) =>
     (await order(app, { persona: 'alice', ...wishes })).claims.aud

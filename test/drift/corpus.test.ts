@@ -62,7 +62,7 @@ describe('drift on a configuration as people have it', () => {
   })
 
   for (const [name, findings] of Object.entries(expected)) {
-    it(`finds what is there and nothing else: ${name}`, () => {
+    it(`finds exactly the expected findings: ${name}`, () => {
       const parsed = parseHaproxyFiles(filesOf(name))
       const found = checkHaproxy(parsed, cleanConfig).findings
       assert.deepEqual(

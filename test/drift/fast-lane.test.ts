@@ -118,7 +118,7 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     })
   }
 
-  it('keeps the hit of another one on the same request, where nothing forgets it', () => {
+  it('keeps the hit of another lane on the same request, unless a line clears it', () => {
     const block = lines.join('\n')
     const second = `    http-request unset-var(txn.entra.ok)\n${block.replace(/.*unset-var\(txn\.entra\.hit\)\n/, '')}`
     const codesOf = (by: string) => haproxyFindings(text.replace(block, by)).map(({ code }) => code)

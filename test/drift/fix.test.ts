@@ -103,7 +103,7 @@ describe('the change to a registration', () => {
     })
   }
 
-  it('adds no scope where the roles, which share their names, are unknown', () => {
+  it('adds no scope if the roles, which share names with scopes, are unknown', () => {
     const patch = fix((app) => {
       app.api.oauth2PermissionScopes = []
       delete app.appRoles

@@ -205,7 +205,7 @@ describe('sign-in, to drift', () => {
     assert.deepEqual(codes(text), [])
   })
 
-  it('asks for nothing where no policy takes sessions', async () => {
+  it('reports nothing if no policy accepts sessions', async () => {
     const text = printed.replace(route, '').replace(remover, '')
     const policies = config.policies.map((policy) => ({
       ...policy,

@@ -40,7 +40,7 @@ describe('a source that keeps sending bad tokens', () => {
     assert.equal(stack.verifier.calls.length, calls)
   })
 
-  it('loses its calls, never what is in the cache', async (t) => {
+  it('loses its calls, but still gets cached verdicts', async (t) => {
     const own = await startCacheStack({ env: { ENTRA_AUTH_BAD_TOKENS_PER_10S: String(limit) } })
     t.after(() => own.stop())
     await own.untilRemembered('good')

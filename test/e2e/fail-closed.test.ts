@@ -181,7 +181,7 @@ describe('an answer that is none', () => {
     })
   }
 
-  it('takes an allow with as many headers as HAProxy can hold, and no part of a larger one', async () => {
+  it('accepts an allow with as many headers as HAProxy can hold, and no part of a larger one', async () => {
     const statuses: number[] = []
     for (let count = 92; count <= 106; count++) {
       stack.reset()
@@ -478,7 +478,7 @@ describe('an error in the action', () => {
       continue
     }
     if (forTheFeed.has(name)) {
-      it(`leaves nothing to be remembered: ${name}`, () => expectNothingRemembered(name))
+      it(`leaves nothing in the cache: ${name}`, () => expectNothingRemembered(name))
       continue
     }
     if (beside.has(name)) {
@@ -621,7 +621,7 @@ listen forgetful
     }
   })
 
-  it('runs beside another one on the same host, each with a port of its own', async () => {
+  it('runs next to another one on the same host, each with its own port', async () => {
     const [one, other] = await Promise.all([startStack(), startStack()])
     try {
       other.verifier.script = () => allow({ ...alice, 'X-Auth-Request-User': 'bob-oid' })

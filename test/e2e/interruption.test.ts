@@ -48,7 +48,7 @@ async function recountCache(url: string): Promise<Count> {
 
 describe('the cache, interrupted', () => {
   for (const instructions of [10, 30, 100, 250]) {
-    it(`every ${instructions} instructions, counts what it holds and loses nothing`, async (t) => {
+    it(`every ${instructions} instructions, keeps its counts right and loses nothing`, async (t) => {
       const stack = await startCacheStack({
         env: { ENTRA_AUTH_CACHE_ENTRIES: '20' },
         editLua: (text) => pollingFast(text) + recount,

@@ -177,7 +177,7 @@ describe('what the verifier says of revocations', () => {
       }
     }))
 
-  it('takes nothing from the others where replicas answer in turn, whatever each knows', () =>
+  it('drops no other verdict when replicas answer in turn, whatever each knows', () =>
     withStack({ editConfig: onOneThread }, async (stack) => {
       const known = (...users: readonly string[]) =>
         revocations(users.map((user) => ({ ...aliceRevoked, id: `contoso-tid/${user}-oid` })))
@@ -228,7 +228,7 @@ describe('what the verifier says of revocations', () => {
       assert.ok(Date.now() / 1000 >= soon, 'forgotten too early')
     }))
 
-  it('holds as long as it is said, whatever its time', () =>
+  it('stays active as long as the verifier lists it, whatever its time', () =>
     withStack({}, async (stack) => {
       await stack.untilRemembered()
       stack.verifier.feed = revocations([{ ...aliceRevoked, until: 1 }])
@@ -330,7 +330,7 @@ describe('what the verifier says of revocations', () => {
       )
     }))
 
-  it('is nothing that can be guessed: an answer of any other shape is none', () => {
+  it('is strict: an answer of any other form is rejected', () => {
     const one = JSON.stringify(aliceRevoked)
     const state = (list: string) => `{"version":"version-1","revocations":[${list}]}`
     const odd = [

@@ -313,7 +313,7 @@ describe('a request without a session', () => {
   const ask = (headers: readonly (readonly [string, string])[], what: Ask = {}) =>
     stack.ask({ ...what, host: 'portal.example', headers })
 
-  it('goes to sign in and comes back to its path and query, where a person navigates', async () => {
+  it('sends a person who navigates to sign-in, and back to the path and query', async () => {
     const reply = await ask(document, { path: '/a/b?x=1&y=%20%26' })
     assert.equal(reply.status, 302)
     const [location = ''] = values(reply, 'location')
@@ -369,7 +369,7 @@ describe('a request without a session', () => {
     })
   }
 
-  it('gets a page that says that nothing was sent, where a form was', async () => {
+  it('gets a page that says that the form was not sent', async () => {
     const reply = await ask(document, { method: 'POST', path: '/save?a=1', body: 'x=1' })
     assert.equal(reply.status, 401)
     assert.match(values(reply, 'content-type').join(), /^text\/html/)
@@ -463,7 +463,7 @@ describe('a session whose re-check is due', () => {
     return stack.askFor('', { host: 'portal.example', headers: [cookie, ...headers], ...rest })
   }
 
-  it('goes on for all but navigations, which go by Entra, with a hot cache too', async () => {
+  it('continues for all requests except navigations, which go to Entra, also with a hot cache', async () => {
     await eventually(
       () => ask(),
       (reply) => values(reply, 'x-cache')[0] === 'hit',

@@ -207,7 +207,7 @@ describe('a person who opens a page', () => {
     assert.equal((await save([['Sec-Fetch-Site', 'same-origin']])).status, 200)
   })
 
-  it('is signed out, and a copy of the cookie is worth nothing', async () => {
+  it('is signed out, and a copy of the cookie is rejected', async () => {
     const browser = openBrowser()
     await browser.open('/')
     const copy = ['Cookie', browser.cookies()] as const

@@ -51,7 +51,7 @@ describe('a large identity', () => {
     assertWholeOrRefused(stack, reply, identity, '16 KiB and 200 groups')
   })
 
-  it('is refused for good where the buffers are those of HAProxy, not "again shortly"', async () => {
+  it('is rejected permanently with buffers of the default size, not "try again"', async () => {
     const own = await startStack({
       editConfig: (text) => text.replace(/^ *tune\.(bufsize|maxrewrite).*$/gm, ''),
     })

@@ -123,7 +123,7 @@ describe('an identity of any size', () => {
       text.replace('tune.bufsize 32768', '').replace('tune.maxrewrite 12288', ''),
     'small reserves': replacing('tune.maxrewrite 12288', 'tune.maxrewrite 2048'),
   })) {
-    it(`arrives whole or not at all, byte by byte around the last that fits: ${where}`, async (t) => {
+    it(`arrives complete or not at all, for each size around the largest that fits: ${where}`, async (t) => {
       const application = await startApplication(t)
       const stack = await startStack(withApplication(application, edit))
       t.after(() => stack.stop())

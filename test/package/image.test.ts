@@ -70,7 +70,7 @@ describe('the Dockerfile', () => {
     assert.ok(labels.includes(`org.opencontainers.image.base.name="${last.image}"`))
   })
 
-  it('copies what is there, and .dockerignore lets through exactly that', () => {
+  it('copies only existing files, and .dockerignore allows exactly those', () => {
     assert.deepEqual(
       contextSources.filter((source) => !existsSync(join(root, source))),
       [],

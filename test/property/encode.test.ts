@@ -17,7 +17,7 @@ describe('an encoded value', () => {
       ),
       { numRuns: 2_000 },
     ))
-  it('can be decoded to what it was, so that two values never look alike', () =>
+  it('can be decoded again, so two values never look alike', () =>
     fc.assert(
       fc.property(hostileText, (value) =>
         assert.equal(decodeURIComponent(encodeValue(value)), value),

@@ -486,7 +486,7 @@ describe('the service beside jose', () => {
 })
 
 describe('the Authorization header', () => {
-  it('whatever stands in it, is answered with neither an allow nor an error of the service', () =>
+  it('never gets an allow or a server error, whatever it contains', () =>
     fc.assert(
       fc.asyncProperty(fc.string({ maxLength: 200 }), async (text) => {
         const status = await statusInProcess(text)

@@ -293,7 +293,7 @@ async function live(world: World, steps: readonly object[]): Promise<void> {
   }
 }
 
-it('an HAProxy that hears of recent revocations only admits nobody whom one that hears of all refuses', async () => {
+it('HAProxy with the feed of recent revocations admits nobody whom the full feed rejects', async () => {
   const seen = { hits: 0, left: 0 }
   const skew = fc.constantFrom(-3_600_000, -60_000, 0, 60_000, 3_600_000)
   await fc.assert(

@@ -168,7 +168,7 @@ describe('the HAProxy lines of the recipes', () => {
   }
 
   for (const { name, verifierConfig, files, accepted = [] } of recipes) {
-    it(`leave drift nothing to find but what the controller answers for: ${name}`, async () => {
+    it(`have no drift except what the controller is responsible for: ${name}`, async () => {
       const config = await loadRecipeConfig(verifierConfig)
       const codes = haproxyFindings((await files()).join('\n'), config).map(({ code }) => code)
       assert.deepEqual(codes, accepted)

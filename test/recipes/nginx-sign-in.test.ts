@@ -161,7 +161,7 @@ describe('the recipe nginx with sign-in on nginx', () => {
     }
   })
 
-  it('does not count a session where two of them come, or that of another host', async () => {
+  it('rejects two sessions in one request, and the session of another host', async () => {
     const two: Headers = [['Cookie', `__Host-entra-session=${cookieOf()}; __Host-entra-session=x`]]
     const lines: Headers = [sessionLine(), sessionLine('x')]
     const foreign: Headers = [sessionLine(cookieOf({ host: otherHost }))]
@@ -281,7 +281,7 @@ describe('the recipe nginx with sign-in on nginx', () => {
     assert.deepEqual(app.requests, [])
   })
 
-  it('lets no client call its inner location, nor the one that it asks', async () => {
+  it('lets no client call its internal location or the one it asks', async () => {
     for (const path of ['/_entra_web', '/oauth2/auth', '/oauth2/%61uth?policy=portal']) {
       const reply = await send({ path, headers: [...script, sessionLine()] })
       assert.equal(reply.status, 404)

@@ -183,7 +183,7 @@ async function startUnread(t: Life, config: string, stdout: 'pipe' | number) {
   }
 }
 
-test('a reader of the log that stalls holds up neither requests nor the end', async (t) => {
+test('a stalled reader of the log delays neither requests nor the end', async (t) => {
   const { file } = await start(t, '{ refusalsPerSecond: 10000 }')
   const service = await startUnread(t, file('config.yaml'), 'pipe')
   for (let sent = 0; sent < 1_000; sent++) assert.equal(await service.status('/verify'), 401)

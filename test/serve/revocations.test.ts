@@ -119,7 +119,7 @@ test('a revocation file that vanished is not an empty one: the restart refuses a
   await service.waitForLog(({ msg }) => /was missing: 1 revocations were restored/.test(msg))
 })
 
-test('a start waits for a file that is half written, and is tried again where it stays so', async (t) => {
+test('a start waits for a half-written file, and is retried if the file stays so', async (t) => {
   const { revocationFile, configFile, start } = await prepare(t)
   writeFileSync(revocationFile, '{"revocations": [')
   const broken = await startService(t, { ENTRA_AUTH_CONFIG: configFile })

@@ -63,7 +63,7 @@ for (const [what, document] of Object.entries(documents)) {
   })
 }
 
-test('no secret of the configuration or the environment is repeated, whatever goes wrong', async (t) => {
+test('no error repeats a secret of the configuration or the environment', async (t) => {
   // A proxy, a collector and an authority that throw back what they were sent.
   const echo = await listen(t, (request, reply) => {
     reply.writeHead(500, 'Error', { 'x-sent': JSON.stringify(request.headers) })

@@ -148,7 +148,7 @@ describe('a request within a trace', () => {
     assert.ok(!JSON.stringify(service.log).includes('a key'))
   })
 
-  test('holds no token, whatever is sent, and no name that a client made up', async (t) => {
+  test('never contains a token, or a name that a client invented', async (t) => {
     const collector = await startCollector(t)
     const { service, authority } = await startTraced(t, {
       OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/here`,

@@ -206,7 +206,7 @@ describe('a session at /verify', () => {
     assertAllowed(await ask('portal', cookieOf()))
   })
 
-  it('goes to a re-check where the policy asks for groups that nobody looked at', async () => {
+  it('goes to a re-check if the policy needs groups that were not checked', async () => {
     const member = { groups: [ids.group], groupsLookedAt: groups }
     assertAllowed(await ask('grouped', cookieOf(member)))
     assertSignIn(await ask('grouped', cookieOf()), 'session_recheck')

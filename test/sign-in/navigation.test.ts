@@ -35,7 +35,7 @@ describe('a navigation', () => {
     }
   })
 
-  it('is what wants HTML where the browser says nothing', () => {
+  it('is a request for HTML if the browser sends no Fetch Metadata', () => {
     const accept = 'text/html,application/xhtml+xml'
     assert.equal(isNavigation('GET', { accept }), true)
     assert.equal(isNavigation('GET', { accept: 'application/json' }), false)
@@ -46,7 +46,7 @@ describe('a navigation', () => {
 })
 
 describe('a request with a session', () => {
-  it('is own where it only reads, or where it comes from here', () => {
+  it('counts as from this site if it only reads or comes from this site', () => {
     for (const [method, headers] of [
       ['GET', { 'sec-fetch-site': 'cross-site' }],
       ['HEAD', {}],

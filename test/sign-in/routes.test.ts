@@ -384,7 +384,7 @@ describe('a re-check', () => {
     assert.equal((await other.visit('/oauth2/start')).reason, 'entra_unavailable')
   })
 
-  it('whose answer comes twice changes nothing and ends nothing', async () => {
+  it('whose answer comes twice changes no session and ends none', async () => {
     const asked = await startRecheck()
     const before = browser.copy()
     const { code } = grantCode(service.authority, asked)
@@ -649,7 +649,7 @@ describe('/oauth2/auth', () => {
     assert.equal((await browser.visit('/oauth2/auth', { headers: script })).status, 202)
   })
 
-  it('redirects a navigation by itself where the proxy wants it', async () => {
+  it('redirects a navigation itself if the proxy asks for it', async () => {
     const headers = {
       ...navigation,
       Host: 'auth.internal:8081',
@@ -700,7 +700,7 @@ describe('a refusal of the verify listener', () => {
     )
   })
 
-  it('shows markup in a name as text, and the own text of the operator as far as it fits', async () => {
+  it('shows markup in a name as text, and the text of the operator up to its limit', async () => {
     const own = await startSignIn({ section: { page: { text: 'Help: extension 42' } } })
     const person = openBrowser(own)
     await signInWith(own, person, { claims: { name: '<script>alert(1)</script>' } })

@@ -20,7 +20,7 @@ import {
 
 const changes = process.env.STORE_LONG ? 2_000 : 300
 
-it(`${changes} changes from two replicas: what was answered with 201 is in force on both, and nobody revoked is admitted meanwhile`, async (t) => {
+it(`${changes} changes from two replicas: each 201 is active on both, and no revoked user is admitted`, async (t) => {
   const authority = await startAuthority({ after })
   const folder = makeFolder({ after })
   const [first, second] = [await startStoreServer({ after }), await startStoreServer({ after })]

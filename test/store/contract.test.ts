@@ -30,7 +30,7 @@ describe('the store that replicas share', () => {
     )
   })
 
-  it('refuses changes while it is away, keeps what was revoked, and is given back what it lost', async () => {
+  it('rejects changes while it is unreachable, keeps revocations, and gets lost ones back', async () => {
     await begin()
     const store = await open({ copy: 'lost' })
     await store.add(keyNamed('a'))
@@ -58,7 +58,7 @@ describe('the store that replicas share', () => {
     assert.deepEqual(idsOf(late), ['a'])
   })
 
-  it('takes over a file from before, without one and without what was ended since', async () => {
+  it('imports an older file, once, without revocations that have ended since', async () => {
     await begin()
     const former = [keyNamed('x'), keyNamed('y')]
     const store = await open({ former })
@@ -67,7 +67,7 @@ describe('the store that replicas share', () => {
     assert.deepEqual(idsOf(await open({ former })), ['y'])
   })
 
-  it('notices what was evicted, and nobody is admitted for that', async () => {
+  it('notices evicted revocations, and admits nobody because of it', async () => {
     await begin()
     const store = await open()
     await store.add(keyNamed('a'))
@@ -104,7 +104,7 @@ describe('the store that replicas share', () => {
     assert.equal(store.list.get('key', 'a')?.until, until)
   })
 
-  it('lets a verdict be kept for less the longer nothing was heard of the store', async () => {
+  it('shortens the life of verdicts the longer the store is silent', async () => {
     await begin()
     const clock = { wallMs: Date.now(), monotonicMs: 0 }
     const store = await open({ clock })
@@ -138,7 +138,7 @@ describe('the store that replicas share', () => {
     await store.add({ ...keyNamed('one-more'), reason: 'again' })
   })
 
-  it('keeps on disk what was added last, also where a line was cut off', async () => {
+  it('keeps the last additions on disk, even after a line that was cut off', async () => {
     await begin()
     const store = await open({ copy: 'cut' })
     await store.add(keyNamed('a'))

@@ -109,7 +109,7 @@ describe('a change', () => {
     assert.equal(two.list.get('key', 'b')?.reason, 'later')
   })
 
-  it('counts for the others also where the store had lost what was before', async () => {
+  it('reaches the other replicas even if the store lost earlier revocations', async () => {
     await begin()
     const stamp = (Date.now() + 3_600_000) * 1_000
     const json = JSON.stringify({ ...keyNamed('a'), madeAt: 1 })
@@ -229,7 +229,7 @@ describe('what HAProxy has to know', () => {
 })
 
 describe('a start that failed half way', () => {
-  it('does not put what is on disk over what it learned', async () => {
+  it('does not overwrite newer revocations with the copy on disk', async () => {
     await begin()
     const seed = await open()
     await seed.add(keyNamed('a'))

@@ -98,7 +98,7 @@ describe('two replicas with one store', async () => {
     },
   }
   for (const [fault, begin] of Object.entries(faults)) {
-    it(`admit nobody who was revoked while the store is ${fault}, wait for nothing, and recover`, async () => {
+    it(`admit no revoked user while the store is ${fault}, do not block, and recover`, async () => {
       const revoked = await revokeSomebody(one, authority)
       await untilRefused([one, two], revoked)
       const end = await begin()
@@ -129,7 +129,7 @@ describe('two replicas with one store', async () => {
     })
   }
 
-  it('do not take a copy that a full disk cut short for all, and write it again once there is room', async () => {
+  it('treat a copy cut short by a full disk as incomplete, and write it again once there is room', async () => {
     const { pid } = one.service
     const limitFiles = (bytes: string) =>
       execFileSync('prlimit', ['--pid', `${pid}`, `--fsize=${bytes}:`])

@@ -74,7 +74,7 @@ for (const [what, endpoint, headers] of [
   ['an address', 'http://user:s3cr3t@127.0.0.1:9/v1/traces', {}],
   ['a header', 'http://127.0.0.1:9/v1/traces', { authorization: 'Bearer s3cr3t\n' }],
 ] as const) {
-  it(`says that spans are not taken without the message of the library, which repeats ${what}`, async () => {
+  it(`reports dropped spans without the message of the library, which repeats ${what}`, async () => {
     const lines: object[] = []
     const exporter = createSpanExporter(
       { endpoint, headers, resource: {}, delayMs: 5000 },

@@ -86,7 +86,7 @@ describe('the authority of a tenant', () => {
     await time.advance(500)
     assert.equal(authority.state().ready, true)
   })
-  it('refreshes no more once it is stopped, and keeps its keys', async (t) => {
+  it('stops refreshing, and keeps its keys', async (t) => {
     const { authority, time } = await createBench(t)
     await authority.start()
     authority.stop()

@@ -25,7 +25,7 @@ describe('the copy of the store on disk', () => {
     )
   })
 
-  it('is written anew beside, under a name that nobody can take before', async (t) => {
+  it('is rewritten in a temporary file whose name nobody can take first', async (t) => {
     const folder = makeFolder(t)
     const [file, other] = [join(folder, 'copy'), join(folder, 'other')]
     writeFileSync(other, 'of somebody else')
@@ -35,7 +35,7 @@ describe('the copy of the store on disk', () => {
     assert.equal(readFileSync(file, 'utf8'), 'whole\nuser a\t1{}\n')
   })
 
-  it('has what is added while it is written anew, and leaves nothing beside', async (t) => {
+  it('has the lines added during a rewrite, and leaves no temporary file', async (t) => {
     const folder = makeFolder(t)
     const file = join(folder, 'copy')
     writeFileSync(join(folder, 'copy.0b0f3cf2-5b3e-4d0a-9f6e-7d2a0c8f1a11.new'), 'of a kill')

@@ -27,7 +27,7 @@ describe('the clock for intervals', () => {
     run(hourMs)
     assert.equal(elapsed(), hourMs)
   })
-  it('goes on where the wall clock is set back, and does not count its way forward twice', () => {
+  it('continues when the wall clock is set back, and does not count the way forward twice', () => {
     const { elapsed, run, setWall } = createBench()
     setWall(-8 * hourMs)
     assert.equal(elapsed(), 0)

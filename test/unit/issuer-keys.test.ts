@@ -238,7 +238,7 @@ describe('the background refresh', () => {
 })
 
 describe('a retry', () => {
-  it('comes at once where nothing could be read, which then counts as untried', async (t) => {
+  it('comes at once if no keys could be read, and the issuer then counts as untried', async (t) => {
     const { keys, endpoint, time } = await createBench(t)
     endpoint.metadataFault = 'error'
     await keys.start()
@@ -460,7 +460,7 @@ describe('retired keys', () => {
     assert.equal(found.value.withdrawn, true)
     assert.deepEqual(time.delays(), [])
   })
-  it('take in nothing that comes afterwards', async (t) => {
+  it('ignore replies that arrive later', async (t) => {
     const { keys, endpoint } = await createBench(t)
     const release = hold(endpoint)
     const started = keys.start()

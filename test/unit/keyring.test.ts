@@ -228,7 +228,7 @@ describe('a withdrawn key', () => {
     assert.deepEqual(keyring.merge([b], owner, hourMs).withdrawn, ['a'])
     assert.deepEqual(keyring.merge([b], owner, 2 * hourMs).withdrawn, [])
   })
-  it('is none after an outage whose first reply lacks it, since replies differ', () => {
+  it('is not withdrawn after an outage whose first reply lacks it, since replies differ', () => {
     const keyring = filled(a, b)
     assert.deepEqual(keyring.merge([b], owner, 5 * hourMs).withdrawn, [])
     assert.deepEqual(keyring.merge([a, b], owner, 5 * hourMs + 1).added, [])
@@ -283,7 +283,7 @@ describe('the keys that were retired', () => {
     assert.equal(keyring.size, 0)
     assert.equal(failureOf(keyring, 'a'), 'key_withdrawn')
   })
-  it('are remembered for an hour, whatever follows', () => {
+  it('are remembered for an hour, whatever happens later', () => {
     const keyring = three()
     keyring.merge([{ ...a, use: 'enc' }, b, c], owner, hourMs)
     keyring.merge([{ ...b, use: 'enc' }, c], owner, 2 * hourMs - 1)
@@ -317,7 +317,7 @@ describe('an unconfirmed key', () => {
 
 describe('an ambiguous id', () => {
   const impostor = jwkOf(impostorOf(signingKey('a')))
-  it('has two different keys, of which neither counts', () => {
+  it('has two different keys, and neither is used', () => {
     assert.equal(failureOf(filled(a, impostor, b), 'a'), 'key_unusable')
   })
   it('retires the key that was known by it', () => {
@@ -334,7 +334,7 @@ describe('an ambiguous id', () => {
     keyOf(filled(a, { ...impostor, use: 'enc' }), 'a')
     keyOf(filled({ ...impostor, issuer: 'https://other.test' }, a), 'a')
   })
-  it('is none for the good key of two, which goes on as it was', () => {
+  it('does not affect the valid key of two, which stays in use', () => {
     const set = [a, { ...impostor, use: 'enc' }, b]
     const keyring = filled(...set)
     const key = keyOf(keyring, 'a')

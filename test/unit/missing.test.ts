@@ -140,7 +140,7 @@ describe('what a refused token lacks', () => {
     })
   })
 
-  it('is a session where no grant takes a token, and a token where none takes a session', () => {
+  it('is a session if no grant accepts tokens, and a token if none accepts sessions', () => {
     const session = { id: 's', entraSessionId: undefined }
     const portal = policyOf([{ actor: 'user', session: true }])
     assert.deepEqual(missing(portal, tokenOf()), { wanted: 'a session', had: 'an access token' })
@@ -174,7 +174,7 @@ describe('what a refused token lacks', () => {
     })
   })
 
-  it('is nothing where the refusal is none of the policy', () => {
+  it('is undefined if the policy did not cause the refusal', () => {
     const policy = policyOf([{ actor: 'user' }])
     const others: FailureCode[] = ['token_expired', 'user_revoked', 'identity_too_large']
     for (const failure of others) assert.equal(findMissing(policy, tokenOf(), failure), undefined)
@@ -201,7 +201,7 @@ describe('what the caller is told', () => {
     assert.equal(scoped, 'Needed: the scope X or Y.')
     assert.equal(detail({ actor: 'user', roles: ['R'] }, {}), 'Needed: the role R.')
   })
-  it('is nothing where the refusal is none of the policy', () =>
+  it('is undefined if the policy did not cause the refusal', () =>
     assert.equal(tellCaller(undefined, 'scope_missing'), undefined))
   it('is neither a group nor a client', () => {
     assert.equal(detail({ actor: 'user', groups: [groupId] }, { groups: [] }), undefined)

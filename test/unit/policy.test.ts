@@ -47,7 +47,7 @@ describe('a policy', () => {
     assert.equal(reasonOf(policyOf([{ actor: 'user' }])), 'allow'))
   it('denies before it allows', () =>
     assert.equal(reasonOf(policyOf([{ actor: 'user' }], [{ actor: 'user' }])), 'denied_by_rule'))
-  it('says what the grant that came furthest lacks, in whatever order they stand', () => {
+  it('says what the nearest grant lacks, in any order of grants', () => {
     const grants: GrantConfig[] = [
       { actor: 'app' },
       { actor: 'user', clients: [ids.otherClient] },

@@ -26,7 +26,7 @@ describe('a proxy', () => {
     it(`is refused: ${text}`, () => assert.equal(readProxy(text).ok, false))
   }
 
-  it('counts in lower case before upper case, and is none where it is empty or no address', async () => {
+  it('is read in lower case first, and ignored if it is empty or not an address', async () => {
     const env = { http_proxy: 'a:1', HTTP_PROXY: 'b:1', HTTPS_PROXY: 'socks5://c' }
     assert.deepEqual(readProxies(env), { httpProxy: 'http://a:1', httpsProxy: '' })
     assert.deepEqual(readProxies({ http_proxy: '', HTTP_PROXY: 'b:1' }).httpProxy, '')

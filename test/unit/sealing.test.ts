@@ -58,7 +58,7 @@ describe('a sealed text', () => {
 })
 
 describe('a sealing key', () => {
-  it('has an id of its own and one that tells nothing of the key for a purpose', () => {
+  it('has its own id, and an id for each purpose that reveals nothing about the key', () => {
     const key = createSealingKey(Buffer.alloc(32, 1))
     assert.match(key.id, /^[\w-]{8}$/)
     assert.notEqual(key.id, createSealingKey(Buffer.alloc(32, 2)).id)

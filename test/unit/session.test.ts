@@ -54,7 +54,7 @@ describe('a session in its cookie', () => {
 })
 
 describe('the claims of a session', () => {
-  it('are those of a user without scopes, dated before the second in which Entra was asked', () => {
+  it('are those of a user without scopes, dated before the second of the request to Entra', () => {
     const claims = claimsOf(sessionOf({ checkedAt: startSeconds + 10 }), 'https://issuer/')
     assert.equal(claims.issuedAt, startSeconds + 9)
     assert.equal(claims.actor, 'user')

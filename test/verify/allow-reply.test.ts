@@ -97,7 +97,7 @@ describe('the reply of an allow', () => {
     }
   })
 
-  it('takes no value that would end its line, and no name that is none', () => {
+  it('rejects values with a line break, and invalid names', () => {
     assert.throws(() => formatLines(['X-Test', 'a\r\nX-Forged: 1']), { code: 'ERR_INVALID_CHAR' })
     assert.throws(() => formatLines(['X-Test: a', 'b']), { code: 'ERR_INVALID_HTTP_TOKEN' })
   })
@@ -135,7 +135,7 @@ describe('the prepared value of an allow', () => {
     }
   })
 
-  it('is none where a value could be read as two, or says more than it has room for', () => {
+  it('is undefined if a value is ambiguous, or if a header has no field in it', () => {
     const managed = { names: ['X-A'], list: 'X-A' }
     const names = ['User', 'Tenant', 'Client', 'Actor', 'Token-Id', 'Issued-At', 'Key-Id']
     const headers = (value: string) => [

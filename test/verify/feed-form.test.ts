@@ -20,7 +20,7 @@ describe('the feed of an action that asks for form 2', () => {
     assert.equal(challenge, refusal.headers.get('www-authenticate'))
   })
 
-  it('is what it was to whoever asks for none', async (t) => {
+  it('is unchanged for clients that request no form', async (t) => {
     const service = await startService()
     t.after(() => service.close())
     for (const headers of [{}, { 'X-Entra-Auth-Feed': '1' }] as Record<string, string>[]) {

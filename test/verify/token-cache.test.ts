@@ -44,7 +44,7 @@ describe('the token cache', () => {
     assert.equal(cache.getRecent('Bearer two.0123456789abcdef'), other)
   })
 
-  it('keeps in full what is asked for again, and lets go of what is not', () => {
+  it('keeps full entries for tokens that are used again, and drops the others', () => {
     const cache = createTokenCache()
     const used = setTwice(cache, 'used', header(0))
     setTwice(cache, 'unused', header(1))
@@ -56,14 +56,14 @@ describe('the token cache', () => {
     assert.equal(cache.getSigned('unused')?.key, key)
   })
 
-  it('lets go of nothing in full for tokens that come once', () => {
+  it('drops no full entry for tokens that are used once', () => {
     const cache = createTokenCache()
     const used = setTwice(cache, 'used', header(0))
     for (let index = 1; index < 10_000; index++) cache.set(String(index), header(index), token)
     assert.equal(cache.getRecent(header(0)), used)
   })
 
-  it('keeps a token in full once it comes twice within 4,000 others', () => {
+  it('keeps a full entry for a token that is used twice within 4,000 others', () => {
     const cache = createTokenCache()
     cache.set('seldom', header(0), token)
     for (let index = 1; index <= 4_000; index++) cache.set(String(index), header(index), token)
@@ -91,7 +91,7 @@ describe('the token cache', () => {
     assert.equal(cache.getSigned('0'), undefined)
   })
 
-  it('does not count those that were taken out or put in again', () => {
+  it('does not count removed or replaced entries', () => {
     const cache = createTokenCache()
     cache.set('first', header(1), token)
     cache.set('first', header(1), token)
