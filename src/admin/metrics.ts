@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { failures } from '../failure.ts'
 import type { Authorities } from '../keys/authority.ts'
 import type { OnRefresh, RefreshOutcome } from '../keys/issuer-keys.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
@@ -162,10 +163,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     registers,
     collect() {
       this.reset()
-      // From the start on: an increase from nothing is not seen as one.
-      for (const policy of sources.rules().policies.keys()) {
-        this.inc({ policy, verdict: 'allow', reason: '' }, 0)
-      }
+      for (const labels of earlyVerdicts([...sources.rules().policies.keys()])) this.inc(labels, 0)
       for (const { labels, count } of verdicts.all()) this.inc(labels, count)
     },
   })
@@ -175,6 +173,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     labelNames: ['outcome'],
     registers,
   })
+  for (const outcome of ['applied', 'refused']) reloads.inc({ outcome }, 0)
   const signIns = new Counter({
     name: 'entra_auth_sign_ins_total',
     help: 'Sign-ins with a browser by outcome: signed_in, rechecked, postponed, signed_out or the reason of a page',
@@ -259,6 +258,46 @@ export function createMetrics(sources: MetricsSources): Metrics {
     contentType: registry.contentType,
   }
 }
+
+/** Reasons by the verdict that they are counted under. */
+const refusalReasons = Object.entries(failures).map(([reason, { status }]) => ({
+  verdict: status === 503 ? 'unavailable' : 'deny',
+  reason,
+}))
+
+/** What an alert asks for; it is there for each policy, however many there are. */
+const alarming = refusalReasons.filter(
+  ({ verdict, reason }) => verdict === 'unavailable' || reason === 'caller_not_allowed',
+)
+
+/** Up to this many series the other refusals are there from the start, too. */
+const maxEarlySeries = 2_000
+
+/**
+ * Series that are there before the first event: `rate()` sees no increase from nothing to one, and so
+ * would miss the first refusal.
+ */
+function earlyVerdicts(policies: readonly string[]): VerdictCount['labels'][] {
+  const isSmall = policies.length * refusalReasons.length <= maxEarlySeries
+  const refusals = isSmall ? refusalReasons : alarming
+  return [
+    { policy: '', verdict: 'deny', reason: 'unknown_policy' },
+    ...policies.flatMap((policy) => [
+      { policy, verdict: 'allow', reason: '' },
+      ...refusals
+        .filter(({ reason }) => !ofNoPolicy.has(reason))
+        .map(({ verdict, reason }) => ({ policy, verdict, reason })),
+    ]),
+  ]
+}
+
+/** Refusals of requests that lead to no policy. */
+const ofNoPolicy: ReadonlySet<string> = new Set([
+  'unknown_policy',
+  'not_found',
+  'method_not_allowed',
+  'admin_key_missing',
+])
 
 interface VerdictCount {
   readonly labels: { readonly policy: string; readonly verdict: string; readonly reason: string }

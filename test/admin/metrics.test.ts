@@ -39,6 +39,47 @@ async function read(
 const verdicts = (policy: string, verdict: string, reason = '') =>
   read('entra_auth_verdicts_total', { policy, verdict, reason })
 
+describe('the metrics of a service that was asked nothing yet', () => {
+  it('have a series of 0 for each verdict that an alert or a panel asks for', async (t) => {
+    const own = await startService({ config: { policies } })
+    t.after(() => own.close())
+    const count = (policy: string, verdict: string, reason = '') =>
+      read('entra_auth_verdicts_total', { policy, verdict, reason }, own)
+    for (const policy of ['default', 'introduced']) {
+      assert.equal(await count(policy, 'allow'), 0)
+      for (const reason of [
+        'no_credentials',
+        'token_expired',
+        'scope_missing',
+        'caller_not_allowed',
+      ])
+        assert.equal(await count(policy, 'deny', reason), 0, reason)
+      for (const reason of ['keys_unavailable', 'key_unconfirmed', 'overloaded'])
+        assert.equal(await count(policy, 'unavailable', reason), 0, reason)
+    }
+    assert.equal(await count('', 'deny', 'unknown_policy'), 0)
+    for (const outcome of ['applied', 'refused']) {
+      assert.equal(await read('entra_auth_config_reloads_total', { outcome }, own), 0)
+    }
+  })
+
+  it('keep the series of alerts where policies are many, and leave out the others', async (t) => {
+    const names = Array.from({ length: 200 }, (_, index) => `policy-${index}`)
+    const own = await startService({
+      config: { policies: Object.fromEntries(names.map((name) => [name, policies.default])) },
+    })
+    t.after(() => own.close())
+    const count = (verdict: string, reason: string) =>
+      read('entra_auth_verdicts_total', { policy: 'policy-199', verdict, reason }, own)
+    assert.equal(await count('allow', ''), 0)
+    assert.equal(await count('unavailable', 'overloaded'), 0)
+    assert.equal(await count('deny', 'caller_not_allowed'), 0)
+    assert.equal(await count('deny', 'token_expired'), undefined)
+    await verify(own, 'policy-199', {})
+    assert.equal(await count('deny', 'no_credentials'), 1)
+  })
+})
+
 describe('the metrics', () => {
   it('count each verdict by policy and reason', async () => {
     await verify(service, 'default', v2User({ uti: 'counted' }))
