@@ -60,6 +60,8 @@ const io: CommandIo = {
     return entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name)
   },
   writeFile: (path, text) => writeFileSync(path, text),
+  // `wx` follows no link, and a file that another program makes meanwhile stays as it is.
+  createFile: (path, text) => writeFileSync(path, text, { flag: 'wx' }),
   setExitCode(code) {
     process.exitCode = code
   },

@@ -1,55 +1,70 @@
 import { oneLine } from '../config/problems.ts'
-import { wrap } from '../terminal.ts'
+import { plainPage, type Screen, type Style, wrap } from '../terminal.ts'
 import type { CheckReport, Finding, TenantReport, VersionReport } from './report.ts'
 import { describeOffset } from './tenants.ts'
 
 /** A report for people; its last line is the summary. */
-export function formatReport(report: CheckReport): string {
+export function formatReport(report: CheckReport, screen: Screen = plainPage): string {
   const lines = [
     'configuration is valid',
-    ...report.tenants.flatMap(formatTenant),
+    ...report.tenants.flatMap((tenant) => formatTenant(tenant, screen)).map(oneLine),
     ...(report.findings.length > 0 ? [''] : []),
-    ...report.findings.flatMap(formatFinding),
+    ...report.findings.flatMap((finding) => formatFinding(finding, screen)),
     '',
-    summarize(report),
+    summarize(report, screen),
   ]
-  return `${lines.map(oneLine).join('\n')}\n`
+  return `${lines.join('\n')}\n`
 }
 
-function formatTenant({ name, id, authority, versions, clockOffsetSeconds }: TenantReport) {
+function formatTenant(
+  { name, id, authority, versions, clockOffsetSeconds }: TenantReport,
+  screen: Screen,
+) {
   return [
     `tenant ${name} (${id}) at ${authority}`,
-    ...versions.flatMap(formatVersion),
+    ...versions.flatMap((version) => formatVersion(version, screen)),
     clockOffsetSeconds === null
       ? '  clock   not compared'
       : `  clock   ${clockOffsetSeconds === 0 ? 'the same as' : `${describeOffset(clockOffsetSeconds)} of`} that of the authority`,
   ]
 }
 
-function formatVersion({ version, state, issuer, keys, rejected, error }: VersionReport) {
+function formatVersion(
+  { version, state, issuer, keys, rejected, error }: VersionReport,
+  screen: Screen,
+) {
   const label = `  v${version}    `
   if (state === 'absent')
     return [`${label}no such endpoint: this authority issues v2.0 tokens only`]
-  if (state !== 'ready') return wrap(label, `FAILED: ${error}`, 0, 10)
+  if (state !== 'ready') return wrap(label, `FAILED: ${error}`, 0, 10, { screen })
   return [
     `${label}issuer ${issuer}`,
-    ...wrap('', `${keys.length} usable keys: ${keys.join(', ')}`, 0, 10),
+    ...wrap('', `${keys.length} usable keys: ${keys.join(', ')}`, 0, 10, { screen }),
     ...rejected.map(
       ({ id, reason }) => `          rejected: ${id ?? 'a key without kid'}, ${reason}`,
     ),
   ]
 }
 
-function formatFinding({ level, path, message, hint }: Finding): string[] {
-  const label = level === 'note' ? 'note' : level.toUpperCase()
-  return [...wrap(label, `${path}: ${message}.`, 0), ...wrap('', hint, 0)]
+const styles: Readonly<Record<Finding['level'], Style | undefined>> = {
+  problem: 'bad',
+  unreachable: 'bad',
+  warning: 'warning',
+  note: undefined,
 }
 
-function summarize({ verdict, tenants, policies, findings }: CheckReport): string {
+function formatFinding({ level, path, message, hint }: Finding, screen: Screen): string[] {
+  const label = level === 'note' ? 'note' : level.toUpperCase()
+  const layout = { screen, style: styles[level] }
+  return [...wrap(label, `${path}: ${message}.`, 0, 13, layout), ...wrap('', hint, 0, 13, layout)]
+}
+
+function summarize({ verdict, tenants, policies, findings }: CheckReport, screen: Screen): string {
   const count = (level: Finding['level'], word: string) => {
     const found = findings.filter((finding) => finding.level === level).length
     return `${found} ${word}${found === 1 ? '' : 's'}`
   }
   const asked = tenants.length === 0 ? 'no authority asked' : `tenants asked: ${tenants.length}`
-  return `${verdict}: ${count('problem', 'problem')}, ${count('unreachable', 'unreachable issuer')}, ${count('warning', 'warning')}; policies: ${policies}, ${asked}`
+  const shown = screen.paint(verdict === 'ok' ? 'good' : 'bad', verdict)
+  return `${shown}: ${count('problem', 'problem')}, ${count('unreachable', 'unreachable issuer')}, ${count('warning', 'warning')}; policies: ${policies}, ${asked}`
 }

@@ -6,7 +6,7 @@ import { formatReport } from '../check/format.ts'
 import type { StoreConfig } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
-import { formatJson } from '../terminal.ts'
+import { formatJson, screenOf } from '../terminal.ts'
 import { quietRuntime } from './explain.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 import { noteUnread } from './read-config.ts'
@@ -62,7 +62,8 @@ async function check({ config: file, json, offline }: CheckOptions, io: CommandI
     describeStore,
     onProgress: (line) => void io.stderr.write(`${line}\n`),
   })
-  io.stdout.write(json ? formatJson(report) : formatReport(report))
+  const screen = screenOf(io.stdout, io.env)
+  io.stdout.write(json ? formatJson(report) : formatReport(report, screen))
   if (report.verdict === 'problems') io.setExitCode(exitCodes.failure)
   if (report.verdict === 'unreachable') io.setExitCode(exitCodes.unavailable)
 }

@@ -20,9 +20,9 @@ export function addCompletionCommand(program: Command, io: CommandIo): void {
     .addHelpText(
       'after',
       `
-bash:  source <(haproxy-entra-auth completion bash)
-zsh:   source <(haproxy-entra-auth completion zsh)
-fish:  haproxy-entra-auth completion fish | source`,
+  bash:  source <(haproxy-entra-auth completion bash)
+  zsh:   source <(haproxy-entra-auth completion zsh)
+  fish:  haproxy-entra-auth completion fish | source`,
     )
     .action((shell: (typeof shells)[number]) => {
       const nodes = nodesOf(program)

@@ -8,6 +8,7 @@ import { type Registration, readRegistration } from '../drift/registration.ts'
 import { checkRegistration } from '../drift/registration-checks.ts'
 import { type DriftReport, formatReport, hasDrift, reportAsJson } from '../drift/report.ts'
 import { nearest } from '../nearest.ts'
+import { screenOf } from '../terminal.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 import { readConfigWithoutKeys } from './read-config.ts'
 
@@ -86,7 +87,9 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
       : checkHaproxy(parseHaproxyFiles(haproxyFiles), config)
   const all = [...haproxy.findings, ...checkPairings(pairings, config)]
   const report = reportOf(all, ignore, haproxy.ignored)
-  io.stdout.write(options.json ? reportAsJson(report) : formatReport(report))
+  io.stdout.write(
+    options.json ? reportAsJson(report) : formatReport(report, screenOf(io.stdout, io.env)),
+  )
   if (hasDrift(report)) io.setExitCode(exitCodes.failure)
 }
 

@@ -13,7 +13,7 @@ import type { KeysRuntime } from '../keys/issuer-keys.ts'
 import { nearest } from '../nearest.ts'
 import { prepareRevocations } from '../revocation/lifetimes.ts'
 import { createRevocationList } from '../revocation/revocation-list.ts'
-import { formatJson } from '../terminal.ts'
+import { formatJson, screenOf } from '../terminal.ts'
 import { readOrigin } from '../token/claims.ts'
 import { decodeToken, type JsonObject } from '../token/decode.ts'
 import { createSignatureEngine } from '../token/signature.ts'
@@ -148,7 +148,8 @@ function finish(
   { json }: Pick<ExplainOptions, 'json'>,
   io: CommandIo,
 ): void {
-  io.stdout.write(json ? formatJson(explanation) : formatExplanation(explanation))
+  const screen = screenOf(io.stdout, io.env)
+  io.stdout.write(json ? formatJson(explanation) : formatExplanation(explanation, screen))
   if (explanation.verdict === 'allow') return
   io.setExitCode(explanation.verdict === 'unavailable' ? exitCodes.unavailable : exitCodes.failure)
 }

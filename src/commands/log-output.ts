@@ -4,6 +4,9 @@ import { withoutSecrets } from '../secrets.ts'
 export interface LogStream {
   /** Calls `done` when the text was written, with an error when it was not. */
   write(text: string, done?: (error?: Error | null) => void): unknown
+  readonly isTTY?: boolean
+  /** Width of a terminal. */
+  readonly columns?: number
   /** Bytes that wait for the reader. */
   readonly writableLength?: number
   on?(event: 'error', listener: (error: Error) => void): unknown

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { configVersion } from '../config/version.ts'
 import { describePolicies, type PolicyDescription } from '../policy/description.ts'
-import { formatJson, wrap } from '../terminal.ts'
+import { formatJson, plainPage, type Screen, screenOf, wrap } from '../terminal.ts'
 import type { CommandIo } from './io.ts'
 import { readConfigWithoutKeys } from './read-config.ts'
 
@@ -29,25 +29,34 @@ Exit codes: 0 done, 64 wrong use, 78 configuration wrong`,
       const config = await readConfigWithoutKeys(file, io)
       const policies = describePolicies(config, io.now())
       io.stdout.write(
-        json ? formatJson({ version: configVersion(config), policies }) : formatPolicies(policies),
+        json
+          ? formatJson({ version: configVersion(config), policies })
+          : formatPolicies(policies, screenOf(io.stdout, io.env)),
       )
     })
 }
 
-/** The policies as text, in at most 100 columns. */
-export function formatPolicies(policies: readonly PolicyDescription[]): string {
-  return policies.map((policy) => `${formatPolicy(policy).join('\n')}\n`).join('\n')
+/** The policies as text, as wide as the screen. */
+export function formatPolicies(
+  policies: readonly PolicyDescription[],
+  screen: Screen = plainPage,
+): string {
+  return policies.map((policy) => `${formatPolicy(policy, screen).join('\n')}\n`).join('\n')
 }
 
-function formatPolicy(policy: PolicyDescription): string[] {
+function formatPolicy(policy: PolicyDescription, screen: Screen): string[] {
   const { name, tenants, audiences, allow, deny, settings, reportOnlyUntil } = policy
   return [
-    ...wrap('policy', name, 0),
-    ...(reportOnlyUntil ? wrap('REFUSES', `nobody until ${reportOnlyUntil}`, 2, 11) : []),
-    ...wrap('tenants', tenants.map((one) => `${one.name} (${one.id})`).join(', '), 2, 11),
-    ...(audiences.length > 0 ? wrap('audiences', audiences.join(', '), 2, 11) : []),
-    ...deny.flatMap(({ words }) => wrap('denies', words, 2, 11)),
-    ...allow.flatMap(({ words }) => wrap('allows', words, 2, 11)),
-    ...settings.flatMap((text) => wrap('', text, 2, 11)),
+    ...wrap('policy', name, 0, 13, { screen, style: 'heading' }),
+    ...(reportOnlyUntil
+      ? wrap('REFUSES', `nobody until ${reportOnlyUntil}`, 2, 11, { screen, style: 'bad' })
+      : []),
+    ...wrap('tenants', tenants.map((one) => `${one.name} (${one.id})`).join(', '), 2, 11, {
+      screen,
+    }),
+    ...(audiences.length > 0 ? wrap('audiences', audiences.join(', '), 2, 11, { screen }) : []),
+    ...deny.flatMap(({ words }) => wrap('denies', words, 2, 11, { screen })),
+    ...allow.flatMap(({ words }) => wrap('allows', words, 2, 11, { screen })),
+    ...settings.flatMap((text) => wrap('', text, 2, 11, { screen })),
   ]
 }

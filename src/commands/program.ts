@@ -1,10 +1,13 @@
 import { Command } from 'commander'
+import { oneLine } from '../config/problems.ts'
 import { addDevEntraCommands } from '../dev-entra/commands.ts'
+import { screenOf, wrapPage } from '../terminal.ts'
 import { addCheckCommand } from './check.ts'
 import { addCompletionCommand } from './completion.ts'
 import { addDriftCommand } from './drift.ts'
 import { addExplainCommand } from './explain.ts'
 import { addHaproxyConfigCommand } from './haproxy-config.ts'
+import { addInitCommand } from './init.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 import { addPoliciesCommand } from './policies.ts'
 import { addRevocationCommands } from './revocations.ts'
@@ -14,6 +17,7 @@ import { addTestCommand } from './test.ts'
 
 /** Runs the command that the arguments of the process name. */
 export async function runProgram(version: string, io: CommandIo): Promise<void> {
+  const { columns } = screenOf(io.stdout, io.env)
   const program = new Command('haproxy-entra-auth')
     .description('Microsoft Entra ID authentication for HAProxy')
     .version(version)
@@ -21,7 +25,17 @@ export async function runProgram(version: string, io: CommandIo): Promise<void> 
     .enablePositionalOptions()
     // For all commands. 1 has a meaning of its own in several, so wrong use must not have it.
     .exitOverride(({ code, exitCode }) => io.exit(isWrongUse(code) ? exitCodes.usage : exitCode))
-    .showHelpAfterError('(--help says what there is)')
+    .configureOutput({
+      writeOut: (text) => void io.stdout.write(wrapPage(text, columns)),
+      writeErr: (text) => void io.stderr.write(wrapPage(text, columns)),
+      getOutHelpWidth: () => columns,
+      getErrHelpWidth: () => columns,
+      // One line: what is wrong, and what to do.
+      outputError: (text) => {
+        const sentence = oneLine(text.trim().replace(/\s*\n\s*/g, ' '))
+        io.stderr.write(`${sentence} (--help says what there is)\n`)
+      },
+    })
     .addHelpText(
       'after',
       `
@@ -31,6 +45,7 @@ Common case, without a file:
 Exit codes: 0 done, 1 failed or refused, 64 wrong use or unreadable input, 69 cannot listen or reach an
 authority, 78 configuration wrong`,
     )
+  addInitCommand(program, io)
   addServeCommand(program, io)
   addCheckCommand(program, io)
   addExplainCommand(program, io)

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import { variableOf } from '../config/environment.ts'
 import { parseRevocation, type Revocation, revocationKinds } from '../revocation/revocation.ts'
-import { formatJson, wrap } from '../terminal.ts'
+import { formatJson, type Screen, screenOf, wrap } from '../terminal.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 
 interface AdminOptions {
@@ -52,7 +52,9 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
     .action(async (options: ListOptions) => {
       const { revocations: entries } = await readList(io, options)
       io.stdout.write(
-        options.json ? formatJson({ revocations: entries }) : formatTable(entries, io.now()),
+        options.json
+          ? formatJson({ revocations: entries })
+          : formatTable(entries, io.now(), screenOf(io.stdout, io.env)),
       )
     })
   adminCommand(revocations, 'add', 'revoke a user, client, token, session, tenant or key')
@@ -74,7 +76,7 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
         ...(reason !== undefined && { reason }),
       }
       const text = await call(io, options, 'POST', '', body)
-      io.stdout.write(`revoked: ${kind} ${id}\n${formatNotes(noteAdded(JSON.parse(text)))}`)
+      io.stdout.write(`revoked: ${kind} ${id}\n${formatNotes(noteAdded(JSON.parse(text)), io)}`)
     })
   adminCommand(revocations, 'remove', 'end a revocation before its time')
     .argument('<kind>')
@@ -83,7 +85,7 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
     .action(async (kind: string, id: string, options: RemoveOptions) => {
       if (options.newTokensOnly) return admitNewTokens(kind, id, options, io)
       await call(io, options, 'DELETE', `?${new URLSearchParams({ kind, id })}`)
-      io.stdout.write(`no longer revoked: ${kind} ${id}\n${formatNotes(noteRemoved(kind))}`)
+      io.stdout.write(`no longer revoked: ${kind} ${id}\n${formatNotes(noteRemoved(kind), io)}`)
     })
 }
 
@@ -136,7 +138,7 @@ async function admitNewTokens(
   const { until, reason } = found
   await call(io, options, 'POST', '', { kind, id, until, ...(reason !== undefined && { reason }) })
   io.stdout.write(
-    `new tokens count again: ${kind} ${id}\n${formatNotes(['Those from before stay refused.'])}`,
+    `new tokens count again: ${kind} ${id}\n${formatNotes(['Those from before stay refused.'], io)}`,
   )
 }
 
@@ -163,22 +165,25 @@ async function readList(
   return JSON.parse(await call(io, options, 'GET', ''))
 }
 
-function formatTable(revocations: readonly Revocation[], nowMs: number): string {
+function formatTable(revocations: readonly Revocation[], nowMs: number, screen: Screen): string {
   if (revocations.length === 0) return 'nothing is revoked\n'
   const newestFirst = revocations.toSorted((a, b) => b.before - a.before)
   const rows = newestFirst.flatMap(({ kind, id, before, until, reason }) => [
-    ...wrap(kind, id, 0, 9),
+    ...wrap(kind, id, 0, 9, { screen, style: 'heading' }),
     ...(dated.has(kind)
-      ? wrap('', `from before ${formatTime(before)} (${formatDistance(before, nowMs)})`, 0, 9)
+      ? wrap('', `from before ${formatTime(before)} (${formatDistance(before, nowMs)})`, 0, 9, {
+          screen,
+        })
       : []),
-    ...wrap('', `until ${formatTime(until)} (${formatDistance(until, nowMs)})`, 0, 9),
-    ...(reason === undefined ? [] : wrap('', `reason: ${reason}`, 0, 9)),
+    ...wrap('', `until ${formatTime(until)} (${formatDistance(until, nowMs)})`, 0, 9, { screen }),
+    ...(reason === undefined ? [] : wrap('', `reason: ${reason}`, 0, 9, { screen })),
   ])
   return `${rows.join('\n')}\n${revocations.length} in all\n`
 }
 
-function formatNotes(notes: readonly string[]): string {
-  return notes.map((note) => `${wrap('', note, 0, 2).join('\n')}\n`).join('')
+function formatNotes(notes: readonly string[], { stdout, env }: CommandIo): string {
+  const layout = { screen: screenOf(stdout, env) }
+  return notes.map((note) => `${wrap('', note, 0, 2, layout).join('\n')}\n`).join('')
 }
 
 /** A time in seconds as people read it. */

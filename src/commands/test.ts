@@ -6,7 +6,7 @@ import { completeClaims, isReason, judgeClaims } from '../explain/claims.ts'
 import { type FailureCode, failures } from '../failure.ts'
 import { nearest } from '../nearest.ts'
 import { findMissing, type Missing } from '../policy/missing.ts'
-import { formatJson, wrap } from '../terminal.ts'
+import { formatJson, type Screen, screenOf, wrap } from '../terminal.ts'
 import type { JsonObject } from '../token/decode.ts'
 import type { Rules } from '../verify/rules.ts'
 import { readRules, readText } from './explain.ts'
@@ -75,7 +75,7 @@ async function test(file: string, options: TestOptions, io: CommandIo): Promise<
   io.stdout.write(
     options.json
       ? formatJson({ passed: results.length - failed, failed, cases: results })
-      : formatResults(results, failed),
+      : formatResults(results, failed, screenOf(io.stdout, io.env)),
   )
   if (failed > 0) io.setExitCode(exitCodes.failure)
 }
@@ -148,10 +148,15 @@ function hint(word: string, words: readonly string[]): string {
   return near ? `; did you mean ${near}?` : ''
 }
 
-function formatResults(results: readonly Result[], failed: number): string {
+function formatResults(results: readonly Result[], failed: number, screen: Screen): string {
   const lines = results.flatMap(({ name, policy, passed, expect, got, missing }) => [
-    ...wrap(passed ? 'ok' : 'FAILED', `${policy}: ${name}`, 0, 8),
-    ...(passed ? [] : wrap('', `expected ${expect}, got ${got}${describe(missing)}`, 0, 8)),
+    ...wrap(passed ? 'ok' : 'FAILED', `${policy}: ${name}`, 0, 8, {
+      screen,
+      style: passed ? 'good' : 'bad',
+    }),
+    ...(passed
+      ? []
+      : wrap('', `expected ${expect}, got ${got}${describe(missing)}`, 0, 8, { screen })),
   ])
   return `${lines.join('\n')}\n\n${results.length - failed} as expected, ${failed} not\n`
 }

@@ -1,5 +1,5 @@
 import { oneLine } from '../config/problems.ts'
-import { formatJson } from '../terminal.ts'
+import { formatJson, plainPage, type Screen, type Style, wrap } from '../terminal.ts'
 import { type Finding, findingCodes, type Place, type Severity } from './finding.ts'
 
 /** What was compared, and with what result. */
@@ -25,14 +25,24 @@ export function sortFindings(findings: readonly Finding[]): Finding[] {
   )
 }
 
-/** The report for people: three lines a finding, then the counts. */
-export function formatReport(report: DriftReport): string {
-  const lines = sortFindings(report.findings).flatMap((one) => [
-    `${one.severity} ${one.code}: ${formatPlace(one.place)}`,
-    `  ${one.message}`,
-    `  ${one.hint}`,
-  ])
-  return [...lines, formatCounts(report), ''].map(oneLine).join('\n')
+const styles: Readonly<Record<Severity, Style>> = {
+  error: 'bad',
+  warning: 'warning',
+  info: 'heading',
+}
+
+/** The report for people: three lines a finding, more on a terminal of few columns, then the counts. */
+export function formatReport(report: DriftReport, screen: Screen = plainPage): string {
+  const text = (sentence: string) =>
+    screen.isTerminal ? wrap('', sentence, 2, 0, { screen }) : [`  ${oneLine(sentence)}`]
+  const lines = sortFindings(report.findings).flatMap(
+    ({ severity, code, place, message, hint }) => [
+      `${screen.paint(styles[severity], severity)} ${oneLine(`${code}: ${formatPlace(place)}`)}`,
+      ...text(message),
+      ...text(hint),
+    ],
+  )
+  return [...lines, formatCounts(report, screen), ''].join('\n')
 }
 
 /** The report for programs. */
@@ -49,12 +59,13 @@ function formatPlace(place: Place): string {
   return `${place.file}:${place.line}${section}`
 }
 
-function formatCounts(report: DriftReport): string {
+function formatCounts(report: DriftReport, screen: Screen): string {
   const { error, warning, info } = countBySeverity(report.findings)
   const parts = [plural(error, 'error'), plural(warning, 'warning')]
   if (info > 0) parts.push(`${info} for information`)
   if (report.ignored > 0) parts.push(`${report.ignored} ignored`)
-  return `${hasDrift(report) ? 'drift' : 'no drift'}: ${parts.join(', ')}`
+  const result = hasDrift(report) ? screen.paint('bad', 'drift') : screen.paint('good', 'no drift')
+  return `${result}: ${parts.join(', ')}`
 }
 
 function countBySeverity(findings: readonly Finding[]): Record<Severity, number> {

@@ -1,53 +1,66 @@
 import { oneLine } from '../config/problems.ts'
-import { wrap } from '../terminal.ts'
+import { plainPage, type Screen, wrap } from '../terminal.ts'
 import type { Change, Check, Explanation, RuleReport, Said } from './explanation.ts'
 
 const indent = 13
 const states = { passed: 'passed', failed: 'FAILED', not_reached: 'not reached' } as const
 
-/** An explanation for people, in at most 100 columns, with nothing that a terminal would obey. */
-export function formatExplanation(explanation: Explanation): string {
+/** An explanation for people, as wide as the screen, with nothing of the token that a terminal would obey. */
+export function formatExplanation(explanation: Explanation, screen: Screen = plainPage): string {
   const { policy, verdict, reason, status, reportOnlyUntil } = explanation
-  const lines = [`policy ${oneLine(policy)}: ${[verdict, status, reason ?? ''].join(' ').trim()}`]
+  const result = [verdict, status, reason ?? ''].join(' ').trim()
+  const style = verdict === 'allow' ? 'good' : 'bad'
+  const lines = [`policy ${oneLine(policy)}: ${screen.paint(style, result)}`]
   if (reportOnlyUntil && reason) {
-    lines.push(`until ${reportOnlyUntil} only reported: /verify answers 200 without an identity`)
+    const text = `until ${reportOnlyUntil} only reported: /verify answers 200 without an identity`
+    lines.push(...wrap('', text, 0, 0, { screen }))
   }
   lines.push('')
   const reached = explanation.checks.filter(({ state }) => state !== 'not_reached')
-  for (const check of reached) lines.push(...formatCheck(check))
+  for (const check of reached) lines.push(...formatCheck(check, screen))
   const rest = explanation.checks.filter(({ state }) => state === 'not_reached')
   if (rest.length > 0) {
-    lines.push(...wrap('not reached', rest.map(({ title }) => title).join('; '), 0))
+    lines.push(...wrap('not reached', rest.map(({ title }) => title).join('; '), 0, 13, { screen }))
   }
   const changes = explanation.checks.flatMap((check) => check.changes)
-  if (changes.length > 0) lines.push('', 'what to change', ...changes.flatMap(formatChange))
+  if (changes.length > 0) {
+    const heading = screen.paint('heading', 'what to change')
+    lines.push('', heading, ...changes.flatMap((one) => formatChange(one, screen)))
+  }
   return `${lines.join('\n')}\n`
 }
 
-function formatCheck({ state, title, expected, said, rules = [] }: Check): string[] {
+function formatCheck(
+  { state, title, expected, said, rules = [] }: Check,
+  screen: Screen,
+): string[] {
+  const style = state === 'failed' ? 'bad' : 'good'
+  const shown = shorten(expected).join(', ')
   return [
-    `${states[state].padEnd(indent)}${title}`,
-    ...(said.length > 0 ? wrap('token', said.map(formatSaid).join(', '), indent) : []),
-    ...(expected.length > 0 ? wrap('expected', shorten(expected).join(', '), indent) : []),
-    ...rules.flatMap(formatRule),
+    ...wrap(states[state], title, 0, indent, { screen, style }),
+    ...(said.length > 0
+      ? wrap('token', said.map(formatSaid).join(', '), indent, 13, { screen })
+      : []),
+    ...(expected.length > 0 ? wrap('expected', shown, indent, 13, { screen }) : []),
+    ...rules.flatMap((rule) => formatRule(rule, screen)),
   ]
 }
 
-function formatRule({ path, holds, conditions }: RuleReport): string[] {
+function formatRule({ path, holds, conditions }: RuleReport, screen: Screen): string[] {
   return [
-    ...wrap('rule', `${path} ${holds ? 'holds' : 'does not hold'}`, indent),
+    ...wrap('rule', `${path} ${holds ? 'holds' : 'does not hold'}`, indent, 13, { screen }),
     ...conditions.flatMap((condition) => {
-      const mark = condition.holds ? 'yes' : 'NO'
+      const [mark, style] = condition.holds ? (['yes', 'good'] as const) : (['NO', 'bad'] as const)
       const said = condition.said.map(formatSaid).join(', ')
       const text = `${condition.name}: wants ${condition.expected}; ${said}`
-      return wrap(`  ${mark}`, text, indent)
+      return wrap(mark, text, indent + 2, 11, { screen, style })
     }),
   ]
 }
 
-function formatChange({ where, text, rule }: Change): string[] {
+function formatChange({ where, text, rule }: Change, screen: Screen): string[] {
   const short = rule?.slice(rule.lastIndexOf('.') + 1)
-  return wrap(where, short === undefined ? text : `for ${short}: ${text}`, 0, 15)
+  return wrap(where, short === undefined ? text : `for ${short}: ${text}`, 0, 15, { screen })
 }
 
 function formatSaid(said: Said): string {

@@ -53,6 +53,7 @@ export async function run(
     },
     onReload: unused,
     writeFile: unused,
+    createFile: unused,
     onStop: unused,
   }
   const program = new Command('haproxy-entra-auth')

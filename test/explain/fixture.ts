@@ -156,6 +156,7 @@ export async function runCommand(
     listFolder: () => undefined,
     onReload() {},
     writeFile() {},
+    createFile() {},
     onStop() {},
   }
   try {
