@@ -210,7 +210,7 @@ export function createRevocationStore(
     } catch (error) {
       if (!(error instanceof UnflushedError)) throw error
       return new RevocationError(
-        `the change is active, but the disk did not confirm it, so a power failure may undo it (${error.message}); try again`,
+        `the change is in force, but the disk did not confirm it, so a power failure may undo it (${error.message}); try again`,
         { isTemporary },
       )
     }
