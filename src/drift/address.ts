@@ -14,10 +14,18 @@ export function serverKey(address: string): string {
   const host = hostOf(address)
     .toLowerCase()
     .replace(/^\[|\]$/g, '')
+    .replace(/\.$/, '')
     .replace(/^::ffff:(?=\d+\.)/, '')
   const port = /:(\d+)$/.exec(address)?.[1] ?? ''
   const isHere = isLoopback(host) || host === 'localhost' || /^(|\*|0\.0\.0\.0|::)$/.test(host)
-  return `${isHere ? 'loopback' : host}:${port}`
+  return `${isHere ? 'loopback' : written(host)}:${port === '' ? '' : Number(port)}`
+}
+
+/** Numbers of one address can be written in many ways, as `10.1` or with zeros left out. */
+function written(host: string): string {
+  if (!/^[\d.x]+$|:/.test(host)) return host
+  const url = `http://${host.includes(':') ? `[${host}]` : host}`
+  return URL.canParse(url) ? new URL(url).hostname : host
 }
 
 /** A socket file or a handed-over descriptor is on this host; a variable without a value is unknown. */

@@ -249,11 +249,18 @@ export function alternativesOf(condition: Condition | undefined): Term[][] | und
 /** A test that holds only after an allow; `-m found` also holds after a refusal. */
 export function isAllowedTest(test: readonly string[]): boolean {
   const [fetch = '', ...flags] = test
+  const [, isConverted] =
+    /^var\(txn\.(?:entra\.ok|auth_response_successful)\)(,bool)?$/.exec(fetch) ?? []
+  if (
+    isConverted === undefined &&
+    !/^var\(txn\.(entra\.ok|auth_response_successful)\)$/.test(fetch)
+  ) {
+    return false
+  }
+  const text = flags.join(' ')
   return (
-    /^var\(txn\.(entra\.ok|auth_response_successful)\)(,bool)?$/.test(fetch) &&
-    flags[0] === '-m' &&
-    flags[1] === 'bool' &&
-    flags.slice(2).every((word) => word === 'true' || word === '1')
+    /^-m (bool( (true|1))?|int ((eq|ge) )?1)$/.test(text) ||
+    (isConverted !== undefined && text === '')
   )
 }
 

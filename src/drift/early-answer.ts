@@ -1,7 +1,7 @@
 import { conditionHolds } from './condition.ts'
 import { isAction, isAnswer, isRedirect, leadsToTls } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
-import { placeOf } from './proxy.ts'
+import { type ProxySection, placeOf, settingOf } from './proxy.ts'
 import type { Step, Way } from './way.ts'
 
 /** Answers that HAProxy gives by itself before the action has seen the request. */
@@ -14,7 +14,22 @@ export function checkEarlyAnswers(ways: readonly Way[]): Finding[] {
       .slice(0, at)
       .filter(({ rule }) => conditionHolds(rule.condition, way.known) !== false)
       .flatMap((step) => answerOf(step, action?.proxy === step.proxy))
+      .concat(checkStats(way, action?.proxy))
   })
+}
+
+/** HAProxy's own page comes behind the http-request rules of its section, and so before those of the backend. */
+function checkStats({ entry }: Way, acting: ProxySection | undefined): Finding[] {
+  const line = entry && entry !== acting && settingOf(entry.section, 'stats')
+  if (!line) return []
+  return [
+    finding(
+      'early-answer',
+      entry.section.lines.includes(line) ? placeOf(line, entry.section) : entry.place,
+      'shows the page of statistics before the action has verified the request',
+      'Give the page a section of its own that listens on loopback.',
+    ),
+  ]
 }
 
 function answerOf({ rule, proxy }: Step, isBesideAction: boolean): Finding[] {

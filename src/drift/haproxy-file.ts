@@ -52,6 +52,7 @@ const sectionKinds = new Set([
   'fcgi-app',
   'frontend',
   'global',
+  'healthcheck',
   'http-errors',
   'listen',
   'log-forward',

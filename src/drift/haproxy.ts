@@ -56,7 +56,8 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Reading {
   const exempt = new Set<ProxySection>([...verifier.sections, ...verifier.metadata, ...signIn])
   const isExempt = (proxy: ProxySection) => exempt.has(proxy)
   const isVerifier = (proxy: ProxySection) => isExempt(proxy) && !signIn.includes(proxy)
-  const inHttp = readWays(topology).filter(
+  const all = readWays(topology)
+  const inHttp = all.filter(
     ({ entry, target }) =>
       !hasWrongMode(target, topology) && !(entry && hasWrongMode(entry, topology)),
   )
@@ -70,8 +71,8 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Reading {
     ...checkEarlyAnswers(ways),
     ...checkVerdictVariables(topology),
     ...checkStripping(ways, config.identityHeaders),
-    ...checkCaching(ways),
-    ...checkSharedServers(topology, ways, isExempt),
+    ...checkCaching(ways, config.policies),
+    ...checkSharedServers(topology, all, isExempt),
     ...checkPolicyChoice(ways),
     ...checkPaths(ways, policiesOf, isExempt),
     ...checkVerifier(topology, verifier, config.listen.tls !== undefined),

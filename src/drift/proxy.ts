@@ -199,7 +199,11 @@ function readProxy(section: Section): ProxySection[] {
 function readRule(line: Line, keyword: string, section: Section): Rule[] {
   const [first, ...rest] = line.words
   if (first !== keyword) return []
-  if (keyword === 'tcp-request' && rest.shift() !== 'content') return []
+  if (keyword === 'tcp-request') {
+    // Rules of the connection see no request, but may keep what the client said before it.
+    const isEarly = rest.shift() !== 'content'
+    if (isEarly && !rest[0]?.startsWith('set-var')) return []
+  }
   const action = keyword === 'redirect' ? 'redirect' : rest.shift()
   if (action === undefined) return []
   const condition = readCondition(line.words, section)

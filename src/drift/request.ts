@@ -10,6 +10,10 @@ export interface Request {
   /** Names in lower case; an empty list for a header that the request does not have. */
   readonly headers?: Readonly<Record<string, readonly string[]>>
   readonly isTls?: boolean
+  /** Of its answer. */
+  readonly status?: number
+  /** Bytes of the body of its answer. */
+  readonly bodySize?: number
 }
 
 /** Whether an ACL test holds for a request. */
@@ -58,6 +62,10 @@ function fetched({ fetch, argument }: Expression, request: Request): Sample[] | 
       return request.path === undefined ? undefined : [request.path]
     case 'ssl_fc':
       return request.isTls === undefined ? undefined : [request.isTls]
+    case 'status':
+      return request.status === undefined ? undefined : [request.status]
+    case 'res.body_size':
+      return request.bodySize === undefined ? undefined : [request.bodySize]
     case 'req.hdr':
       return occurrence === undefined ? header?.flatMap((line) => line.split(/\s*,\s*/)) : undefined
     case 'req.fhdr':

@@ -10,17 +10,28 @@ export function checkSharedServers(
   ways: readonly Way[],
   isExempt: (proxy: ProxySection) => boolean,
 ): Finding[] {
+  const keysOf = (proxy: ProxySection, address: string) =>
+    fullAddresses(address, [proxy, ...topology.entriesOf(proxy)]).map(serverKey)
   const owners = new Map(
     ways
       .filter(({ steps }) => steps.some(({ rule }) => isAction(rule)))
-      .flatMap(({ target }) => target.servers.map(({ address }) => [serverKey(address), target])),
+      .flatMap(({ target }) =>
+        target.servers.flatMap(({ address }) =>
+          keysOf(target, address).map((key) => [key, target] as const),
+        ),
+      ),
   )
   return topology.proxies
     .filter((proxy) => proxy.mode !== 'http' && !isExempt(proxy))
     .filter((proxy) => proxy.kind === 'listen' || topology.entriesOf(proxy).length > 0)
     .flatMap((proxy) =>
       proxy.servers.flatMap(({ line, address }) => {
-        const owner = owners.get(serverKey(address))
+        const [any] = owners.values()
+        const owner = isAnywhere(address)
+          ? any
+          : keysOf(proxy, address)
+              .map((key) => owners.get(key))
+              .find((one) => one !== undefined && one !== proxy)
         if (!owner) return []
         return [
           finding(
@@ -32,4 +43,28 @@ export function checkSharedServers(
         ]
       }),
     )
+}
+
+/** `option transparent` leads wherever the client wants to go. */
+function isAnywhere(address: string): boolean {
+  return address === '*'
+}
+
+/** More ports of one `bind` are not looked at. */
+const mostPorts = 256
+
+/** Without a port, or with one such as `+1000`, a server has the port that the client asked for. */
+function fullAddresses(address: string, entries: readonly ProxySection[]): string[] {
+  if (/^(unix|abnsz?|sockpair|fd|rhttp)@|^\/|:\d+$/.test(address)) return [address]
+  const [, host = address, shift = '0'] = /^(.*?)(?::([+-]\d+))?$/.exec(address) ?? []
+  const bound = entries.flatMap(({ binds }) => binds.flatMap(({ addresses }) => addresses))
+  return bound.flatMap((one) => {
+    const [, first, last = first] = /:(\d+)(?:-(\d+))?$/.exec(one) ?? []
+    if (first === undefined) return []
+    const count = Math.min(Number(last) - Number(first) + 1, mostPorts)
+    return Array.from(
+      { length: Math.max(0, count) },
+      (_, index) => `${host}:${Number(first) + index + Number(shift)}`,
+    )
+  })
 }

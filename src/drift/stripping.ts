@@ -4,7 +4,7 @@ import { conditionHolds } from './condition.ts'
 import { isAction, isEnforcing, isRefusal } from './effect.ts'
 import { expressionsIn } from './expression.ts'
 import { type Finding, type FindingCode, finding, type Place } from './finding.ts'
-import { headerRemover, optionOf, placeOf, type Rule } from './proxy.ts'
+import { headerRemover, optionOf, placeOf, type Rule, settingOf } from './proxy.ts'
 import type { Request } from './request.ts'
 import type { Step, Way } from './way.ts'
 
@@ -37,6 +37,7 @@ export function checkStripping(ways: readonly Way[], set: IdentityHeaderSet): Fi
       ...gaps.map((gap) => finding(gap.code, place, gap.message, gap.hint)),
       ...checkLateStripping(way, at, set),
       ...checkWriters(way, at, set),
+      ...checkSettings(way, set),
     ]
   })
 }
@@ -231,6 +232,34 @@ function checkWriters(way: Way, at: number, set: IdentityHeaderSet): Finding[] {
 
 function plain(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '-')
+}
+
+/** Headers that a setting writes, besides rules: the address of the client, an id, the name of a server. */
+function checkSettings(way: Way, set: IdentityHeaderSet): Finding[] {
+  const managed = new Set(managedHeaders(set).flatMap((name) => spellingsOf(name).map(plain)))
+  const sections = [way.entry, way.target].flatMap((proxy) => (proxy ? [proxy] : []))
+  return sections.flatMap(({ section, place }) => {
+    const named = ['forwardfor', 'originalto'].map((name) => {
+      const line = optionOf(section, name)
+      return { line, name: line?.words[line.words.indexOf('header') + 1] }
+    })
+    const written = ['unique-id-header', 'http-send-name-header'].map((keyword) => {
+      const line = settingOf(section, keyword)
+      return { line, name: line?.words[1] }
+    })
+    return [...named, ...written].flatMap(({ line, name = '' }) =>
+      line && managed.has(plain(name))
+        ? [
+            finding(
+              'identity-overwritten',
+              section.lines.includes(line) ? placeOf(line, section) : place,
+              `writes ${name.toLowerCase()} by itself, and the application takes it for the verifier's word`,
+              'Give the header a name outside the identity headers.',
+            ),
+          ]
+        : [],
+    )
+  })
 }
 
 /** The value is what the action said: `set-header NAME %[var(txn.entra.user)]`. */

@@ -2,6 +2,10 @@ import { type Finding, finding } from './finding.ts'
 import { placeOf, type Topology } from './proxy.ts'
 import { clearsVerdict } from './walk.ts'
 
+/** The name of an engine is the beginning of the names of all variables that its agent sets. */
+const isAgent = (words: readonly string[]) =>
+  words[0] === 'filter' && words[1] === 'spoe' && words[words.indexOf('engine') + 1] === 'entra'
+
 const writes = /\b(?:set-var(?:-fmt)?|do-resolve)\(\s*txn\.(?:entra\.\w+|auth_response_\w+)/
 
 /** Keywords whose rules come after the request has been decided on. */
@@ -20,7 +24,7 @@ export function checkVerdictVariables({ config, proxies }: Topology): Finding[] 
     .flatMap((section) =>
       section.lines
         .filter((line) => !later.test(line.words[0] ?? '') && !cleared.has(line))
-        .filter(({ words }) => words.some((word) => writes.test(word)))
+        .filter(({ words }) => isAgent(words) || words.some((word) => writes.test(word)))
         .map((line) =>
           finding(
             'verdict-written',

@@ -1,8 +1,9 @@
 import { hostOf, isLocal, serverKey } from './address.ts'
-import { conditionHolds, type Term } from './condition.ts'
-import { isChosenByClient } from './data-flow.ts'
+import { conditionHolds, readCondition, type Term, testsOf } from './condition.ts'
+import { isChosenByClient, isWritten } from './data-flow.ts'
 import { endsRequest, isAction, isRefusal } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
+import type { Section } from './haproxy-file.ts'
 import {
   mayBe,
   optionOf,
@@ -14,6 +15,7 @@ import {
   settingOf,
   type Topology,
 } from './proxy.ts'
+import type { Request } from './request.ts'
 
 const defaultAddress = '127.0.0.1:14480'
 const metadataPath = '/.well-known/oauth-protected-resource'
@@ -156,7 +158,7 @@ function checkRoutes(
           'verifier-routed',
           placeOf(line, from.section),
           dynamic
-            ? `takes the name of the backend from the request, which may say ${proxy.name}`
+            ? `computes the name of the backend, which may be ${proxy.name}`
             : `routes clients to ${proxy.name}, which is for the action only`,
           dynamic
             ? 'Look the name up in a map of the backends that clients may reach.'
@@ -169,6 +171,7 @@ function checkRoutes(
 /** Whether clients can say the name of this section where a route computes one. */
 function mayName(route: Route, proxy: ProxySection, from: ProxySection): boolean {
   const rules = [...from.tcpRules, ...from.rules]
+  if (isWritten(proxy.name, route, rules)) return true
   // A computed name reaches a listen section as well.
   return isChosenByClient(route, rules) && mayBe(route, { ...proxy, kind: 'backend' })
 }
@@ -231,31 +234,59 @@ function milliseconds(text: string): number {
 }
 
 /** What keeps an answer without an end from holding a request, and from filling the memory. */
-const limits: readonly (readonly [name: string, isThere: (words: readonly string[]) => boolean])[] =
+const limits: readonly (readonly [
+  name: string,
+  isThere: (words: readonly string[], section: Section) => boolean,
+])[] = [
   [
-    [
-      'tcp-response content reject if { status lt 200 }',
-      (words) => words[0] === 'tcp-response' && words[2] === 'reject' && words.includes('status'),
-    ],
-    [
-      'tcp-response inspect-delay',
-      (words) => words[0] === 'tcp-response' && words[1] === 'inspect-delay',
-    ],
-    [
-      'http-response wait-for-body',
-      (words) => words[0] === 'http-response' && words[1] === 'wait-for-body',
-    ],
-    [
-      'http-response deny … { res.body_size gt … }',
-      (words) =>
-        words[0] === 'http-response' && words[1] === 'deny' && words.includes('res.body_size'),
-    ],
-  ]
+    'tcp-response content reject if { status lt 200 }',
+    (words, section) =>
+      begins(words, 'tcp-response', 'content', 'reject') &&
+      // Without a condition it refuses every answer.
+      [100, 103, 199].every((status) => fires(words, section, { status })),
+  ],
+  [
+    'tcp-response inspect-delay',
+    (words) => begins(words, 'tcp-response', 'inspect-delay') && isShort(words[2]),
+  ],
+  [
+    'http-response wait-for-body',
+    (words) => begins(words, 'http-response', 'wait-for-body') && isShort(words[3]),
+  ],
+  [
+    'http-response deny … { res.body_size gt … }',
+    (words, section) =>
+      begins(words, 'http-response', 'deny') &&
+      readsBody(words, section) &&
+      fires(words, section, { bodySize: mostBytes }),
+  ],
+]
+
+/** No answer of the verifier comes near it. */
+const mostBytes = 64 * 1_048_576
+
+function begins(words: readonly string[], ...start: readonly string[]): boolean {
+  return start.every((word, index) => words[index] === word)
+}
+
+function fires(words: readonly string[], section: Section, request: Request): boolean {
+  return conditionHolds(readCondition(words, section), { facts: [], request }) !== false
+}
+
+function readsBody(words: readonly string[], section: Section): boolean {
+  return testsOf(readCondition(words, section)).some(([fetch]) => fetch === 'res.body_size')
+}
+
+function isShort(time = ''): boolean {
+  return milliseconds(time) <= 60_000
+}
 
 function checkAnswers({ servers, section, place }: ProxySection): Finding[] {
   if (servers.length === 0) return []
   const lines = [...(section.defaults?.lines ?? []), ...section.lines]
-  const missing = limits.filter(([, isThere]) => !lines.some(({ words }) => isThere(words)))
+  const missing = limits.filter(
+    ([, isThere]) => !lines.some(({ words }) => isThere(words, section)),
+  )
   if (missing.length === 0) return []
   return [
     finding(
@@ -293,7 +324,8 @@ function isVerified(options: readonly string[], byDefault = 'required'): boolean
   }
   const isTls = options.lastIndexOf('ssl') > options.lastIndexOf('no-ssl')
   const hasName =
-    wordBehind('verifyhost') !== undefined || /^str\(.+\)$/.test(wordBehind('sni') ?? '')
+    options.lastIndexOf('verifyhost') > options.lastIndexOf('no-verifyhost') ||
+    /^str\(.+\)$/.test(wordBehind('sni') ?? '')
   return isTls && (wordBehind('verify') ?? byDefault) === 'required' && hasName
 }
 

@@ -69,7 +69,17 @@ function wayTo(
   const steps = [...stepsOf(entry), ...stepsOf(target)].filter(
     ({ rule }) => conditionHolds(rule.condition, known) !== false,
   )
-  return { entry, target, route, known, steps }
+  return { entry, target, route, known, steps: withoutAccepted(steps) }
+}
+
+/** Behind a `tcp-request content accept` no rule of that kind surely ends a request of this section. */
+function withoutAccepted(steps: readonly Step[]): Step[] {
+  const accepting = new Set<ProxySection>()
+  return steps.filter(({ rule, proxy }) => {
+    if (rule.keyword !== 'tcp-request') return true
+    if (rule.action === 'accept') accepting.add(proxy)
+    return !(accepting.has(proxy) && endsRequest(rule))
+  })
 }
 
 /** Whether rules behind the action change what the condition of a route reads: then it says nothing of them. */

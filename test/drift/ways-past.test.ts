@@ -4,64 +4,7 @@ import { describe, it } from 'node:test'
 import type { Config } from '../../src/config/config.ts'
 import type { FindingCode } from '../../src/drift/finding.ts'
 import { cleanConfig, haproxyFindings } from './fixture.ts'
-
-interface Parts {
-  readonly global?: string
-  /** Rules of the frontend behind the stripping. */
-  readonly frontend?: string
-  /** Where the frontend sends requests. */
-  readonly routes?: string
-  /** Rules of the backend in place of action and guard. */
-  readonly rules?: string
-  readonly server?: string
-  readonly more?: string
-}
-
-const action = 'http-request lua.entra-auth orders'
-const guard = 'http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }'
-
-function configuration({
-  global = '',
-  frontend = '',
-  routes = 'default_backend orders',
-  rules = `${action}\n${guard}`,
-  server = 'server app 10.0.0.1:3000',
-  more = '',
-}: Parts): string {
-  return `global
-  zero-warning
-  noreuseport
-  tune.bufsize 32768
-  tune.maxrewrite 12288
-  lua-load-per-thread /etc/haproxy/entra-auth.lua
-  ${global}
-defaults
-  mode http
-listen entra-verifier
-  bind 127.0.0.1:14480
-  option httpchk GET /readyz
-  timeout connect 200ms
-  timeout server 1s
-  tcp-response inspect-delay 1s
-  tcp-response content reject if { status lt 200 }
-  http-response wait-for-body time 1s
-  http-response deny deny_status 502 if { res.body_size gt 12288 }
-  server v1 127.0.0.1:8080 check
-frontend www
-  bind :443 ssl crt www.pem
-  http-request deny deny_status 405 if { method CONNECT }
-  http-request del-header ^x[^a-z0-9]auth[^a-z0-9]request -m reg
-  http-request del-header ^x[^a-z0-9]entra[^a-z0-9]auth -m reg
-  http-request del-header upgrade
-  http-request del-header connection
-  ${frontend}
-  ${routes}
-backend orders
-  ${rules}
-  ${server}
-${more}
-`
-}
+import { action, configuration, guard, type Parts } from './protected-app.ts'
 
 const config: Config = {
   ...cleanConfig,
