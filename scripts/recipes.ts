@@ -20,6 +20,9 @@ await runs.run('recipes and packages', [...filesOf('recipes'), ...filesOf('packa
 for (const version of haproxyVersions) {
   const { command, args } = await haproxyCommand(version)
   const env = { HAPROXY: [command, ...args].join(' ') }
-  await runs.run(`recipes on HAProxy ${version}`, [join(tests, 'recipes/haproxy.test.ts')], env)
+  const files = ['haproxy.test.ts', 'controllers.test.ts'].map((name) =>
+    join(tests, 'recipes', name),
+  )
+  await runs.run(`recipes on HAProxy ${version}`, files, env)
 }
 runs.conclude()

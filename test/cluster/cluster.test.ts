@@ -76,6 +76,7 @@ before(async () => {
   await addKind(server, gateway, 'TLSRoute', 'tlsroutes', ['v1', 'v1alpha2', 'v1alpha3'])
   await addKind(server, gateway, 'TCPRoute', 'tcproutes', ['v1alpha2'])
   await addKind(server, gateway, 'HTTPRoute', 'httproutes', ['v1'])
+  await addKind(server, gateway, 'GRPCRoute', 'grpcroutes', ['v1'])
   await addKind(server, gateway, 'Gateway', 'gateways', ['v1'])
   await addKind(server, gateway, 'ListenerSet', 'listenersets', ['v1'])
   await addKind(server, gateway, 'GatewayClass', 'gatewayclasses', ['v1'], 'Cluster')
@@ -244,6 +245,12 @@ describe('the chart at the API server', () => {
     assert.deepEqual(
       body.items.filter(({ metadata }: Any) => /entra/.test(metadata.name)),
       [],
+    )
+    // A policy counts for a moment after it was removed.
+    await eventually(
+      () => admit({ title: '', creation }),
+      (reply) => reply.status === 201,
+      60_000,
     )
   })
 })
