@@ -63,7 +63,8 @@ export async function callUntil(
   url: string,
   isWanted: (answer: Answer) => boolean,
   isOver: () => boolean,
-  waitMs = 10_000,
+  // A busy machine needs half a minute for a start. A program that ended is not waited for.
+  waitMs = 60_000,
 ): Promise<boolean> {
   const deadline = performance.now() + waitMs
   while (!isOver() && performance.now() < deadline) {

@@ -204,7 +204,7 @@ async function untilReady(haproxy: Launched): Promise<string | undefined> {
   const ended = haproxy.ended.then(() => {
     over = true
   })
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 60_000
   while (!over && Date.now() < deadline) {
     if (await answersProbe(haproxy.port)) return undefined
     await Promise.race([ended, new Promise((next) => setTimeout(next, 20))])

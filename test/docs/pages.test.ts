@@ -18,6 +18,7 @@ const pages = [
   'CONTRIBUTING.md',
   'haproxy-lua/README.md',
   'bench/README.md',
+  'charts/haproxy-entra-auth/README.md',
 ]
 
 /** A page without its code blocks. */
@@ -75,6 +76,9 @@ function helpOf(program: Command, path: string): string {
   }
   return command?.helpInformation() ?? ''
 }
+
+/** A variable of the service, of the action, of dev-entra or of OpenTelemetry. */
+const variable = /\b(?:ENTRA_AUTH|DEV_ENTRA|OTEL)_[A-Z0-9_]*[A-Z0-9]\b/g
 
 describe('the pages', () => {
   it('are all linked from the index, with a line that says what each is for', () => {
@@ -146,6 +150,39 @@ describe('the pages', () => {
       commandLines(page)
         .flatMap((line) => [...line.matchAll(/(?:^|[ =])((?:recipes|haproxy-lua)\/[\w./-]+)/g)])
         .map(([, path = '']) => path)
+        .filter((path) => !existsSync(join(root, path)))
+        .map((path) => `${page}: ${path}`),
+    )
+    assert.deepEqual(wrong, [])
+  })
+
+  it('name only environment variables that the service, the action or the configuration reads', () => {
+    const folders = ['src', 'haproxy-lua', 'recipes', 'scripts', 'charts']
+    const sources = folders.flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+        .filter((file) => /\.(ts|lua|cfg|conf|yaml|service|mjs)$/.test(file))
+        .map((file) => read(join(folder, file))),
+    )
+    const known = new Set<string>(sources.join('\n').match(variable))
+    assert.ok(known.size > 20)
+    // The page on tracing names them to say that they are not supported.
+    for (const name of ['OTEL_EXPORTER_OTLP_CERTIFICATE', 'OTEL_TRACES_SAMPLER']) known.add(name)
+    const wrong = pages.flatMap((page) =>
+      (read(page).match(variable) ?? [])
+        .filter((name) => !known.has(name))
+        .map((name) => `${page}: ${name}`),
+    )
+    assert.deepEqual(wrong, [])
+  })
+
+  it('name only files of the repository that exist', () => {
+    const wrong = pages.flatMap((page) =>
+      [
+        ...read(page).matchAll(
+          /`((?:src|test|scripts|haproxy-lua|recipes|charts|docs|bench)\/[\w./-]+)`/g,
+        ),
+      ]
+        .map(([, path = '']) => path.replace(/\/$/, ''))
         .filter((path) => !existsSync(join(root, path)))
         .map((path) => `${page}: ${path}`),
     )
