@@ -2,7 +2,7 @@
  * The end-to-end tests on each version of HAProxy: `npm run test:matrix`. Every version runs twice: as
  * shipped, and with one of the other three combinations of a way of loading and a number of threads. With `--load`, the tests under load, as HAProxy is shipped, on the
  * oldest and the newest version: `npm run test:load`. Versions given as arguments limit it to those,
- * with all combinations. The last line is `N passed, N failed`.
+ * with all combinations. ENTRA_AUTH_FAST_LANE=off is handed on to HAProxy. The last line is `N passed, N failed`.
  */
 import { haproxyCommand, haproxyVersions } from './haproxy-versions.ts'
 import { createTestRuns } from './test-runs.ts'
@@ -35,7 +35,8 @@ const runs = createTestRuns()
 for (const version of versions) {
   const { command, args } = await haproxyCommand(version)
   for (const [load, threads] of cellsOf(version)) {
-    const title = `HAProxy ${version}, ${load}, ${threads} thread${threads === 1 ? '' : 's'}`
+    const lane = process.env.ENTRA_AUTH_FAST_LANE === 'off' ? ', without the fast lane' : ''
+    const title = `HAProxy ${version}, ${load}, ${threads} thread${threads === 1 ? '' : 's'}${lane}`
     const env = {
       HAPROXY: [command, ...args].join(' '),
       HAPROXY_LUA_LOAD: load,

@@ -7,7 +7,6 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { parse } from 'yaml'
 import { type EchoApp, startEchoApp } from '../../scripts/local-stack/echo-app.ts'
 import { type Haproxy, startHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { renewLines, targets } from '../../scripts/recipe-lines.ts'
@@ -17,130 +16,8 @@ import { type Authority, contoso, startAuthority } from '../serve/authority.ts'
 import { makeFolder, type ServiceProcess, startService, untilReady } from '../serve/process.ts'
 import { eventually } from '../support/eventually.ts'
 import { cases } from './cases.ts'
-import {
-  indent,
-  loadRecipeConfig,
-  printedLines,
-  recipeFile,
-  sidecarConfig,
-} from './recipe-files.ts'
-
-/** The parts of a recipe that hold HAProxy lines. */
-interface Snippets {
-  readonly global: string
-  readonly verifier: string
-  readonly frontend: string
-}
-
-interface Recipe {
-  readonly name: string
-  readonly verifierConfig: string
-  /** The files that HAProxy reads. */
-  readonly files: () => Promise<string[]>
-  /** What drift reports of the controller's own lines; the page says why it is right as it is. */
-  readonly accepted?: readonly string[]
-}
-
-const ingress = parse(recipeFile('kubernetes-ingress/values.yaml')).controller
-const kubernetesIngress: Snippets = {
-  global: ingress.config['global-config-snippet'],
-  verifier: ingress.auxiliaryConfig,
-  frontend: ingress.config['frontend-config-snippet'],
-}
-const community = parse(recipeFile('haproxy-ingress/values.yaml')).controller
-const haproxyIngress: Snippets = {
-  global: community.config['config-global'],
-  verifier: community.config['config-sections'],
-  frontend: community.config['config-frontend-late'],
-}
-
-const log = 'log stdout format raw local0 notice'
-const logFormat = 'log-format "user=%[var(txn.entra.user)] reason=%[var(txn.entra.reason)]"'
-
-const recipes: Recipe[] = [
-  {
-    name: 'vm',
-    verifierConfig: recipeFile('vm/config.yaml'),
-    files: async () => [await printedLines(recipeFile('vm/config.yaml'))],
-  },
-  {
-    name: 'haproxy-chart',
-    verifierConfig: sidecarConfig,
-    files: async () => [await printedLines(sidecarConfig)],
-  },
-  {
-    name: 'kubernetes-ingress',
-    verifierConfig: sidecarConfig,
-    accepted: ['zero-warning-missing', 'noreuseport-missing'],
-    files: async () => [
-      `global
-    default-path config
-    ${log}
-${indent(kubernetesIngress.global)}
-
-defaults haproxytech
-    log global
-    timeout http-request 5000
-    timeout connect 5000
-    timeout client 50000
-    timeout queue 5000
-    timeout server 50000
-    timeout tunnel 3600000
-
-frontend www from haproxytech
-    bind "\${ENTRA_AUTH_BIND}"
-    mode http
-    ${logFormat}
-    http-request set-var(txn.base) base
-    http-request set-var(txn.path_match) str(default_orders_http)
-${indent(kubernetesIngress.frontend)}
-    use_backend %[var(txn.path_match),field(1,.)]
-
-backend default_orders_http from haproxytech
-    mode http
-    option forwardfor
-    server SRV_1 127.0.0.1:3000 enabled
-`,
-      kubernetesIngress.verifier,
-    ],
-  },
-  {
-    name: 'haproxy-ingress',
-    verifierConfig: sidecarConfig,
-    accepted: ['zero-warning-missing', 'noreuseport-missing'],
-    files: async () => [
-      `global
-    ${log}
-${indent(haproxyIngress.global)}
-
-defaults
-    log global
-    option redispatch
-    timeout http-request 5s
-    timeout connect 5s
-    timeout client 50s
-    timeout queue 5s
-    timeout server 50s
-    timeout tunnel 1h
-
-${haproxyIngress.verifier}
-
-frontend www
-    mode http
-    bind "\${ENTRA_AUTH_BIND}"
-${indent(haproxyIngress.frontend)}
-    ${logFormat}
-    use_backend default_orders_8080
-
-backend default_orders_8080
-    mode http
-    balance roundrobin
-    http-response set-header Strict-Transport-Security max-age=15768000
-    server srv001 127.0.0.1:3000 weight 1
-`,
-    ],
-  },
-]
+import { community, ingress, recipes } from './haproxy-recipes.ts'
+import { loadRecipeConfig, recipeFile } from './recipe-files.ts'
 
 describe('the HAProxy lines of the recipes', () => {
   // kubernetes-ingress takes a backend's snippet out when HAProxy refuses the configuration, and goes
