@@ -11,6 +11,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml'
 import { configFileSchema } from '../src/config/schema.ts'
+import { deriveMonitoringFiles } from './monitoring.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 
@@ -97,5 +98,7 @@ function read(path: string): string {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  for (const [path, text] of deriveChartFiles()) writeFileSync(path, text)
+  for (const [path, text] of [...deriveChartFiles(), ...deriveMonitoringFiles()]) {
+    writeFileSync(path, text)
+  }
 }

@@ -34,6 +34,9 @@ export function makeRelease(folder: string): void {
   packChart(join(folder, `${name}-chart-${version}.tgz`))
   packImageContext(join(folder, `${base}-image-context.tar.gz`))
   writeFileSync(join(folder, `${base}.cdx.json`), billOfMaterials(name))
+  for (const file of ['alerts.yaml', 'dashboard.json']) {
+    cpSync(join(root, 'monitoring', file), join(folder, `${base}-${file}`))
+  }
   const notes = releaseNotes(readFileSync(join(root, 'CHANGELOG.md'), 'utf8'), version)
   writeFileSync(join(folder, 'RELEASE_NOTES.md'), notes)
   writeFileSync(join(folder, checksums), sumsOf(folder))

@@ -47,10 +47,12 @@ describe('the folder of a release', () => {
       .stdout.trim()
       .split('\n')
 
-  it('has the package, the chart, the context of the image, a bill of materials, notes and checksums', () => {
+  it('has the package, the chart, the context of the image, a bill of materials, alerts and dashboard, notes and checksums', () => {
     assert.deepEqual(readdirSync(release).toSorted(), [
       'RELEASE_NOTES.md',
       'SHA256SUMS',
+      `${base}-alerts.yaml`,
+      `${base}-dashboard.json`,
       `${base}-image-context.tar.gz`,
       `${base}.cdx.json`,
       `${base}.tgz`,
