@@ -687,72 +687,66 @@ local findSession
 do
     local find, sub, byte = string.find, string.sub, string.byte
 
-    -- Where the value of the field with this name begins and ends. Nil if there is no such field or more
-    -- than one, or if it is the first of the request.
-    local function findLine(headers, name)
-        local _, last = find(headers, name, 1, true)
-        local stop = last and find(headers, "\r\n", last, true)
-        if not stop or find(headers, name, stop, true) then
-            return nil
-        elseif byte(headers) == byte(name, 2) and sub(headers, 1, #name - 1) == sub(name, 2) then
-            return nil
-        end
-        return last + 1, stop - 1
-    end
-
     -- Where the value of the session cookie begins and ends. Nil if the cookies are not written as
-    -- browsers write them.
-    local function findCookie(headers)
-        local from, to = findLine(headers, "\ncookie: ")
-        if not from or find(headers, '"', from, true) then
+    -- browsers write them, or in more than one field.
+    local function findCookie(headers, first)
+        local _, last = find(headers, "\ncookie: ", 1, true)
+        local stop = last and find(headers, "\r\n", last, true)
+        if not stop or find(headers, "\ncookie:", stop, true) then
+            return nil
+        elseif first == 99 and sub(headers, 1, 7) == "cookie:" then
             return nil
         end
-        local start, last = find(headers, "__Host-entra-session", from, true)
-        if
-            not start
-            or last >= to
-            or sub(headers, last + 1, last + 1) ~= "="
-            or find(headers, "__Host-entra-session", last, true)
-            or (start ~= from and sub(headers, start - 2, start - 1) ~= "; ")
-        then
+        local start, named = find(headers, "__Host-entra-session=", last, true)
+        if not start or named >= stop or find(headers, "__Host-entra-session", named, true) then
             return nil
+        elseif start ~= last + 1 then
+            local quote = find(headers, '"', last, true)
+            if sub(headers, start - 2, start - 1) ~= "; " or (quote and quote < start) then
+                return nil
+            end
         end
-        local stop = find(headers, ";", last, true)
-        return last + 2, stop and stop <= to and stop - 1 or to
+        local semicolon = find(headers, ";", named, true)
+        return named + 1, (semicolon and semicolon < stop and semicolon or stop) - 1
     end
 
-    -- Whether a page of this host made the request, or the person in the browser itself.
-    local function isFromHere(headers)
-        local from, to = findLine(headers, "\nsec-fetch-site: ")
-        local site = from and sub(headers, from, to)
-        return site == "same-origin" or site == "none"
+    -- Whether a page of this host made the request.
+    local function isFromHere(headers, first)
+        local _, last = find(headers, "\nsec-fetch-site: ", 1, true)
+        return last ~= nil
+            and sub(headers, last + 1, last + 13) == "same-origin\r\n"
+            and not find(headers, "\nsec-fetch-site:", last, true)
+            and not (first == 115 and sub(headers, 1, 15) == "sec-fetch-site:")
+    end
+
+    -- Whether these header fields have exactly one host, and this one.
+    local function isHost(headers, host)
+        local start, stop = find(headers, host, 1, true)
+        while start and start ~= 1 and byte(headers, start - 1) ~= 10 do
+            start, stop = find(headers, host, stop, true)
+        end
+        if not start or find(headers, "\nhost:", stop - 1, true) then
+            return false
+        end
+        -- Nothing is in front of the first one.
+        return start == 1 or (sub(headers, 1, 5) ~= "host:" and find(headers, "\nhost:", 1, true) == start - 1)
     end
 
     -- The entry of the session, and whether the browser says that the request is not from another site.
     -- Nil if there is no entry, or if the fetches have to look closer.
     function findSession(bucket, headers)
-        local from, to = findCookie(headers)
-        if not from or not find(headers, "\r\n\r\n", -4, true) then
-            return nil
-        end
-        local entry = bucket[sub(headers, to - TAIL_BYTES + 1, to)]
+        local first = byte(headers)
+        local from, to = findCookie(headers, first)
+        local entry = from and bucket[sub(headers, to - TAIL_BYTES + 1, to)]
         local cookie = entry and entry.cookie
         if not cookie or #cookie ~= to - from + 1 or #cookie <= 2 * TAIL_BYTES then
             return nil
-        elseif find(headers, cookie, from, true) ~= from then
+        elseif find(headers, cookie, from, true) ~= from or not isHost(headers, entry.hostLine) then
+            return nil
+        elseif sub(headers, -4) ~= "\r\n\r\n" then
             return nil
         end
-        local host, first = entry.hostLine, 1
-        local start, stop = find(headers, host, 1, true)
-        if start ~= 1 then
-            first, stop = findLine(headers, "\nhost: ")
-            if not first or sub(headers, first - 6, stop + 2) ~= host then
-                return nil
-            end
-        elseif find(headers, "\nhost:", 1, true) then
-            return nil
-        end
-        return entry, isFromHere(headers)
+        return entry, isFromHere(headers, first)
     end
 end
 
@@ -1891,7 +1885,7 @@ do
         local entry
         if from then
             entry = findEntry(bucket, headers, from, to)
-        elseif bucket and not find(headers, "authorization:", 1, true) then
+        elseif bucket and byte(headers) ~= 97 and not find(headers, AUTHORIZATION, 1, true) then
             local session, isFromHere = findSession(bucket, headers)
             -- The converter knows neither the method nor whether this is a navigation.
             if session and (isFromHere or session.allowsCrossSite) and not session.isRecheckDue then

@@ -141,7 +141,8 @@ const template = {
   'action, hot cache, variables=none, stripping': { ...bare, front: stripping },
   'action, miss each time': cached,
   'action, session, hot cache': cached,
-  'action, session, hot cache, variables=none': bare,
+  'action, token of a page, hot cache': cached,
+  'fast lane, token of a page, hot cache': fast,
   'fast lane, session, hot cache': fast,
   'fast lane, hot cache': fast,
   'fast lane, hot cache, stripping': { ...fast, front: stripping },
@@ -190,16 +191,22 @@ const ownVariants: readonly Variant[] = [
   'shipped configuration, native headers and variables',
   'shipped configuration, action',
   'action, session, hot cache',
-  'action, session, hot cache, variables=none',
+  'action, token of a page, hot cache',
   'shipped configuration, fast lane',
   'fast lane, hot cache',
   'fast lane, session, hot cache',
+  'fast lane, token of a page, hot cache',
   'fast lane, hot cache, stripping',
   'release 0.1.0, hot cache',
   'action, miss each time',
   'release 0.1.0, miss each time',
   'jwt_verify and native headers',
 ]
+
+/** Whether the load is a browser's: with the cookie of a session, or to compare it with, a token. */
+export function isOfPage(variant: Variant): boolean {
+  return hasSession(variant) || variant.includes('token of a page')
+}
 
 /** Whether the load has the cookie of a session in place of a token. */
 export function hasSession(variant: Variant): boolean {

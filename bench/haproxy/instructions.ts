@@ -4,8 +4,8 @@
  */
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { hasSession, type Variant, variantsOf } from './configs.ts'
-import { loadFull, sessionFields, tokenFields } from './load.ts'
+import { hasSession, isOfPage, type Variant, variantsOf } from './configs.ts'
+import { loadFull, pageFields, sessionFields, tokenFields } from './load.ts'
 import { round } from './numbers.ts'
 import { type Bench, withStack } from './stack.ts'
 import { compared, stackOf } from './variants.ts'
@@ -47,7 +47,12 @@ async function instructionsOf(bench: Bench, variant: Variant, count: number): Pr
   const { folder } = bench.files
   const prefix = `callgrind-${count}-${variantsOf(bench.version).indexOf(variant)}`
   const wrapper = ['valgrind', '--tool=callgrind', `--callgrind-out-file=${folder}/${prefix}.%p`]
-  const fields = hasSession(variant) ? sessionFields(bench.token) : tokenFields(bench.token)
+  const fieldsOf = hasSession(variant)
+    ? sessionFields
+    : isOfPage(variant)
+      ? pageFields
+      : tokenFields
+  const fields = fieldsOf(bench.token)
   await withStack(bench, { ...stackOf(bench, variant), wrapper }, async ({ ports }) =>
     loadFull(ports.front, fields, count, join(folder, `${prefix}.log`)),
   )

@@ -34,10 +34,18 @@ export function tokenFields(token: string): readonly string[] {
   return [`authorization: Bearer ${token}`]
 }
 
-/** Header fields of a request with a session, as a page makes it: the cookie is as long as the token. */
+/** What a browser's page sends with each request. */
+const ofPage = ['sec-fetch-site: same-origin']
+
+/** Header fields of a request of a page with a session: the cookie is as long as the token. */
 export function sessionFields(token: string): readonly string[] {
-  const value = 'Q'.repeat(token.length)
-  return [`cookie: theme=dark; __Host-entra-session=${value}`, 'sec-fetch-site: same-origin']
+  const value = token.replaceAll('.', '-')
+  return [`cookie: theme=dark; __Host-entra-session=${value}`, ...ofPage]
+}
+
+/** The same with a token. */
+export function pageFields(token: string): readonly string[] {
+  return [`authorization: Bearer ${token}`, 'cookie: theme=dark', ...ofPage]
 }
 
 /** As fast as they are answered: `count` requests with one identity. Rejects unless each got a 2xx. */

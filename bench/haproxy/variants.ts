@@ -3,7 +3,7 @@
  * includes the kernel but varies on a shared machine, so variants run in turn and medians count.
  */
 import { join } from 'node:path'
-import { frontConfig, hasSession, isHot, type Variant, variantsOf } from './configs.ts'
+import { frontConfig, isHot, isOfPage, type Variant, variantsOf } from './configs.ts'
 import { type Latency, loadFull, loadPaced, pacedPerSecond, tokenFields } from './load.ts'
 import { median, round } from './numbers.ts'
 import { type CpuTime, cpuTime } from './programs.ts'
@@ -34,9 +34,8 @@ export const compared: readonly (readonly [Variant, Variant])[] = [
   ['shipped configuration, fast lane', 'shipped configuration, native headers and variables'],
   ['action, hot cache', 'release 0.1.0, hot cache'],
   ['action, miss each time', 'release 0.1.0, miss each time'],
-  ['action, session, hot cache', 'action, hot cache'],
-  ['action, session, hot cache, variables=none', 'action, hot cache, variables=none'],
-  ['fast lane, session, hot cache', 'fast lane, hot cache'],
+  ['action, session, hot cache', 'action, token of a page, hot cache'],
+  ['fast lane, session, hot cache', 'fast lane, token of a page, hot cache'],
   ['action, hot cache', 'jwt_verify and native headers'],
   ['action, hot cache, variables=none', 'jwt_verify and native headers'],
 ]
@@ -44,7 +43,7 @@ export const compared: readonly (readonly [Variant, Variant])[] = [
 /** Measures every variant that needs nothing but HAProxy; the rounds are the outer loop. */
 export async function compareVariants(bench: Bench, tokenFile: string, rounds: number) {
   // A session is compared by instructions, where a tenth shows.
-  const ownVariants = variantsOf(bench.version).filter((variant) => !hasSession(variant))
+  const ownVariants = variantsOf(bench.version).filter((variant) => !isOfPage(variant))
   const samples = new Map<Variant, Sample[]>(ownVariants.map((name) => [name, []]))
   for (let round = 1; round <= rounds; round++) {
     for (const variant of ownVariants) {
