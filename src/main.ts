@@ -14,8 +14,8 @@ if (major < 22 || (major === 22 && minor < 18)) {
   process.exit(78)
 }
 
-// Before anything slow is loaded: without a handler SIGHUP ends the process, and process 1 of a
-// container does not get SIGTERM at all.
+// This runs before anything slow is loaded. Without a handler, SIGHUP ends the process, and process
+// 1 of a container does not get SIGTERM.
 const reloads: (() => void)[] = []
 let hangups = 0
 const onHangup = () => {

@@ -7,8 +7,8 @@ import type { TlsConfig } from './config/config.ts'
 export interface TlsServers {
   readonly serverFactory: FastifyServerFactory
   /**
-   * For connections that are made from now on; those that stand go on with what they agreed on.
-   * False where nothing changed.
+   * Applies to new connections. Existing connections keep their certificate. Returns false if
+   * nothing changed.
    */
   renew(tls: TlsConfig): boolean
   /** When the certificate ends, in ms since the epoch. */

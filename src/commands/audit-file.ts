@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { pino } from 'pino'
 import type { AuditSink } from '../verify/audit-log.ts'
 
-/** What waits in memory for a disk that is full; lines beyond it are lost. */
+/** The most bytes buffered in memory while the disk is full. Later lines are lost. */
 const maxBytes = 1024 * 1024
 
 /** What is said of the file, in the log. */

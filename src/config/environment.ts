@@ -122,7 +122,10 @@ function readPort(text: string): number | string {
   return /^\d{1,5}$/.test(text) ? Number(text) : text
 }
 
-/** The file that would say what the environment says: one tenant, and one policy `default`. */
+/**
+ * The configuration file that is equivalent to the environment: one tenant, and one policy
+ * `default`.
+ */
 export function treeFrom(env: Environment): unknown {
   const id = variableOf(env, 'ENTRA_AUTH_TENANT_ID')
   const authority = variableOf(env, 'ENTRA_AUTH_AUTHORITY')

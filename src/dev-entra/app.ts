@@ -69,7 +69,7 @@ export function buildDevEntra(options: DevEntraOptions): FastifyInstance {
     ...(options.tls && { https: options.tls }),
     // The fault `hang` leaves connections open that nobody else would close.
     forceCloseConnections: true,
-    // Fastify's defaults would drop what is unknown and bend types: a typing error would go unseen.
+    // Fastify's defaults would drop unknown members and convert types, and hide typing errors.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false } },
   })
   const origin = () =>

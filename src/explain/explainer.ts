@@ -67,7 +67,7 @@ export function createExplainer({
       const verdict = judgeClaims(rules, policy, claims, nowMs, (step, failure, claim) => {
         steps.set(step, failure && { failure, claim })
       })
-      // For the words alone: nobody signed it, and nothing verifies it.
+      // Only for the description. It has no signature, and nothing verifies it.
       const facts = collectFacts(rules, policy, unsignedToken(claims.payload), nowMs)
       return describe(facts, steps, verdict)
     },

@@ -47,8 +47,8 @@ export function createAuthority(
   runtime: KeysRuntime,
 ): Authority {
   const tenant = { ...configured }
-  // After an outage both come back together: ready for one version only would mean answering 503 to
-  // the tokens of the other.
+  // After an outage both versions recover together. Otherwise tokens of the other version would
+  // still get 503.
   const v1: IssuerKeys = createIssuerKeys(tenant, '1.0', http, runtime, () => v2.retry())
   const v2: IssuerKeys = createIssuerKeys(tenant, '2.0', http, runtime, () => v1.retry())
   return {

@@ -266,8 +266,8 @@ export function createIssuerKeys(
       lookUpFailed = false
       if (jwk === undefined || stopped) return
       keyring.add(jwk, { ...metadata, tenantId: tenant.id }, elapsed())
-      // A new key means that the set has changed. The whole of it also tells whether the id stands
-      // there twice, for two keys, which a single look-up cannot see.
+      // A new key means that the set has changed. Only the whole set shows whether two keys share
+      // the id; a single look-up cannot.
       await refresh()
     } catch (cause) {
       lookUpFailed = true

@@ -153,7 +153,7 @@ function isConfirmed(key: Key, nowMs: number): boolean {
   return nowMs - key.lastSeenMs < unconfirmedAfterMs
 }
 
-/** Two keys under one id: no telling which one is meant, so neither is used. */
+/** Two keys with one id are ambiguous, so neither is used. */
 function refuseAmbiguous(keys: readonly ImportedKey[]): readonly ImportedKey[] {
   const pems = new Map<string, string>()
   const ambiguous = new Set<string>()

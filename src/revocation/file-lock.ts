@@ -5,7 +5,10 @@ import { setTimeout as wait } from 'node:timers/promises'
 
 /** Holds a lock file, so that one process at a time changes the file beside it. */
 export interface FileLock {
-  /** Whether it is still held: another process may have taken it for that of a dead one. */
+  /**
+   * Whether the lock is still held. Another process may have taken it, because it believed that
+   * this one had died.
+   */
   isHeld(): Promise<boolean>
   release(): Promise<void>
 }
@@ -61,7 +64,7 @@ async function create(path: string, text: string): Promise<boolean> {
   }
 }
 
-/** Removes a lock that nobody holds any more; true where it is worth trying again at once. */
+/** Removes an abandoned lock. Returns true if an immediate retry makes sense. */
 async function removeAbandoned(path: string): Promise<boolean> {
   const text = await readIfThere(path)
   if (text === undefined) return true

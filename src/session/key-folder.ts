@@ -26,8 +26,8 @@ export interface KeyFolder extends SealingKeys {
 }
 
 /**
- * How long a key is known here before it seals. A Secret that Kubernetes mounts reaches the last pod
- * within two minutes, and a replica that does not know the key would send people to sign in again.
+ * How long a new key waits before it seals. A mounted Kubernetes Secret reaches the last pod within
+ * two minutes, and a replica without the key would send people to sign in again.
  */
 export const knownToAllMs = 5 * 60_000
 

@@ -30,7 +30,7 @@ function valuesOf(rawHeaders: readonly string[], name: string): readonly string[
   return values
 }
 
-/** Of two, nobody knows which one the browser means and which one somebody put there. */
+/** With two, it is unclear which one the browser meant and which one was injected. */
 function only(values: readonly string[]): string | undefined {
   return values.length === 1 ? values[0] : undefined
 }

@@ -71,8 +71,8 @@ export function seal(keys: SealingKeys, purpose: SealingPurpose, text: string): 
 }
 
 /**
- * Opens a sealed text; undefined for whatever was not sealed here for this purpose, without a word on
- * what is wrong with it. Never throws.
+ * Opens a sealed text. Returns undefined if it was not sealed here for this purpose, without a
+ * reason. Never throws.
  */
 export function open(
   keys: SealingKeys,

@@ -69,7 +69,8 @@ export async function answerAuth(
   if (verdict.session) {
     const host = rules.sessions?.hosts.match(forwardedHost) ?? ''
     const origin = originOf(host, isHttps(request))
-    // nginx asks with GET whatever the request was: where it does not say, it may have been a form.
+    // nginx always asks with GET. If it does not send the original method, the request may have
+    // been a form.
     const saysNothing = headers['sec-fetch-site'] === undefined && headers.origin === undefined
     const isOwn =
       askedMethod === undefined && !saysNothing

@@ -128,7 +128,10 @@ export const ownReasons = {
   elsewhere: 'signed out elsewhere',
 } as const
 
-/** So many at a time: whoever can sign in can make them, and administrators must always find room. */
+/**
+ * The most at one time. Everybody who can sign in can create them, and administrators must always
+ * have room.
+ */
 const maxOwnRevocations = 8_000
 
 /** Revocations in force that sign-in made by itself, of the given reason or of any. */

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
 /**
- * Whether a request is somebody going to a page (Fetch Metadata): a GET for a document that is not
- * fetched ahead. Where the browser does not say, one that wants HTML and was not made by a script.
+ * Whether a request is a navigation of a person (Fetch Metadata): a GET for a document, and no
+ * prefetch. Without Fetch Metadata: a request that accepts HTML and was not made by a script.
  */
 export function isNavigation(method: string, headers: IncomingHttpHeaders): boolean {
   if (method !== 'GET') return false

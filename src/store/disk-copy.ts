@@ -121,7 +121,8 @@ export function createDiskCopy(path: string): DiskCopy {
             await handle.writeFile(late.map(format).join(''))
           }
           await handle.sync()
-          // From here on whoever adds waits for the new file; what came during the flush is late.
+          // From here on, additions wait for the new file. Lines added during the flush are written
+          // later.
           renaming = finish(handle, added, () => rename(beside, file))
           count += added.length
           await renaming
@@ -155,7 +156,7 @@ export function createDiskCopy(path: string): DiskCopy {
   }
 }
 
-/** Removes what a kill left of an attempt to write the file anew: each may be as large as the file. */
+/** Removes unfinished temporary files that a kill left behind. Each may be as large as the file. */
 async function removeUnfinished(file: string): Promise<void> {
   const start = `${basename(file)}.`
   const names = await readdir(dirname(file)).catch(() => [])

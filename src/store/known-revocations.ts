@@ -38,7 +38,7 @@ export interface KnownRevocations {
   /** HAProxy has to know what was announced since (µs). */
   recentSinceUs(): number
   put(key: string, entry: Entry, recentSinceUs?: number): void
-  /** Takes what the store announced; 'older' where what is known here is newer. */
+  /** Applies a change that the store announced. Returns 'older' if memory has a newer state. */
   take(change: Change, recentSinceUs: number): Taken
   /** Whether the store's default end of this entry is too early for the lifetimes known here. */
   endsEarly(entry: Entry): boolean
@@ -71,8 +71,8 @@ interface Recent {
 }
 
 /**
- * HAProxy drops a revocation by its own clock, and may hear from a replica that was cut off and does
- * not list it. So it is told to keep each for longer, by what its clock may be ahead.
+ * HAProxy drops a revocation by its own clock, and may poll a replica that was cut off and does not
+ * list it. So it is told to keep each one longer, by as much as its clock may be ahead.
  */
 export const clockAheadSeconds = 3_600
 

@@ -22,7 +22,7 @@ export interface ResourceMetadata {
 
 /**
  * Describes the resource of each policy that names one, by policy name. Every URL comes from the
- * configuration: one from a request would let its sender say where clients get their tokens.
+ * configuration. With a URL from a request, its sender could decide where clients get their tokens.
  */
 export function describeResources(config: LiveConfig): ReadonlyMap<string, ResourceMetadata> {
   // A resource has one document, whichever of its policies a client meets first.

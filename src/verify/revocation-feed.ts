@@ -31,7 +31,7 @@ interface Feed {
   readonly etag: string
 }
 
-/** No verdict is kept for longer, so a key that went an hour ago is in no cache any more. */
+/** No verdict is cached for longer, so after an hour no cache has a verdict of a removed key. */
 const retiredKeySeconds = 3_600
 
 /**

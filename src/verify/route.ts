@@ -26,7 +26,7 @@ export interface VerifyRouteOptions {
   readonly clock: () => number
   readonly isStopping: () => boolean
   readonly isOverloaded: () => boolean
-  /** For how long a verdict of this moment may be kept at most (s); absent where nothing limits it. */
+  /** The longest time that a verdict may be cached now (s). Absent if there is no limit. */
   readonly verdictLife?: (() => number) | undefined
   readonly onVerdict: OnVerdict
   /** Is told how long each answer took, in ms. */

@@ -17,7 +17,7 @@ export interface Rules {
   readonly clockSkewSeconds: number
   /** Absent where nobody signs in with a browser. */
   readonly sessions: SessionRules | undefined
-  /** The key that HAProxy sends, and the next one while it is being replaced; empty: none is asked for. */
+  /** The key that HAProxy sends, and the next one during a rotation. Empty: no key is required. */
   readonly callerKeys: readonly string[]
   /** Hash of all that can change a verdict or a header. */
   readonly version: string
