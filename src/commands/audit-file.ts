@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { pino } from 'pino'
 import type { AuditSink } from '../verify/audit-log.ts'
+import { logForm } from './log-output.ts'
 
 /** The most bytes buffered in memory while the disk is full. Later lines are lost. */
 const maxBytes = 1024 * 1024
@@ -30,7 +31,7 @@ const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | cons
  * Opens the file, for its owner and group alone, or throws. Each line is written at once: it stands
  * in the file even if the process is killed. A write is tried once and never waited for.
  */
-export function openAuditFile(path: string, log: AuditFileLog): AuditFile {
+export function openAuditFile(path: string, log: AuditFileLog, format?: 'named'): AuditFile {
   const open = () => openSync(path, flags, 0o640)
   let file = open()
   const waiting: Buffer[] = []
@@ -66,7 +67,7 @@ export function openAuditFile(path: string, log: AuditFileLog): AuditFile {
   }
 
   return {
-    sink: pino({ base: null }, { write }),
+    sink: pino({ base: null, ...logForm(format) }, { write }),
     reopen() {
       const former = file
       try {

@@ -1,4 +1,14 @@
+import { type LoggerOptions, stdTimeFunctions } from 'pino'
 import { withoutSecrets } from '../secrets.ts'
+
+/** What pino needs to write names of levels and ISO times; nothing for its own numbers. */
+export function logForm(format: 'named' | undefined): LoggerOptions {
+  if (format === undefined) return {}
+  return {
+    formatters: { level: (level) => ({ level }) },
+    timestamp: stdTimeFunctions.isoTime,
+  }
+}
 
 /** Standard output, as far as the log needs it. */
 export interface LogStream {

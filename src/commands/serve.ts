@@ -22,7 +22,7 @@ import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { loadInThread } from './config-thread.ts'
 import { type CommandIo, exitCodes } from './io.ts'
-import { createLogOutput, type LogOutput } from './log-output.ts'
+import { createLogOutput, type LogOutput, logForm } from './log-output.ts'
 import { openRevocations } from './revocation-place.ts'
 import { openSignIn } from './sign-in.ts'
 
@@ -75,7 +75,7 @@ async function serve(
 ): Promise<void> {
   const config = requireConfig(await reloader.load(), configName, io)
   const hidden = createHidden(config, io.env)
-  const { log, output } = createLog(io, hidden)
+  const { log, output } = createLog(io, hidden, config.log.format)
   const revocations = await openRevocations(config, io.now, (message) => log.warn(message))
   prepareRevocations(revocations, config)
   await readRevocations(revocations, io)
@@ -140,13 +140,20 @@ function createHidden(started: Config, env: CommandIo['env']): Hidden {
 }
 
 /** The log on standard output. Whoever reads it may stall, or its disk be full: requests go on. */
-function createLog({ stdout }: CommandIo, hidden: Hidden): { log: Logger; output: LogOutput } {
+function createLog(
+  { stdout }: CommandIo,
+  hidden: Hidden,
+  format: 'named' | undefined,
+): { log: Logger; output: LogOutput } {
   const output = createLogOutput(
     stdout,
     (lines) => log.warn({ lines }, 'log lines were lost'),
     (line) => withoutSecrets(line, hidden.forms),
   )
-  const log = pino({ redact: ['req.headers.authorization', 'headers.authorization'] }, output)
+  const log = pino(
+    { redact: ['req.headers.authorization', 'headers.authorization'], ...logForm(format) },
+    output,
+  )
   return { log, output }
 }
 
@@ -172,11 +179,15 @@ async function readRevocations(revocations: RevocationStore, io: CommandIo): Pro
 }
 
 /** Opens the audit, or exits where its file cannot be written: whoever asks for one must have it. */
-function openAudit({ log: { audit } }: Config, log: Logger, io: CommandIo): AuditSink | undefined {
+function openAudit(
+  { log: { audit, format } }: Config,
+  log: Logger,
+  io: CommandIo,
+): AuditSink | undefined {
   if (audit === undefined) return undefined
   if (audit === 'stdout') return log
   try {
-    const { sink, reopen } = openAuditFile(audit, log)
+    const { sink, reopen } = openAuditFile(audit, log, format)
     io.onReload(reopen)
     return sink
   } catch (error) {

@@ -81,6 +81,8 @@ export interface TlsConfig {
 export interface LogConfig {
   /** Refusals of one reason that get a line each in a second; beyond, a sample does. */
   readonly refusalsPerSecond: number
+  /** `named` for names of levels and ISO times; absent for pino's numbers. */
+  readonly format?: 'named'
   /** Where the audit of allows goes: `stdout` or the path of a file; absent where there is none. */
   readonly audit?: string
 }

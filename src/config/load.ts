@@ -231,6 +231,7 @@ async function checkTree(
     overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, defaults.maxEventLoopLagMs) },
     log: {
       refusalsPerSecond: numberOr(memberOf(log, 'refusalsPerSecond'), defaults.refusalsPerSecond),
+      ...(memberOf(log, 'format') === 'named' ? { format: 'named' as const } : {}),
       ...(audit === undefined ? {} : { audit }),
     },
     ...(signIn === undefined ? {} : { signIn }),

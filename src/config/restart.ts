@@ -20,7 +20,7 @@ const startOnly: { readonly [K in keyof Required<Config>]: StartOnly<K> } = {
   revocationFile: fixed,
   store: (store) => fixed(store && JSON.stringify(store)),
   overload: live,
-  log: ({ audit }) => ({ 'audit.destination': audit }),
+  log: ({ audit, format }) => ({ format, 'audit.destination': audit }),
   tracing: (tracing) => fixed(tracing && JSON.stringify(tracing)),
   signIn: (signIn) => ({
     '': signIn !== undefined,
@@ -63,6 +63,7 @@ export function planReload(started: Config, next: Config): Reload {
     admin: { host: started.admin.host, port: started.admin.port, ...keys },
     log: {
       refusalsPerSecond: next.log.refusalsPerSecond,
+      ...(started.log.format !== undefined && { format: started.log.format }),
       ...(started.log.audit !== undefined && { audit: started.log.audit }),
     },
     ...(keyStore !== undefined && { keyStore }),

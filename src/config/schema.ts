@@ -447,6 +447,13 @@ export const configFileSchema = Type.Object(
                 'Write how many refusals of one reason get a line each in a second, from 0 to 10000.',
             }),
           ),
+          format: Type.Optional(
+            Type.Enum(['numeric', 'named'], {
+              default: 'numeric',
+              description:
+                'Write numeric (level 30, time in ms) or named (level "info", ISO time).',
+            }),
+          ),
           audit: Type.Optional(
             Type.Object(
               {
@@ -459,7 +466,7 @@ export const configFileSchema = Type.Object(
             ),
           ),
         },
-        { ...strict, description: 'Write refusalsPerSecond and audit, or remove the key.' },
+        { ...strict, description: 'Write refusalsPerSecond, format and audit, or remove the key.' },
       ),
     ),
     cloud: Type.Optional(

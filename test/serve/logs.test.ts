@@ -15,6 +15,7 @@ import {
 import { join, resolve } from 'node:path'
 import { describe, test } from 'node:test'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
+import { openAuditFile } from '../../src/commands/audit-file.ts'
 import { eventually } from '../support/eventually.ts'
 import { contoso, environmentFor, ordersId, startAuthority } from './authority.ts'
 import { type Life, type LogLine, makeFolder, startService, untilReady, verify } from './process.ts'
@@ -223,4 +224,19 @@ test('without a section log, nothing is written of an allow', async (t) => {
   assert.equal((await verify(service, undefined)).status, 401)
   await service.waitForLog(({ msg }) => msg === 'refused')
   assert.ok(service.log.every(({ msg }) => msg !== 'allowed'))
+})
+
+test('log.format named writes names of levels and ISO times, in the log and in the audit file', async (t) => {
+  const folder = makeFolder(t)
+  const auditFile = join(folder, 'audit.log')
+  const { service } = await start(t, `{ format: named, audit: { destination: ${auditFile} } }`)
+  const line = await service.waitForLog(({ msg }) => msg === 'listening')
+  assert.equal(line.level, 'info')
+  assert.equal(new Date(String(line.time)).toISOString(), line.time)
+  assert.deepEqual(line.log, { refusalsPerSecond: 10, format: 'named', audit: auditFile })
+  const audit = openAuditFile(join(folder, 'own.log'), { info() {}, error() {} }, 'named')
+  audit.sink.info({ policy: 'default' }, 'allowed')
+  const [allowed] = linesOf(join(folder, 'own.log'))
+  assert.equal(allowed?.level, 'info')
+  assert.equal(new Date(String(allowed?.time)).toISOString(), allowed?.time)
 })
