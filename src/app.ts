@@ -158,6 +158,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     config.signIn &&
     runtime.signIn?.build(config, {
       ...runtime,
+      elapsed,
       engine,
       judge,
       rules: () => rules,

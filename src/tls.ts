@@ -45,8 +45,8 @@ export function createTlsServers(tls: TlsConfig): TlsServers {
     },
     renew(next) {
       if (isDeepStrictEqual(next, current)) return false
-      current = next
       for (const server of servers) server.setSecureContext(contextOf(next))
+      current = next
       return true
     },
   }

@@ -246,8 +246,9 @@ function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): 
     const { config: live, effective, waiting } = planReload(config, loaded.config)
     for (const setting of waiting) log.warn({ setting }, 'setting waits for a restart')
     hidden.add(loaded.config)
-    const { version } = await app.reload(live)
+    // First: after the reload nothing may fail any more, or the log would say that it did.
     const changes = await runInSlices(describeChangesInSteps(inForce, live, ruleWords))
+    const { version } = await app.reload(live)
     inForce = live
     log.info(
       { ...describe(effective, version), waiting, changes: summarize(changes) },

@@ -13,6 +13,8 @@ import { createVaultKey } from './vault-key.ts'
 
 /** What a credential needs from outside. */
 export interface CredentialRuntime extends AssertionRuntime {
+  /** The clock for intervals, in ms; `clock` where absent. */
+  readonly elapsed?: () => number
   readonly http: Pick<Http, 'fetchOptions'>
   readonly readFile: (path: string) => string | Promise<string>
   readonly env: Environment

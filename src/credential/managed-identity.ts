@@ -5,6 +5,8 @@ import { CredentialError } from './credential-error.ts'
 /** What asking for tokens of a managed identity needs. */
 export interface IdentityRuntime {
   readonly clock: () => number
+  /** The clock for intervals, in ms; `clock` where absent. */
+  readonly elapsed?: () => number
   readonly http: Pick<Http, 'fetchOptions'>
   readonly env: Environment
 }
@@ -27,20 +29,22 @@ const marginSeconds = 5 * 60
  */
 export function createIdentityTokens(
   identity: string,
-  { clock, http, env }: IdentityRuntime,
+  { clock, elapsed = clock, http, env }: IdentityRuntime,
 ): IdentityTokens {
-  const tokens = new Map<string, { readonly token: string; readonly expiresAt: number }>()
+  const tokens = new Map<string, { readonly token: string; readonly freshUntilMs: number }>()
   return {
     async get(resource) {
       const known = tokens.get(resource)
-      if (known && known.expiresAt - marginSeconds > clock() / 1000) return known.token
+      if (known && elapsed() < known.freshUntilMs) return known.token
       const { url, headers } = requestFor(resource, identity, env)
       const { access_token, expires_on, expires_in } = await fetchToken(url, headers, http)
       if (typeof access_token !== 'string' || access_token === '') {
         throw new CredentialError('the managed identity answered without a token')
       }
-      const expiresAt = Number(expires_on ?? clock() / 1000 + Number(expires_in ?? 0))
-      tokens.set(resource, { token: access_token, expiresAt })
+      // How long it lives comes first: what it says of the date depends on the clock of this machine.
+      const lifeSeconds = Number(expires_in ?? Number(expires_on) - clock() / 1000)
+      const freshUntilMs = elapsed() + (lifeSeconds - marginSeconds) * 1000
+      tokens.set(resource, { token: access_token, freshUntilMs })
       return access_token
     },
   }

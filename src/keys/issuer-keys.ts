@@ -36,7 +36,10 @@ export type OnRefresh = (tenant: string, version: EndpointVersion, outcome: Refr
 
 /** How the keys of one issuer are doing. */
 export interface IssuerKeysState {
-  /** `absent`: the authority has no endpoint of this version, as External ID has no v1.0. */
+  /**
+   * `untried`: no reading has ended since the authority may have become reachable; `absent`: the
+   * authority has no endpoint of this version, as External ID has no v1.0.
+   */
   readonly state: 'untried' | 'ready' | 'failing' | 'absent'
   /** Keys that may verify now. */
   readonly keys: number
@@ -80,6 +83,16 @@ interface Origin {
   readonly document: unknown
 }
 
+/** How the last reading of the key set ended; states are derived from it and never stored. */
+type Outcome =
+  | { readonly state: 'ready' }
+  | {
+      readonly state: 'failing' | 'absent'
+      readonly error: string
+      /** How many failed in a row, this one included. */
+      readonly failures: number
+    }
+
 /** Time between two readings of a key set; a key withdrawn by its authority is gone within it. */
 export const refreshIntervalMs = 10 * 60 * 1000
 
@@ -105,16 +118,12 @@ export function createIssuerKeys(
   const { elapsed = runtime.clock } = runtime
   const storeName = `${tenant.id}-v${version}`
   let origin: Origin | undefined
-  let lastReadMs: number | undefined
-  let lastMerge: MergeReport | undefined
-  let status: IssuerKeysState['state'] = 'untried'
-  let error: string | undefined
-  let failuresInARow = 0
+  let taken: { readonly readMs: number; readonly report: MergeReport } | undefined
+  let outcome: Outcome | undefined
+  let attemptedMs = Number.NEGATIVE_INFINITY
+  let lookUp = { atMs: Number.NEGATIVE_INFINITY, failed: false }
   let refreshing: Promise<void> | undefined
   let lookingUp: Promise<void> | undefined
-  let lastLookUpMs = Number.NEGATIVE_INFINITY
-  let lookUpFailed = false
-  let lastAttemptMs = Number.NEGATIVE_INFINITY
   let cancelTimer: () => void = () => {}
   let stopped = false
 
@@ -150,15 +159,14 @@ export function createIssuerKeys(
     const keys = await source.fetchSet()
     // Retired meanwhile: a key taken in now would count again.
     if (stopped) return undefined
-    lookUpFailed = false
+    lookUp = { ...lookUp, failed: false }
     takeIn(metadata, keys, elapsed())
     return { readMs: runtime.clock(), metadata: document, keys }
   }
 
   function takeIn(from: Metadata, keys: readonly unknown[], readMs: number): void {
     const report = keyring.merge(keys, { ...from, tenantId: tenant.id }, readMs)
-    lastReadMs = readMs
-    lastMerge = report
+    taken = { readMs, report }
     for (const { id, failure } of report.rejected) {
       runtime.log.info({ ...about(), kid: id, reason: failure }, 'key not used')
     }
@@ -198,25 +206,23 @@ export function createIssuerKeys(
   }
 
   async function refreshOnce(): Promise<void> {
-    lastAttemptMs = elapsed()
+    attemptedMs = elapsed()
+    const failuresBefore = failuresInARow()
     try {
       const read = await readKeySet()
-      const hadFailed = failuresInARow > 0
-      failuresInARow = 0
-      error = undefined
-      status = 'ready'
+      outcome = { state: 'ready' }
       runtime.onRefresh?.(tenant.name, version, 'applied')
-      if (hadFailed) onReachable()
+      if (failuresBefore > 0) onReachable()
       // Last, since others wait for the state and nobody for the disk.
       if (read) await store(read)
     } catch (cause) {
-      failuresInARow++
-      error = describe(cause)
-      status = isAbsent(cause) ? 'absent' : 'failing'
-      runtime.onRefresh?.(tenant.name, version, status === 'absent' ? 'absent' : 'failed')
-      const level = status === 'absent' ? 'info' : 'warn'
+      const error = describe(cause)
+      const state = isAbsent(cause) ? 'absent' : 'failing'
+      outcome = { state, error, failures: failuresBefore + 1 }
+      runtime.onRefresh?.(tenant.name, version, state === 'absent' ? 'absent' : 'failed')
+      const level = state === 'absent' ? 'info' : 'warn'
       runtime.log[level]({ ...about(), error, keys: keyring.size }, 'keys not read')
-      if (status === 'failing' && keyring.size === 0) await readStoredKeys()
+      if (state === 'failing' && keyring.size === 0) await readStoredKeys()
     }
   }
 
@@ -238,9 +244,14 @@ export function createIssuerKeys(
     )
   }
 
+  function failuresInARow(): number {
+    return outcome && outcome.state !== 'ready' ? outcome.failures : 0
+  }
+
   function nextDelayMs(): number {
-    const retryMs = Math.min(firstRetryMs * 2 ** Math.min(failuresInARow - 1, 10), longestRetryMs)
-    const delayMs = status === 'failing' ? retryMs : refreshIntervalMs
+    const doublings = Math.min(failuresInARow() - 1, 10)
+    const retryMs = Math.min(firstRetryMs * 2 ** doublings, longestRetryMs)
+    const delayMs = outcome?.state === 'failing' ? retryMs : refreshIntervalMs
     // Replicas that were started together must not ask together for ever.
     return delayMs * (0.9 + 0.2 * runtime.random())
   }
@@ -255,22 +266,22 @@ export function createIssuerKeys(
   async function tryAfresh(): Promise<void> {
     await refreshing
     if (stopped || keyring.size > 0) return
-    status = 'untried'
+    outcome = undefined
     await refreshAndSchedule()
   }
 
   async function lookUpOnce(id: string, { metadata, source }: Origin): Promise<void> {
-    lastLookUpMs = elapsed()
+    lookUp = { ...lookUp, atMs: elapsed() }
     try {
       const jwk = await source.fetchKey(id)
-      lookUpFailed = false
+      lookUp = { ...lookUp, failed: false }
       if (jwk === undefined || stopped) return
       keyring.add(jwk, { ...metadata, tenantId: tenant.id }, elapsed())
       // A new key means that the set has changed. Only the whole set shows whether two keys share
       // the id; a single look-up cannot.
       await refresh()
     } catch (cause) {
-      lookUpFailed = true
+      lookUp = { ...lookUp, failed: true }
       runtime.log.warn({ ...about(), error: describe(cause) }, 'unknown key not looked up')
     }
   }
@@ -278,13 +289,13 @@ export function createIssuerKeys(
   /** A timer stands still while the machine is suspended, so whoever needs a key asks as well. */
   function refreshIfStale(): void {
     if (stopped || keyring.size === 0 || keyring.countUsable(elapsed()) > 0) return
-    if (elapsed() - lastAttemptMs < longestRetryMs) return
+    if (elapsed() - attemptedMs < longestRetryMs) return
     cancelTimer()
     void refreshAndSchedule()
   }
 
   function whatIsKnown(id: string): Result<Key> {
-    return keyring.get(id, elapsed()) ?? fail(lookUpFailed ? 'keys_unavailable' : 'key_unknown')
+    return keyring.get(id, elapsed()) ?? fail(lookUp.failed ? 'keys_unavailable' : 'key_unknown')
   }
 
   function stop(): void {
@@ -298,14 +309,14 @@ export function createIssuerKeys(
     },
     state() {
       return {
-        state: status,
+        state: outcome?.state ?? 'untried',
         keys: keyring.countUsable(elapsed()),
-        ...(lastReadMs !== undefined && { lastReadMs }),
-        ...(error !== undefined && { error }),
+        ...(taken && { lastReadMs: taken.readMs }),
+        ...(outcome && 'error' in outcome && { error: outcome.error }),
       }
     },
     get lastMerge() {
-      return lastMerge
+      return taken?.report
     },
     retiredSince: (ms) => keyring.retiredSince(ms),
     find(id) {
@@ -316,7 +327,7 @@ export function createIssuerKeys(
     refreshIfStale,
     async lookUp(id) {
       if (!origin || keyring.size === 0) return fail('keys_unavailable')
-      if (!lookingUp && elapsed() - lastLookUpMs >= lookUpCooldownMs) {
+      if (!lookingUp && elapsed() - lookUp.atMs >= lookUpCooldownMs) {
         lookingUp = lookUpOnce(id, origin).finally(() => {
           lookingUp = undefined
         })
@@ -328,8 +339,8 @@ export function createIssuerKeys(
     refresh,
     start: refreshAndSchedule,
     retry() {
-      if (stopped || status !== 'failing' || keyring.size > 0) return
-      status = 'untried'
+      if (stopped || outcome?.state !== 'failing' || keyring.size > 0) return
+      outcome = undefined
       cancelTimer()
       void tryAfresh()
     },

@@ -24,6 +24,8 @@ export type SignInOutcome = 'signed_in' | 'rechecked' | 'postponed' | 'signed_ou
 /** What the listener takes from the service. */
 export interface SignInRuntime {
   readonly clock: () => number
+  /** The clock for intervals, in ms, as `createElapsedClock` makes it. */
+  readonly elapsed: () => number
   readonly http: Http
   readonly engine: SignatureEngine
   readonly sealingKeys: SealingKeys

@@ -50,7 +50,8 @@ export interface Entra {
 
 /** What the authority is asked with. */
 export interface EntraRuntime {
-  readonly clock: () => number
+  /** The clock for intervals, in ms, as `createElapsedClock` makes it. */
+  readonly elapsed: () => number
   readonly http: Http
 }
 
@@ -59,7 +60,7 @@ export function createEntra(
   tenant: TenantConfig,
   clientId: string,
   credential: Credential,
-  { clock, http }: EntraRuntime,
+  { elapsed, http }: EntraRuntime,
 ): Entra {
   let known: { readonly endpoints: Endpoints; readonly readMs: number } | undefined
   let reading: Promise<Endpoints> | undefined
@@ -79,7 +80,7 @@ export function createEntra(
           ? undefined
           : trusted(tenant, found.end_session_endpoint),
     }
-    known = { endpoints, readMs: clock() }
+    known = { endpoints, readMs: elapsed() }
     return endpoints
   }
 
@@ -111,9 +112,7 @@ export function createEntra(
 
   return {
     async endpoints(maxAgeMs) {
-      // A clock that was set back makes everything old, not new.
-      const ageMs = known ? clock() - known.readMs : -1
-      if (known && ageMs >= 0 && ageMs < maxAgeMs) return known.endpoints
+      if (known && elapsed() - known.readMs < maxAgeMs) return known.endpoints
       reading ??= readEndpoints().finally(() => {
         reading = undefined
       })

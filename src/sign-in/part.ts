@@ -22,7 +22,7 @@ export interface BuiltSignIn extends Pick<SignInListener, 'app'> {
 /** What the part takes from the outside world besides what the service has. */
 export interface SignInPartOptions {
   readonly sealingKeys: SealingKeys
-  readonly credential: Omit<CredentialRuntime, 'http' | 'clock'>
+  readonly credential: Omit<CredentialRuntime, 'http' | 'clock' | 'elapsed'>
   /** A `data:` address of the picture on each page. */
   readonly logo?: string | undefined
 }

@@ -9,11 +9,8 @@ export interface AllowReplyOptions {
 
 /** Writes the replies of allows, which are the same but for their age and the date. */
 export interface AllowReply {
-  /**
-   * Writes a whole reply from lines of `formatLines`. Returns false and writes nothing if the
-   * connection is to be closed or Node has changed. Then `writeHead` must do it.
-   */
-  write(response: ServerResponse, lines: string, maxAgeSeconds: number): boolean
+  /** Sends a whole reply from lines of `formatLines`; `closes` ends the connection after it. */
+  send(response: ServerResponse, lines: string, maxAgeSeconds: number, closes: boolean): void
 }
 
 /** The one field of Node's own that is used here. */
@@ -25,8 +22,8 @@ interface HeaderField {
  * Creates the writer. `writeHead` checks and copies each of about 25 headers for each request, a
  * fifth of a hit's time. Node has no public way to pass it finished lines. So they are written to
  * where `writeHead` would put them: the field `_header`, which is null until then in Node 22, 24
- * and 26. On a Node without the field, `writeHead` is used. A test compares both replies byte by
- * byte.
+ * and 26. On a Node without the field, and if the connection is to be closed, `writeHead` is used. A
+ * test compares both replies byte by byte.
  */
 export function createAllowReply({ clock, keepAliveTimeoutMs }: AllowReplyOptions): AllowReply {
   const seconds = Math.floor(keepAliveTimeoutMs / 1000)
@@ -49,18 +46,24 @@ export function createAllowReply({ clock, keepAliveTimeoutMs }: AllowReplyOption
   }
 
   return {
-    write(response, lines, maxAgeSeconds) {
+    send(response, lines, maxAgeSeconds, closes) {
       const field = response as unknown as HeaderField
-      if (field._header !== null || !response.shouldKeepAlive) return false
-      field._header = `${lines}Cache-Control: ${endingOf(maxAgeSeconds)}`
+      if (field._header === null && response.shouldKeepAlive && !closes) {
+        field._header = `${lines}Cache-Control: ${endingOf(maxAgeSeconds)}`
+      } else {
+        response.writeHead(200, [
+          ...readLines(lines),
+          ...['Cache-Control', cacheControl(maxAgeSeconds)],
+          ...(closes ? ['Connection', 'close'] : []),
+        ])
+      }
       response.end()
-      return true
     },
   }
 }
 
 /** How long an allow may be kept. */
-export function cacheControl(maxAgeSeconds: number): string {
+function cacheControl(maxAgeSeconds: number): string {
   return `private, max-age=${maxAgeSeconds}`
 }
 
@@ -102,6 +105,15 @@ export function formatPrepared(
     '.',
   ]
   return fields.some((field) => field.includes('\t')) ? undefined : fields.join('\t')
+}
+
+/** The flat list of names and values that `formatLines` made lines of. */
+function readLines(lines: string): string[] {
+  const [, ...headers] = lines.trimEnd().split('\r\n')
+  return headers.flatMap((line) => {
+    const end = line.indexOf(':')
+    return [line.slice(0, end), line.slice(end + 2)]
+  })
 }
 
 /** Status line and header lines, each checked as Node checks it, from a flat list. */

@@ -3,7 +3,7 @@ import { type FailureCode, failures } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import { findMissing, tellCaller } from '../policy/missing.ts'
 import type { AccessToken } from '../token/claims.ts'
-import { cacheControl, createAllowReply, formatLines, formatPrepared } from './allow-reply.ts'
+import { createAllowReply, formatLines, formatPrepared } from './allow-reply.ts'
 import type { OnFirstSight } from './audit-log.ts'
 import { isRightKey } from './caller.ts'
 import { createChallenge, createRefusalBody } from './challenge.ts'
@@ -93,7 +93,12 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     })
   }
 
-  function decide(policyName: string, request: FastifyRequest, reply: FastifyReply) {
+  function decide(
+    policyName: string,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    firstSight?: AccessToken,
+  ): FastifyReply | undefined | Promise<FastifyReply | undefined> {
     const rules = options.rules()
     const verifyRequest = readRequest(request.raw.rawHeaders)
     const exchange = { rules, request, reply, wantsPrepared: verifyRequest.wantsPrepared }
@@ -105,38 +110,37 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     const policy = rules.policies.get(policyName)
     if (!policy) return refuse(exchange, { allow: false, failure: 'unknown_policy' })
     const verdict = judge(rules, policy, verifyRequest, request.raw.rawHeaders)
-    if (!(verdict instanceof Promise)) return send(exchange, policy, verdict)
-    return verdict.then((late) => send(exchange, policy, late))
+    if (!(verdict instanceof Promise)) return send(exchange, policy, verdict, firstSight)
+    return verdict.then((late) => {
+      // A reload while a key was looked up: what counts are the rules in force now.
+      if (options.rules() === rules) return send(exchange, policy, late, firstSight)
+      return decide(policyName, request, reply, late.allow ? late.firstSight : undefined)
+    })
   }
 
-  function send(exchange: Exchange, policy: Policy, verdict: Verdict) {
-    if (verdict.allow) {
-      options.onVerdict(policy.name, 'allow')
-      if (verdict.firstSight && options.onFirstSight) {
-        const correlation = readCorrelation(exchange.request.headers)
-        options.onFirstSight(policy.name, verdict.firstSight, correlation)
-      }
-      const { verdictLife } = options
-      const longest = verdictLife ? Math.max(0, Math.floor(verdictLife())) : Infinity
-      return allow(exchange, policy, verdict.allowance, Math.min(verdict.maxAgeSeconds, longest))
+  /** `firstSight` comes from a verdict on the same request that a reload made void. */
+  function send(exchange: Exchange, policy: Policy, verdict: Verdict, firstSight?: AccessToken) {
+    if (!verdict.allow) {
+      if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
+      return refuse(exchange, verdict, policy)
     }
-    if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
-    return refuse(exchange, verdict, policy)
+    options.onVerdict(policy.name, 'allow')
+    const sight = verdict.firstSight ?? firstSight
+    if (sight) {
+      const correlation = readCorrelation(exchange.request.headers)
+      options.onFirstSight?.(policy.name, sight, correlation)
+    }
+    const { verdictLife } = options
+    const longest = verdictLife ? Math.max(0, Math.floor(verdictLife())) : Infinity
+    const lines = linesOf(exchange, policy, verdict.allowance)
+    return allow(exchange.reply, lines, Math.min(verdict.maxAgeSeconds, longest))
   }
 
-  function allow(
-    exchange: Exchange,
-    policy: Policy,
-    allowance: Allowance,
-    maxAgeSeconds: number,
-  ): void {
-    const { reply } = exchange
-    const lines = linesOf(exchange, policy, allowance)
-    if (!options.isStopping() && allowReply.write(reply.raw, lines, maxAgeSeconds)) {
-      reply.hijack()
-    } else {
-      writeAllow(reply, allowHeadersFor(exchange, policy, allowance), maxAgeSeconds)
-    }
+  /** Sends each 200, past Fastify's reply: its header handling costs more than the verdict itself. */
+  function allow(reply: FastifyReply, lines: string, maxAgeSeconds: number): undefined {
+    // First, so that an exception still reaches the error handler and the request an answer.
+    allowReply.send(reply.raw, lines, maxAgeSeconds, options.isStopping())
+    reply.hijack()
   }
 
   /** The reply as text; made once, since most tokens come again. */
@@ -146,27 +150,14 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     return allowance[kind]
   }
 
-  /** Written past Fastify's reply, whose header handling costs more than the verdict itself. */
-  function writeAllow(reply: FastifyReply, headers: readonly string[], maxAgeSeconds: number) {
-    // First, so that an exception still reaches the error handler and the request an answer.
-    reply.raw.writeHead(200, [
-      ...headers,
-      'Cache-Control',
-      cacheControl(maxAgeSeconds),
-      ...(options.isStopping() ? ['Connection', 'close'] : []),
-    ])
-    reply.hijack()
-    reply.raw.end()
-  }
-
   /** A refusal that is only reported yet: an allow without any identity. */
-  function report(exchange: Exchange, policy: Policy, refusal: RefusalOfToken): void {
+  function report(exchange: Exchange, policy: Policy, refusal: RefusalOfToken): undefined {
     const { rules, request } = exchange
     options.onVerdict(policy.name, 'report', refusal.failure)
     logRefusal(readCorrelation(request.headers), refusal, policy, 'refusal only reported')
     const empty = rules.headerSet.names.flatMap((name) => [name, ''])
     const headers = allowHeaders(rules, policy, ['X-Entra-Auth-Report', refusal.failure, ...empty])
-    writeAllow(exchange.reply, headers, 0)
+    return allow(exchange.reply, formatLines(headers), 0)
   }
 
   function refuse({ rules, request, reply }: Exchange, refusal: RefusalOfToken, policy?: Policy) {

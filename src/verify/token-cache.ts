@@ -2,12 +2,11 @@ import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { FailureCode } from '../failure.ts'
 import type { Key } from '../keys/key.ts'
-import type { Policy } from '../policy/compile.ts'
-import type { RevocationList, RevokedToken } from '../revocation/revocation-list.ts'
+import type { RevokedToken } from '../revocation/revocation-list.ts'
 import type { VerifiedToken } from '../token/verify-token.ts'
+import type { Mark } from './mark.ts'
 import type { PolicyOutcome } from './outcome.ts'
 import { createRecentTokens } from './recent-tokens.ts'
-import type { Rules } from './rules.ts'
 
 /** What is kept of every token: that its signature was verified. */
 export interface SignedToken {
@@ -29,11 +28,12 @@ export interface FailedToken {
 export interface CachedToken extends VerifiedToken {
   readonly cacheKey: string
   readonly signed: SignedToken
-  /** The rules that the outcomes come from; under other rules none of them counts. */
-  rules: Rules | undefined
-  readonly outcomes: Map<Policy, PolicyOutcome>
-  /** The list that `revocations` were looked up in. */
-  revocationList: RevocationList | undefined
+  /** The mark of the rules that the outcomes come from; under other rules none of them counts. */
+  rulesMark: Mark | undefined
+  /** By the name of the policy. */
+  readonly outcomes: Map<string, PolicyOutcome>
+  /** The mark of the list that `revocations` were looked up in. */
+  listMark: Mark | undefined
   revocations: readonly RevokedToken[]
 }
 
@@ -169,9 +169,9 @@ function createCachedToken(
     claims,
     key,
     signed,
-    rules: undefined,
+    rulesMark: undefined,
     outcomes: new Map(),
-    revocationList: undefined,
+    listMark: undefined,
     revocations: noRevocations,
   }
 }

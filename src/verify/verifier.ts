@@ -7,6 +7,7 @@ import { parseBearer } from '../token/bearer.ts'
 import { type AccessToken, checkTimes } from '../token/claims.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import { type TokenStep, tokenSteps, verifyToken } from '../token/verify-token.ts'
+import { createMarker, type Mark } from './mark.ts'
 import {
   type Allowance,
   createOutcome,
@@ -72,6 +73,8 @@ export interface Verifier {
 /** Creates the verifier. */
 export function createVerifier(context: VerifierContext): Verifier {
   const { cache, clock, elapsed = clock } = context
+  const markRules = createMarker<Rules>()
+  const markList = createMarker<RevocationList>()
 
   function judge(
     rules: Rules,
@@ -87,15 +90,33 @@ export function createVerifier(context: VerifierContext): Verifier {
       cache.delete(token.cacheKey, authorization)
       return { allow: false, failure, token: token.claims }
     }
-    const revoked = revocationOf(context.revocations(), token, nowMs)
+    const revoked = findRevoked(context.revocations(), token, nowMs)
     observe?.('revocation', revoked?.failure)
     if (revoked) return { allow: false, ...revoked, token: token.claims }
-    const known = token.rules === rules ? token.outcomes.get(policy) : undefined
-    const outcome = known ?? workOutOutcome(rules, policy, token, observe)
+    const rulesMark = markRules(rules)
+    const known = token.rulesMark === rulesMark ? token.outcomes.get(policy.name) : undefined
+    const outcome = known ?? workOutOutcome(rules, rulesMark, policy, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
     const maxAgeSeconds = maxAge(policy, token, nowMs, elapsed(), rules.clockSkewSeconds)
     if (known) return { allow: true, allowance: outcome, maxAgeSeconds }
     return { allow: true, allowance: outcome, maxAgeSeconds, ...firstSightOf(policy, token) }
+  }
+
+  /** The revocation of a token, looked up once for each list of revocations. */
+  function findRevoked(
+    list: RevocationList,
+    token: CachedToken,
+    nowMs: number,
+  ): Pick<Refusal, 'failure' | 'claims'> | undefined {
+    const listMark = markList(list)
+    if (token.listMark !== listMark) {
+      token.listMark = listMark
+      token.revocations = findRevocations(list, token.claims, token.key.id)
+    }
+    const revoked = token.revocations.find(({ until }) => until > nowMs / 1000)
+    if (!revoked) return undefined
+    const { failure, signInAfter } = revoked
+    return signInAfter === undefined ? { failure } : { failure, claims: askForSignIn(signInAfter) }
   }
 
   /** Verifies a token of which at most the signature is known. */
@@ -174,16 +195,17 @@ function findMisuse(request: VerifyRequest): FailureCode | undefined {
 /** Works out what a policy says of a token, at the first request with it under these rules. */
 function workOutOutcome(
   rules: Rules,
+  rulesMark: Mark,
   policy: Policy,
   token: CachedToken,
   observe?: Observe<OutcomeStep>,
 ): PolicyOutcome {
-  if (token.rules !== rules) {
-    token.rules = rules
+  if (token.rulesMark !== rulesMark) {
+    token.rulesMark = rulesMark
     token.outcomes.clear()
   }
   const outcome = createOutcome(policy, token, rules.headerSet, observe)
-  token.outcomes.set(policy, outcome)
+  token.outcomes.set(policy.name, outcome)
   return outcome
 }
 
@@ -207,22 +229,6 @@ function listOf(policyName: string): readonly string[] {
     lists.set(policyName, list)
   }
   return list
-}
-
-/** The revocation of a token, looked up once for each list of revocations. */
-function revocationOf(
-  list: RevocationList,
-  token: CachedToken,
-  nowMs: number,
-): Pick<Refusal, 'failure' | 'claims'> | undefined {
-  if (token.revocationList !== list) {
-    token.revocationList = list
-    token.revocations = findRevocations(list, token.claims, token.key.id)
-  }
-  const revoked = token.revocations.find(({ until }) => until > nowMs / 1000)
-  if (!revoked) return undefined
-  const { failure, signInAfter } = revoked
-  return signInAfter === undefined ? { failure } : { failure, claims: askForSignIn(signInAfter) }
 }
 
 /** Claims challenge for a token from a sign-in after that time (s), as Entra understands it. */

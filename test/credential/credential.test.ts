@@ -64,12 +64,17 @@ beforeEach(() => {
   requests = []
 })
 
-function credential(config: CredentialConfig, cloud?: 'usgov' | 'china') {
+function credential(
+  config: CredentialConfig,
+  cloud?: 'usgov' | 'china',
+  elapsed: () => number = () => nowMs,
+) {
   return createCredential(
     config,
     { clientId: webClient, tenant: cloud ? { cloud } : {} },
     {
       clock: () => nowMs,
+      elapsed,
       env,
       http,
       randomId: () => 'an id',
@@ -197,6 +202,24 @@ describe('a managed identity', () => {
     assert.equal(url.searchParams.get('client_id'), null)
     assert.equal(requests[0]?.headers.metadata, 'true')
     nowMs += (3_600 - 300) * 1000
+    await managed.proof(tokenEndpoint)
+    assert.equal(requests.length, 2)
+  })
+
+  it('is asked again when its token is old by a clock that nobody sets', async () => {
+    env.AZURE_POD_IDENTITY_AUTHORITY_HOST = origin
+    answer = () => ({
+      status: 200,
+      body: { access_token: 't', expires_in: '3600', expires_on: String(startSeconds + 3_600) },
+    })
+    let elapsedMs = 0
+    const managed = credential(config, undefined, () => elapsedMs)
+    nowMs -= 8 * 3_600_000
+    await managed.proof(tokenEndpoint)
+    elapsedMs += (3_600 - 300) * 1000 - 1
+    await managed.proof(tokenEndpoint)
+    assert.equal(requests.length, 1)
+    elapsedMs++
     await managed.proof(tokenEndpoint)
     assert.equal(requests.length, 2)
   })

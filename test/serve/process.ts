@@ -10,6 +10,9 @@ import { eventually } from '../support/eventually.ts'
 
 const main = resolve(import.meta.dirname, '../../src/main.ts')
 
+/** Time that a start may take where several programs share each processor. */
+const startMs = 60_000
+
 /** What something is tied to and ends with: a test, or a suite. */
 export interface Life {
   after(cleanUp: () => unknown): void
@@ -31,7 +34,7 @@ export interface ServiceProcess {
   readonly pid: number
   readonly log: LogLine[]
   readonly stderr: string
-  /** Resolves with the first line that matches from `from` (an index of `log`) on; fails after 30 s. */
+  /** Resolves with the first line that matches from `from` (an index of `log`) on; fails after a minute. */
   waitForLog(matches: (line: LogLine) => boolean, from?: number): Promise<LogLine>
   kill(signal: NodeJS.Signals): void
   readonly exited: Promise<Exit>
@@ -103,8 +106,8 @@ export async function startService(
       return new Promise((done, fail) => {
         const patience = setTimeout(() => {
           waiting.delete(look)
-          fail(new Error(`not logged within 30 s: ${JSON.stringify(log, null, 1)}`))
-        }, 30_000)
+          fail(new Error(`not logged within 60 s: ${JSON.stringify(log, null, 1)}`))
+        }, startMs)
         const look = () => {
           const found = log.slice(from).find(matches)
           if (!found && !ended) return
@@ -127,6 +130,7 @@ export async function untilReady(service: ServiceProcess): Promise<void> {
   await eventually(
     async () => (await fetch(`${service.origin}/readyz`).catch(() => undefined))?.status,
     (status) => status === 200,
+    startMs,
   ).catch((error) => {
     throw new Error(`${error.message}\n${service.stderr}${JSON.stringify(service.log, null, 1)}`)
   })

@@ -379,9 +379,20 @@ describe('a re-check', () => {
     const page = await browser.visit('/oauth2/start?rd=/page')
     assert.equal(page.location, '/page')
     assert.equal(sessionIn(browser)?.softEnd, startSeconds + 3_900)
-    const other = openBrowser(service)
-    service.time.nowMs += 25 * hour
-    assert.equal((await other.visit('/oauth2/start')).reason, 'entra_unavailable')
+  })
+
+  it('or a sign-in asks Entra for its addresses once a day, by a clock that nobody sets', async (t) => {
+    let monotonicMs = 0
+    const other = await startSignIn({ monotonic: () => monotonicMs })
+    t.after(() => other.close())
+    const start = async () => (await openBrowser(other).visit('/oauth2/start')).reason
+    assert.equal(await start(), undefined)
+    other.authority.contoso.v2.metadataFault = 'error'
+    other.time.nowMs -= 8 * hour
+    monotonicMs += 23 * hour
+    assert.equal(await start(), undefined)
+    monotonicMs += hour
+    assert.equal(await start(), 'entra_unavailable')
   })
 
   it('whose answer comes twice changes no session and ends none', async () => {
@@ -770,7 +781,15 @@ describe('a listener whose event loop lags above the limit', () => {
     const busy = await startSignIn({ config: { overload: { maxEventLoopLagMs: 20 } } })
     t.after(() => busy.close())
     const person = openBrowser(busy)
-    await signInWith(busy, person)
+    // On a machine with much to do it may be overloaded by itself now and then.
+    await eventually(
+      () =>
+        signInWith(busy, person).then(
+          () => true,
+          () => false,
+        ),
+      (isSignedIn) => isSignedIn,
+    )
     const rest = keepBusy(60)
     t.after(rest)
     const refused = await eventually(

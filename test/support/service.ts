@@ -44,6 +44,8 @@ export interface ServiceOptions {
   /** Where a test of sessions or of sign-in has them. */
   readonly signIn?: SignInPart
   readonly http?: Http
+  /** Where a test turns it apart from the clock. */
+  readonly monotonic?: () => number
   /** Leaves the keys unread. */
   readonly unstarted?: boolean
 }
@@ -77,6 +79,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     http,
     revocations: options.revocations ?? createRevocationStore(undefined, () => time.nowMs),
     schedule: time.schedule,
+    ...(options.monotonic && { monotonic: options.monotonic }),
     audit: options.audit,
     signIn: options.signIn,
     log: pino({ level: 'trace' }, { write: (line: string) => void log.push(line) }),

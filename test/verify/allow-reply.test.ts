@@ -91,9 +91,18 @@ describe('the reply of an allow', () => {
 
   it('is left to Node where Node has no field for it or wrote already', () => {
     const reply = createAllowReply({ clock: () => 0, keepAliveTimeoutMs: 0 })
-    const lines = formatLines(['X-Test', '1'])
-    for (const response of [{ shouldKeepAlive: true }, { shouldKeepAlive: true, _header: 'x' }]) {
-      assert.equal(reply.write(response as unknown as ServerResponse, lines, 1), false)
+    const headers = ['X-Test', '1', 'X-Empty', '', 'X-Colons', 'a: b:c']
+    for (const field of [{}, { _header: 'x' }]) {
+      const written: unknown[] = []
+      const response = {
+        ...field,
+        shouldKeepAlive: true,
+        writeHead: (...head: unknown[]) => void written.push(head),
+        end: () => void written.push('end'),
+      }
+      reply.send(response as unknown as ServerResponse, formatLines(headers), 1, false)
+      const all = [...headers, 'Cache-Control', 'private, max-age=1']
+      assert.deepEqual(written, [[200, all], 'end'])
     }
   })
 
