@@ -39,10 +39,37 @@ export async function checkStore(
       },
     ]
   }
+  if (info.redis_mode === 'sentinel' || info.server_mode === 'sentinel') {
+    return [
+      ...findings,
+      {
+        level: 'problem',
+        path: 'store.url',
+        message: 'leads to a Sentinel, which holds no data',
+        hint: 'Write an address that leads to the current master; see docs/store.md.',
+      },
+    ]
+  }
   const version = info.valkey_version
     ? `Valkey ${info.valkey_version}`
     : `Redis ${info.redis_version}`
   findings.push({ level: 'note', path: 'store', message: `is ${version}`, hint: '' })
+  if (info.role === 'slave') {
+    findings.push({
+      level: 'problem',
+      path: 'store.url',
+      message: 'leads to a replica, which takes no revocations: each is refused with 503',
+      hint: 'Write an address that leads to the current master; see docs/store.md.',
+    })
+  }
+  if (info.cluster_enabled === '1' || info.redis_mode === 'cluster') {
+    findings.push({
+      level: 'warning',
+      path: 'store.url',
+      message: 'leads to a node of a cluster: the service does not follow it to another node',
+      hint: 'Use a server without cluster mode, or a cluster with one shard and an address of its master.',
+    })
+  }
   if (info.maxmemory_policy !== undefined && info.maxmemory_policy !== 'noeviction') {
     findings.push({
       level: 'warning',

@@ -31,6 +31,7 @@ export async function openRevocations(
       return text === undefined ? [] : parseFile(text)
     },
     now,
+    readOnly,
     monotonic: () => performance.now(),
     onNotice,
   })

@@ -13,6 +13,12 @@ export function checkStore(section: unknown, report: Report): StoreConfig | unde
       'holds a user name or a password',
       'Name files with usernameFile and passwordFile: a secret does not belong here.',
     )
+  } else if (/^rediss?[-+]sentinel:|^[^/?#]*:\/\/[^/]*,/.test(url)) {
+    report(
+      ['store', 'url'],
+      'names several servers, or a Sentinel: the service connects to one address',
+      'Write one address that leads to the current master, such as a Kubernetes service or a listen section of HAProxy with a check for role:master (docs/store.md).',
+    )
   } else if (url !== '' && !isAddress(address)) {
     report(
       ['store', 'url'],

@@ -30,6 +30,8 @@ class GoneError extends RevocationError {}
 export interface AddOptions {
   /** Nobody said until when: the revocation follows the longest lifetime of a token. */
   readonly untilDefault?: boolean
+  /** Whoever signs in can cause it, so it leaves room for those of administrators. */
+  readonly isYielding?: boolean
 }
 
 /**

@@ -136,12 +136,20 @@ export const ownReasons = {
  */
 const maxOwnRevocations = 8_000
 
+/** Above the time for which HAProxy keeps a recent one. */
+const recentSeconds = 2 * 3_600
+
 /** Revocations in force that sign-in made by itself, of the given reason or of any. */
 export function countOwn(context: SignInContext, reason?: string): number {
   const { list } = context.revocations
   const nowSeconds = context.clock() / 1000
-  // Of a store's million only those that count for its limit: anybody can make this run.
-  const counted = list.recent?.().map(({ revocation }) => revocation) ?? list.entries
+  // Of a store's million only the recent ones: anybody can make this run. Those that a store had lost and
+  // was given back are recent too, but were not made now.
+  const counted =
+    list
+      .recent?.()
+      .map(({ revocation }) => revocation)
+      .filter(({ madeAt = 0 }) => madeAt >= nowSeconds - recentSeconds) ?? list.entries
   const reasons: readonly string[] = reason === undefined ? Object.values(ownReasons) : [reason]
   return counted.filter((one) => reasons.includes(one.reason ?? '') && one.until > nowSeconds)
     .length
@@ -168,13 +176,10 @@ export async function revokeSession(
     return
   }
   try {
-    await context.revocations.add({
-      kind: 'session',
-      id: session.id,
-      before: nowSeconds,
-      until,
-      reason,
-    })
+    await context.revocations.add(
+      { kind: 'session', id: session.id, before: nowSeconds, until, reason },
+      { isYielding: true },
+    )
   } catch (error) {
     context.log.error(
       { problem: (error as Error).message, session: session.id },

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { maxStampUs } from './entry.ts'
 import { addScript, mergeScript, pollScript, pruneScript, removeScript } from './scripts.ts'
 
 /** Where the store is, and the files that say who asks. */
@@ -29,6 +30,22 @@ export interface Change {
   readonly value: string
 }
 
+/**
+ * Announcements within a window (µs) above which there is no room, and above which that does not matter:
+ * HAProxy caches nothing then anyway.
+ */
+export interface Room {
+  readonly from: number
+  readonly to: number
+  readonly windowUs: number
+}
+
+/** A revocation that was added; see Entry. */
+export interface Added {
+  readonly changedUs: number
+  readonly keptUntil?: number
+}
+
 /** The last announcement that was read. */
 export interface Position {
   readonly us: number
@@ -41,11 +58,12 @@ export interface Position {
  * is written gets a later stamp than `floorUs`.
  */
 export interface StoreConnection {
+  /** `room` undefined means that there always is room; otherwise undefined comes back where there is none. */
   add(
     key: string,
     json: string,
-    limits: { readonly floorUs: number; readonly count: number; readonly windowUs: number },
-  ): Promise<number>
+    known: { readonly floorUs: number; readonly formerEnd: number; readonly room?: Room },
+  ): Promise<Added | undefined>
   remove(key: string, floorUs: number): Promise<number>
   merge(pairs: readonly string[], floorUs: number): Promise<number>
   poll(since: Position, limit: number): Promise<PollAnswer>
@@ -63,6 +81,16 @@ const channel = `${prefix}:changed`
 
 /** How long an answer may take, in ms: a server that is slow is used, one that hangs is not. */
 const patienceMs = 2_000
+
+/**
+ * A time of the server (µs). One that is far in the future would hide every later change, so such an
+ * answer counts as none.
+ */
+function timeOf(value: unknown): number {
+  const us = Number(value)
+  if (us <= maxStampUs) return us
+  throw new Error(`the store holds a time that cannot be right: ${String(value).slice(0, 40)}`)
+}
 
 /**
  * Connects, with the credentials that the files hold now: a rotated password counts from the next
@@ -135,9 +163,15 @@ export async function connectStore(
   await inTime(subscriber.subscribe(channel, onNotice))
 
   return {
-    add: async (key, json, { floorUs, count, windowUs }) =>
-      Number(await run(addScript, [channel, floorUs, key, json, count, windowUs])),
-    remove: async (key, floorUs) => Number(await run(removeScript, [channel, floorUs, key])),
+    async add(key, json, { floorUs, formerEnd, room }) {
+      const rest = room ? [room.from, room.to, room.windowUs] : []
+      const answer = await run(addScript, [channel, floorUs, key, json, formerEnd, ...rest])
+      if (answer === '0') return undefined
+      if (!Array.isArray(answer)) throw new Error('no answer of a store')
+      const [changedUs, keptUntil] = answer.map(Number)
+      return { changedUs: timeOf(changedUs), ...(keptUntil && { keptUntil }) }
+    },
+    remove: async (key, floorUs) => timeOf(await run(removeScript, [channel, floorUs, key])),
     merge: async (pairs, floorUs) => Number(await run(mergeScript, [channel, floorUs, ...pairs])),
     async poll(since, limit) {
       const answer = (await run(pollScript, [since.us, since.key, limit])) as unknown
@@ -147,16 +181,16 @@ export async function connectStore(
       for (let i = 5; i < answer.length; i += 3) {
         changes.push({
           key: String(answer[i]),
-          announcedUs: Number(answer[i + 1]),
+          announcedUs: timeOf(answer[i + 1]),
           value: String(answer[i + 2]),
         })
       }
       return {
-        timeUs: Number(timeUs),
+        timeUs: timeOf(timeUs),
         values: Number(values),
         announced: Number(announced),
-        newestUs: Number(newestUs),
-        markUs: Number(markUs),
+        newestUs: timeOf(newestUs),
+        markUs: timeOf(markUs),
         changes,
       }
     },

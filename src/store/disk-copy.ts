@@ -17,8 +17,11 @@ export interface DiskCopy {
   load(): Promise<{ readonly lines: readonly CopyLine[]; readonly isWhole: boolean }>
   /** Adds lines; a later line counts before an earlier one of the same key. */
   append(lines: readonly CopyLine[]): Promise<void>
-  /** Writes all lines anew; the copy is whole from then on. What is added meanwhile gets into both. */
-  rewrite(lines: Iterable<CopyLine>): Promise<void>
+  /**
+   * Writes all lines anew; the copy is whole from then on. What is added meanwhile gets into both. Rejects,
+   * and leaves the file as it is, where `isComplete` says in the end that something is missing all the same.
+   */
+  rewrite(lines: Iterable<CopyLine>, isComplete?: () => boolean): Promise<void>
   /** Notes in the file that something is missing in it; needs no room on the disk. */
   markStale(): Promise<void>
   /** Lines in the file, those that count no more among them. */
@@ -97,7 +100,7 @@ export function createDiskCopy(path: string): DiskCopy {
       isTorn = false
       length += lines.length
     },
-    async rewrite(lines) {
+    async rewrite(lines, isComplete = () => true) {
       const file = await followLinks(path)
       const beside = `${file}.${randomUUID()}.new`
       const added: CopyLine[] = []
@@ -123,7 +126,10 @@ export function createDiskCopy(path: string): DiskCopy {
           await handle.sync()
           // From here on, additions wait for the new file. Lines added during the flush are written
           // later.
-          renaming = finish(handle, added, () => rename(beside, file))
+          renaming = finish(handle, added, async () => {
+            if (!isComplete()) throw new Error('changes were lost meanwhile')
+            await rename(beside, file)
+          })
           count += added.length
           await renaming
         } finally {

@@ -43,6 +43,8 @@ export function createKeptCopy(options: KeptCopyOptions): KeptCopy {
   const { copy, lines, count, monotonic, onNotice } = options
   let noted: CopyLine[] = []
   let isWhole = false
+  /** Changes that did not get into the file since it began to be written anew. */
+  let hasLostMeanwhile = false
   let retryAtMs = Number.NEGATIVE_INFINITY
   let rewriting: Promise<void> | undefined
   let appending: Promise<void> = Promise.resolve()
@@ -67,17 +69,25 @@ export function createKeptCopy(options: KeptCopyOptions): KeptCopy {
       await copy.append(added)
       lastProblem = undefined
     } catch (error) {
-      isWhole = false
+      lose()
       report(error)
       // Where not even this works, the next start finds a file that it cannot write.
       await copy.markStale().catch(() => {})
     }
   }
 
+  /** The file lacks something, and so does one that is being written. */
+  function lose(): void {
+    isWhole = false
+    hasLostMeanwhile = true
+  }
+
   async function rewrite(): Promise<void> {
+    hasLostMeanwhile = false
     try {
-      await copy.rewrite(lines())
-      isWhole = true
+      await copy.rewrite(lines(), () => !hasLostMeanwhile)
+      // Something may have been lost after the new file took its place: then it is stale already.
+      isWhole = !hasLostMeanwhile
       lastProblem = undefined
     } catch (error) {
       report(error)
@@ -91,7 +101,7 @@ export function createKeptCopy(options: KeptCopyOptions): KeptCopy {
       noted.push([key, value])
       if (noted.length <= maxNoted) return
       noted = []
-      isWhole = false
+      lose()
       void copy.markStale().catch(() => {})
     },
     trust() {
@@ -111,6 +121,7 @@ export function createKeptCopy(options: KeptCopyOptions): KeptCopy {
       return appending
     },
     async settle() {
+      if (noted.length > 0 && !isWriteDue) appending = appending.then(write)
       await appending
       await rewriting
     },

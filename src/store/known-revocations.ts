@@ -16,8 +16,8 @@ export interface Moment {
   readonly monotonicMs: number
 }
 
-/** What a change meant for what is known. */
-export type Taken = 'new' | 'known' | 'older'
+/** What a change meant for what is known; 'unreadable' where this version cannot enforce it. */
+export type Taken = 'new' | 'known' | 'older' | 'unreadable'
 
 /** All that this replica knows of the store, in memory. */
 export interface KnownRevocations {
@@ -32,7 +32,10 @@ export interface KnownRevocations {
   readonly windowSeconds: number
   get(key: string): Entry | undefined
   all(): Iterable<[string, Entry]>
+  /** Whether the entry has ended, and each earlier state of it. */
   hasEnded(entry: Entry): boolean
+  /** When that is (s). */
+  keptUntil(entry: Entry): number
   /** What the store's clock was heard to say. */
   hear(moment: Moment): void
   /** HAProxy has to know what was announced since (µs). */
@@ -89,6 +92,10 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
   /** Those announced not long ago, in the order in which they were heard of. */
   const recent = new Map<string, Recent>()
   let recentShown: readonly RecentRevocation[] | undefined
+  /** When one of those that are shown ends (s), and another one takes its place. */
+  let recentShownUntil = Infinity
+  /** Keys of revocations that have ended, of which somebody may have an earlier state that has not. */
+  const over = new Set<string>()
   /** Minute of the end → keys, so that nobody has to look through a million. */
   const ends = new Map<number, string[]>()
   let longestSeconds = 0
@@ -101,7 +108,9 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
   function createList(): RevocationList {
     let shown: readonly Revocation[] | undefined
     const alive = () =>
-      [...entries.values()].filter(({ removed }) => !removed).map(({ revocation }) => revocation)
+      [...entries]
+        .filter(([key, { removed }]) => !removed && !over.has(key))
+        .map(([, { revocation }]) => revocation)
     return {
       get size() {
         return size
@@ -114,8 +123,9 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
         return shown
       },
       get(kind, id) {
-        const entry = entries.get(revocationKey(kind, id))
-        return entry && !entry.removed ? entry.revocation : undefined
+        const key = revocationKey(kind, id)
+        const entry = entries.get(key)
+        return entry && !entry.removed && !over.has(key) ? entry.revocation : undefined
       },
       countAt: () => size,
       endOf: (revocation) => endOf(revocation, longestSeconds),
@@ -135,15 +145,29 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
       recent.delete(key)
       recentShown = undefined
     }
-    // One more than HAProxy takes switches its cache off; a million would not do more.
-    recentShown ??= [...recent.values()]
-      .slice(-maxRevocations - 1)
-      .filter(({ entry }) => !entry.removed)
-      .map(({ entry: { revocation }, listedUntil }) => {
-        const ending = endOf(revocation, longestSeconds)
-        return { revocation, ending, listedUntil: Math.min(ending, listedUntil) }
-      })
+    if (now() / 1e3 >= recentShownUntil) recentShown = undefined
+    recentShown ??= showRecent()
     return recentShown
+  }
+
+  /**
+   * One more than HAProxy takes switches its cache off; a million would not do more. Only those in force
+   * count for that: fewer would look like all.
+   */
+  function showRecent(): readonly RecentRevocation[] {
+    const nowSeconds = now() / 1e3
+    const shown: RecentRevocation[] = []
+    const all = [...recent.values()]
+    recentShownUntil = Infinity
+    for (let i = all.length - 1; i >= 0 && shown.length <= maxRevocations; i--) {
+      const { entry, listedUntil } = all[i] as Recent
+      const ending = endOf(entry.revocation, longestSeconds)
+      if (entry.removed || ending <= nowSeconds) continue
+      const until = Math.min(ending, listedUntil)
+      shown.push({ revocation: entry.revocation, ending, listedUntil: until })
+      recentShownUntil = Math.min(recentShownUntil, ending)
+    }
+    return shown.reverse()
   }
 
   function setRecent(key: string, entry: Entry, heardMs: number): void {
@@ -185,20 +209,30 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     return heard.storeUs + elapsedMs * 1e3 - windowUs
   }
 
-  const hasEnded = ({ revocation }: Entry) => endOf(revocation, longestSeconds) <= now() / 1e3
+  const endingOf = ({ revocation }: Entry) => endOf(revocation, longestSeconds)
 
-  const minuteOf = ({ revocation }: Entry) =>
-    Math.floor(endOf(revocation, longestSeconds) / endStepSeconds)
+  const keptUntil = (entry: Entry) => Math.max(endingOf(entry), entry.keptUntil ?? 0)
 
-  function noteEnd(key: string, entry: Entry): void {
-    const keys = ends.get(minuteOf(entry))
+  const hasEnded = (entry: Entry) => keptUntil(entry) <= now() / 1e3
+
+  const minuteOf = (seconds: number) => Math.floor(seconds / endStepSeconds)
+
+  function noteEnd(key: string, seconds: number): void {
+    const keys = ends.get(minuteOf(seconds))
     if (keys) keys.push(key)
-    else ends.set(minuteOf(entry), [key])
+    else ends.set(minuteOf(seconds), [key])
   }
+
+  /** In force, as far as this is told from one minute to the next. */
+  const counts = (key: string, entry: Entry | undefined) =>
+    entry && !entry.removed && !over.has(key) ? 1 : 0
 
   function put(key: string, entry: Entry, sinceUs = recentSinceUs()): void {
     const former = entries.get(key)
-    size += (entry.removed ? 0 : 1) - (former && !former.removed ? 1 : 0)
+    const wasOver = over.has(key)
+    size -= counts(key, former)
+    over.delete(key)
+    size += counts(key, entry)
     entries.set(key, entry)
     latestUs = Math.max(latestUs, entry.changedUs, entry.announcedUs)
     // Behind all others, also where it was there before.
@@ -206,17 +240,24 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     if (wasRecent || isRecent(entry, sinceUs)) {
       setRecent(key, entry, heard ? monotonic() : Number.NEGATIVE_INFINITY)
     }
-    if (!former || minuteOf(former) !== minuteOf(entry)) noteEnd(key, entry)
+    // Those that are over are noted with a later end.
+    const isNoted = former && minuteOf(endingOf(former)) === minuteOf(endingOf(entry)) && !wasOver
+    if (!isNoted) noteEnd(key, endingOf(entry))
     if (!former || !hasSameValue(former, entry)) onPut(key, entry)
   }
 
-  /** Somebody was revoked, and until when was lost: nobody is admitted for that. */
+  /**
+   * Somebody was revoked, and until when was lost, or is in a form of another version: nobody is admitted
+   * for that.
+   */
   function takeUnreadable({ key, announcedUs }: Change, sinceUs: number): Taken {
     const [kind, id] = [key.slice(0, key.indexOf(' ')), key.slice(key.indexOf(' ') + 1)]
-    const before = Math.ceil(announcedUs / 1e6)
-    const until = Math.ceil(now() / 1e3) + longestSeconds
+    const known = entries.get(key)
+    const before = Math.max(Math.ceil(announcedUs / 1e6), known?.revocation.before ?? 0)
+    const lasting = Math.ceil(now() / 1e3) + longestSeconds
+    const until = Math.max(lasting, known ? keptUntil(known) : 0)
     const revocation = parseStored({ kind, id, before, until, reason: 'its value was lost' })
-    if (typeof revocation === 'string') return 'known'
+    if (typeof revocation === 'string') return 'unreadable'
     put(key, { revocation, removed: false, changedUs: 0, announcedUs }, sinceUs)
     return 'new'
   }
@@ -244,6 +285,7 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     get: (key) => entries.get(key),
     all: () => entries,
     hasEnded,
+    keptUntil,
     hear(moment) {
       const beforeUs = heard ? recentSinceUs() : Infinity
       heard = moment
@@ -261,14 +303,13 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
       if (known && stamp < known.changedUs) return 'older'
       if (known && stamp === known.changedUs && known.announcedUs >= announcedUs) return 'known'
       const read = readValue(value)
-      if (!read) return known ? 'older' : takeUnreadable(change, sinceUs)
+      if (!read)
+        return known && stamp === known.changedUs ? 'older' : takeUnreadable(change, sinceUs)
       put(key, { ...read, announcedUs }, sinceUs)
       return 'new'
     },
-    endsEarly: ({ revocation, removed }) =>
-      revocation.untilDefault === true &&
-      !removed &&
-      revocation.until < endOf(revocation, longestSeconds),
+    endsEarly: ({ revocation }) =>
+      revocation.untilDefault === true && revocation.until < endOf(revocation, longestSeconds),
     extend(key) {
       const entry = entries.get(key)
       if (!entry) return
@@ -278,23 +319,33 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     dropEnded() {
       const untilMinute = Math.floor(now() / 1e3 / endStepSeconds) - 1
       const ended: string[] = []
+      let hasChanged = false
       for (const [minute, keys] of ends) {
         if (minute > untilMinute) continue
         ends.delete(minute)
         for (const key of keys) {
           const entry = entries.get(key)
           if (!entry) continue
-          if (!hasEnded(entry)) {
-            if (minuteOf(entry) !== minute) noteEnd(key, entry)
+          const end = endingOf(entry)
+          if (minuteOf(end) > untilMinute) {
+            // It was made to end later.
+            noteEnd(key, end)
             continue
           }
-          entries.delete(key)
+          hasChanged = true
+          size -= counts(key, entry)
           recent.delete(key)
-          if (!entry.removed) size--
+          if (minuteOf(keptUntil(entry)) > untilMinute) {
+            over.add(key)
+            noteEnd(key, keptUntil(entry))
+            continue
+          }
+          over.delete(key)
+          entries.delete(key)
           ended.push(key)
         }
       }
-      if (ended.length === 0) return ended
+      if (!hasChanged) return ended
       recentShown = undefined
       list = createList()
       return ended

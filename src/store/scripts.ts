@@ -7,6 +7,14 @@
  * server in microseconds. Each is greater than the one before.
  */
 
+/** When a value ends, with its earlier states (s). */
+const ending = `
+local function endingOf(value)
+  if not value then return 0 end
+  return math.max(tonumber(value:match('"until":(%d+)')) or 0, tonumber(value:match('"keptUntil":(%d+)')) or 0)
+end
+`
+
 /**
  * A stamp is later than each stamp on the server and, by `floor`, than each that the replica ever
  * saw. The clock may have been set back, or a server with another clock may have taken over.
@@ -25,21 +33,29 @@ end
 `
 
 /**
- * ARGV: channel, floor, key, JSON, limit of announced since, window in µs. Returns the stamp, or 0.
+ * ARGV: channel, floor, key, JSON, the end of what the replica has of this key, or 0; for one that needs
+ * room also from how many announcements on there is none, up to how many, and their window in µs. Returns
+ * 0 where there is no room; otherwise the stamp, and the end of an earlier state where that is later, or 0: a state that ends earlier than the one before
+ * is kept for as long, because somebody may still have the one before.
  */
-export const addScript = `${stamp}
-local key = ARGV[3]
-local since = now - ARGV[6]
-local known = redis.call('ZSCORE', KEYS[2], key)
-if not (known and tonumber(known) >= since)
-  and redis.call('ZCOUNT', KEYS[2], text(since), '+inf') >= tonumber(ARGV[5]) then
-  return '0'
+export const addScript = `${stamp}${ending}
+local key, json = ARGV[3], ARGV[4]
+local former = redis.call('HGET', KEYS[1], key)
+if ARGV[6] and not former then
+  local count = redis.call('ZCOUNT', KEYS[2], text(now - ARGV[8]), '+inf')
+  if count >= tonumber(ARGV[6]) and count <= tonumber(ARGV[7]) then return '0' end
 end
-local stamp = text(stampAfter(ARGV[2], stampOf(redis.call('HGET', KEYS[1], key))))
-redis.call('HSET', KEYS[1], key, stamp .. ' ' .. ARGV[4])
+local kept = math.max(tonumber(ARGV[5]), endingOf(former))
+if kept > endingOf(json) then
+  json = json:sub(1, -2) .. ',"keptUntil":' .. text(kept) .. '}'
+else
+  kept = 0
+end
+local stamp = text(stampAfter(ARGV[2], stampOf(former)))
+redis.call('HSET', KEYS[1], key, stamp .. ' ' .. json)
 redis.call('ZADD', KEYS[2], stamp, key)
 redis.call('PUBLISH', ARGV[1], '')
-return stamp
+return { stamp, text(kept) }
 `
 
 /** ARGV: channel, floor, key. Returns the stamp, or 0 where there is no such revocation. */
@@ -103,12 +119,11 @@ return result
 `
 
 /** ARGV: keys whose revocations have ended by whoever asks; only those that have are removed. */
-export const pruneScript = `
+export const pruneScript = `${ending}
 local time = redis.call('TIME')
 for _, key in ipairs(ARGV) do
   local value = redis.call('HGET', KEYS[1], key)
-  local ending = value and tonumber(value:match('"until":(%d+)'))
-  if not ending or ending <= tonumber(time[1]) then
+  if endingOf(value) <= tonumber(time[1]) then
     redis.call('HDEL', KEYS[1], key)
     redis.call('ZREM', KEYS[2], key)
   end

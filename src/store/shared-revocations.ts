@@ -9,7 +9,12 @@ import type { PollAnswer, Position, StoreConnection } from './connection.ts'
 import type { DiskCopy } from './disk-copy.ts'
 import { type Entry, formatValue, readValue } from './entry.ts'
 import { createKeptCopy } from './kept-copy.ts'
-import { clockAheadSeconds, createKnownRevocations, type Moment } from './known-revocations.ts'
+import {
+  clockAheadSeconds,
+  createKnownRevocations,
+  type Moment,
+  type Taken,
+} from './known-revocations.ts'
 
 /** What replicas that share their revocations need from outside. */
 export interface SharedRevocationsOptions {
@@ -26,6 +31,8 @@ export interface SharedRevocationsOptions {
   /** A clock that only goes forward, in ms. */
   readonly monotonic: () => number
   readonly onNotice: OnNotice
+  /** Whether nothing may be written to the store, as by a command that only looks. */
+  readonly readOnly?: boolean
 }
 
 /** A look at everything that the store has, to find what it lacks. */
@@ -33,6 +40,8 @@ interface Audit {
   position: Position
   /** Keys of which the store has what is known here, or something newer. */
   readonly there: Set<string>
+  /** How many of those that are announced have a value. */
+  valued: number
   /** Keys without a value which nobody here can give back. */
   readonly orphans: string[]
 }
@@ -56,6 +65,12 @@ const diskPatienceMs = 1_000
 /** Time between two audits that find the same thing and cannot mend it, in ms. */
 const auditPauseMs = 60_000
 
+/** So many within the time that HAProxy keeps them leave room for those of administrators. */
+const maxYielding = 8_000
+
+/** Keys that cannot be read of which the log has a line. */
+const maxUnreadable = 100
+
 const start: Position = { us: 0, key: '' }
 
 /**
@@ -70,7 +85,7 @@ const start: Position = { us: 0, key: '' }
  * revocation, the later one counts.
  */
 export function createSharedRevocations(options: SharedRevocationsOptions): RevocationStore {
-  const { now, monotonic, onNotice } = options
+  const { now, monotonic, onNotice, readOnly = false } = options
   const known = createKnownRevocations({
     now,
     monotonic,
@@ -94,6 +109,9 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   /** Keys that have to be given to the store. */
   const owed = new Set<string>()
   let isExtensionDue = false
+  /** Keys that this version cannot read. */
+  const unreadable = new Set<string>()
+  let isFeedFull = false
   let problem: string | undefined
   /** The last moment at which all that the store had was known here. */
   let synced: Moment | undefined
@@ -150,12 +168,32 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       for (const change of answer.changes) {
         const taken = known.take(change, sinceUs)
         if (taken === 'new') hasChanged = true
+        noteUnreadable(change.key, taken)
         noteDebt(change.key, taken === 'older')
         cursor = { us: change.announcedUs, key: change.key }
       }
       if (hasChanged) known.renew()
       if (answer.changes.length < pageSize) return { answer: first, at }
     }
+  }
+
+  function noteUnreadable(key: string, taken: Taken): void {
+    if (taken !== 'unreadable' || unreadable.has(key) || unreadable.size >= maxUnreadable) return
+    unreadable.add(key)
+    const name = JSON.stringify(key.slice(0, 80))
+    onNotice(`the store holds ${name}, which this version cannot read and does not enforce`)
+  }
+
+  /** HAProxy says so too, and asks for each request meanwhile. */
+  function noteFeed(): void {
+    const isFull = (known.list.recent?.().length ?? 0) > maxRevocations
+    if (isFull === isFeedFull) return
+    isFeedFull = isFull
+    onNotice(
+      isFull
+        ? `more than ${maxRevocations} revocations are recent: all are in force, and HAProxy caches no verdict until there are fewer`
+        : `no more than ${maxRevocations} revocations are recent any more`,
+    )
   }
 
   function noteDebt(key: string, isOlder: boolean): void {
@@ -178,7 +216,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   }
 
   function beginAudit(): void {
-    audit = { position: start, there: new Set(), orphans: [] }
+    audit = { position: start, there: new Set(), valued: 0, orphans: [] }
   }
 
   /** Compares page by page; true once all is compared, false where the time of a step is over. */
@@ -191,7 +229,9 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         const { key, value, announcedUs } = change
         const taken = known.take(change, sinceUs)
         if (taken === 'new') hasChanged = true
+        noteUnreadable(key, taken)
         noteDebt(key, false)
+        if (value !== '') audit.valued++
         if (value === '' && isOver(key)) audit.orphans.push(key)
         if (value !== '' && taken !== 'older') audit.there.add(key)
         audit.position = { us: announcedUs, key }
@@ -213,22 +253,24 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
 
   async function endAudit(
     from: StoreConnection,
-    { there, orphans, position }: Audit,
+    { there, valued, orphans, position }: Audit,
     last: PollAnswer,
   ) {
     // Values that nothing announces: the other structure was evicted.
-    if (last.values > last.announced) {
+    if (last.values > valued) {
       await from.readValues(async (pairs) => {
         const good: string[] = []
         for (let i = 0; i < pairs.length; i += 2) {
           const [key = '', value = ''] = pairs.slice(i, i + 2)
           if (/^\d+ \{/.test(value)) good.push(key, value)
           else orphans.push(key)
+          // Nobody announces it to one who may not write.
+          if (readOnly) known.take({ key, value, announcedUs: 0 }, Infinity)
         }
-        await from.merge(good, known.latestUs)
+        if (!readOnly) await from.merge(good, known.latestUs)
       })
     }
-    for (let i = 0; i < orphans.length; i += mergeSize) {
+    for (let i = 0; i < orphans.length && !readOnly; i += mergeSize) {
       await from.prune(orphans.slice(i, i + mergeSize))
     }
     let lost = 0
@@ -245,6 +287,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
 
   /** Gives the store what it lacks; true once nothing is owed. */
   async function giveOwed(to: StoreConnection, isPatient: boolean): Promise<boolean> {
+    if (readOnly) owed.clear()
     const untilMs = isPatient ? Infinity : monotonic() + stepMs
     while (owed.size > 0) {
       const page: string[] = []
@@ -304,6 +347,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       const from = await connect()
       await exchange(from, isPatient)
       await prune(from)
+      noteFeed()
       return known.list !== before
     } catch (error) {
       problem = (error as Error).message
@@ -317,7 +361,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   /** Drops what has ended, here and in the store. */
   async function prune(from: StoreConnection): Promise<void> {
     const ended = known.dropEnded()
-    for (let i = 0; i < ended.length; i += mergeSize) {
+    for (let i = 0; i < ended.length && !readOnly; i += mergeSize) {
       await from.prune(ended.slice(i, i + mergeSize))
     }
   }
@@ -409,26 +453,31 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     },
     start: () => enqueue(begin),
     reload: () => enqueue(reload),
-    add: (revocation, { untilDefault = false } = {}) =>
+    add: (revocation, { untilDefault = false, isYielding = false } = {}) =>
       changeAndKeep(async (to) => {
         const key = revocationKey(revocation.kind, revocation.id)
         const madeAt = Math.floor(now() / 1e3)
         const stored = { ...revocation, madeAt, ...(untilDefault && { untilDefault }) }
-        const { latestUs } = known
-        // As long as HAProxy may keep it.
-        const windowSeconds = known.windowSeconds + clockAheadSeconds
-        const changedUs = await to.add(key, JSON.stringify(stored), {
-          floorUs: latestUs,
-          count: maxRevocations,
-          windowUs: windowSeconds * 1e6,
+        const former = known.get(key)
+        const added = await to.add(key, JSON.stringify(stored), {
+          floorUs: known.latestUs,
+          formerEnd: former ? known.keptUntil(former) : 0,
+          ...(isYielding && {
+            room: {
+              from: maxYielding,
+              to: maxRevocations,
+              // As long as HAProxy may keep it.
+              windowUs: (known.windowSeconds + clockAheadSeconds) * 1e6,
+            },
+          }),
         })
-        if (changedUs === 0) {
+        if (!added) {
           throw new RevocationError(
-            `there were ${maxRevocations} revocations within the last ${windowSeconds} s, which is the limit; revoke the client or the tenant instead`,
+            `there were ${maxYielding} revocations within the last ${known.windowSeconds + clockAheadSeconds} s; the rest up to ${maxRevocations} is for administrators`,
           )
         }
-        const announcedUs = changedUs
-        putChanged(key, { revocation: stored, removed: false, changedUs, announcedUs })
+        const announcedUs = added.changedUs
+        putChanged(key, { revocation: stored, removed: false, ...added, announcedUs })
       }),
     remove: (kind, id) =>
       changeAndKeep(async (to) => {
@@ -443,8 +492,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         if (changedUs === 0) return false
         // One that is not known here comes with the poll as it is then.
         if (!former) return true
-        const { revocation } = former
-        putChanged(key, { revocation, removed: true, changedUs, announcedUs: changedUs })
+        putChanged(key, { ...former, removed: true, changedUs, announcedUs: changedUs })
         return true
       }),
     setLongest(seconds) {
@@ -467,6 +515,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       isStopped = true
       connection?.close()
       connection = undefined
+      // What was learned last is in the copy too.
+      await working
       await copy?.settle()
     },
   }

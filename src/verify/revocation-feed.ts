@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Authorities } from '../keys/authority.ts'
-import type { RevocationKind } from '../revocation/revocation.ts'
+import { maxRevocations, type RevocationKind } from '../revocation/revocation.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
 import { isRightKey } from './caller.ts'
 import { openChallenges } from './challenge.ts'
@@ -97,9 +97,13 @@ function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) 
   }
 }
 
-/** What actions before sessions understand: one more kind, and their cache would be off. */
+/**
+ * What actions before sessions understand: one more kind, and their cache would be off. It has to be off
+ * where there are more than HAProxy takes, because these are not all.
+ */
 function formOne({ version }: Rules, entries: readonly FeedEntry[]): object {
-  return { version, revocations: entries.filter(({ kind }) => kind !== 'session') }
+  const isFull = entries.length > maxRevocations
+  return { version, revocations: entries.filter(({ kind }) => isFull || kind !== 'session') }
 }
 
 /** For actions that ask for it: with sessions, and the challenges of those without credentials. */

@@ -44,6 +44,18 @@ const refused: readonly [string, Parts | string, string, RegExp][] = [
     /is no address of a Redis or Valkey server/,
   ],
   [
+    'several addresses for the store',
+    { head: 'store: { url: "rediss://one:6379,two:6379" }' },
+    'store.url',
+    /names several servers, or a Sentinel: the service connects to one address/,
+  ],
+  [
+    'a Sentinel for the store',
+    { head: 'store: { url: "redis+sentinel://sentinel:26379/mymaster" }' },
+    'store.url',
+    /names several servers, or a Sentinel: the service connects to one address/,
+  ],
+  [
     'a user of the store without a password',
     { head: 'store: { url: "rediss://store:6379", usernameFile: /u }' },
     'store.passwordFile',

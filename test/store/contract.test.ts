@@ -117,27 +117,6 @@ describe('the store that replicas share', () => {
     assert.ok((store.verdictLife?.() ?? 0) < 0)
   })
 
-  it('counts 10,000 within the time for which HAProxy has to know them, and not those before', async () => {
-    await begin()
-    const store = await open()
-    const json = JSON.stringify({ ...keyNamed('old'), madeAt: 1 })
-    const fill = (score: string) =>
-      server.ask(
-        'EVAL',
-        `for i = 1, 10000 do
-          redis.call('HSET', '{entra-auth}:revocations', 'key k' .. i, '1 ' .. ARGV[1])
-          redis.call('ZADD', '{entra-auth}:changes', ${score}, 'key k' .. i)
-        end return 1`,
-        '0',
-        json,
-      )
-    await fill('i')
-    await store.add(keyNamed('one-more'))
-    await fill("redis.call('TIME')[1] * 1000000 - 1000000 + i")
-    await assert.rejects(store.add(keyNamed('too-many')), /which is the limit/)
-    await store.add({ ...keyNamed('one-more'), reason: 'again' })
-  })
-
   it('keeps the last additions on disk, even after a line that was cut off', async () => {
     await begin()
     const store = await open({ copy: 'cut' })

@@ -22,6 +22,7 @@ export interface ReplicaOptions {
   /** Stands between the replica and its connection. */
   readonly wrap?: (connection: StoreConnection) => StoreConnection
   readonly wrapCopy?: (copy: DiskCopy) => DiskCopy
+  readonly readOnly?: boolean
 }
 
 export interface Replicas {
@@ -52,6 +53,7 @@ export function prepareReplicas(server: StoreServer, { after }: Life): Replicas 
       now: () => clock?.wallMs ?? nowMs,
       monotonic: () => clock?.monotonicMs ?? performance.now(),
       onNotice: (message) => said.push(message),
+      readOnly: options.readOnly === true,
     })
     if (options.longest !== undefined) store.setLongest(options.longest)
     opened.push(store)

@@ -92,6 +92,14 @@ describe('two replicas with one store', async () => {
         await server.ask('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
       }
     },
+    'on a full disk': async () => {
+      server.limitFiles(1)
+      await eventually(
+        () => server.ask('SET', 'something', 'else'),
+        (answer) => answer.startsWith('-MISCONF'),
+      )
+      return async () => server.limitFiles('unlimited')
+    },
     'full, and refuses to write': async () => {
       await server.ask('CONFIG', 'SET', 'maxmemory', '1')
       return async () => void (await server.ask('CONFIG', 'SET', 'maxmemory', '0'))
@@ -201,6 +209,23 @@ describe('check', () => {
     assert.match(warnings[1] ?? '', /^warning loses revocations .* appendonly is off/)
     await server.kill('SIGKILL')
     assert.match((await sentences()).join(), /^unreachable does not answer/)
+  })
+
+  it('says that an address leads to a replica, to a node of a cluster or to a Sentinel', async (t) => {
+    const [master, cluster] = [
+      await startStoreServer(t),
+      await startStoreServer(t, ['--cluster-enabled', 'yes']),
+    ]
+    const replica = await startStoreServer(t, ['--replicaof', '127.0.0.1', `${master.port}`])
+    const sentinel = await startStoreServer(t, ['--sentinel'])
+    const levels = async ({ url }: { readonly url: string }) =>
+      (await checkStore({ url }, () => describeStore({ url }))).map(
+        ({ level, message }) => `${level} ${message}`,
+      )
+    assert.match((await levels(replica)).join('\n'), /^problem leads to a replica/m)
+    assert.match((await levels(cluster)).join('\n'), /^warning leads to a node of a cluster/m)
+    assert.match((await levels(sentinel)).join('\n'), /^problem leads to a Sentinel/m)
+    assert.doesNotMatch((await levels(master)).join('\n'), /leads to/)
   })
 })
 

@@ -1,6 +1,6 @@
 /** A real Redis or Valkey of its own, on loopback, which a test stops and starts again. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +14,8 @@ export interface StoreServer {
   /** Starts it, with what it had on disk. */
   start(): Promise<void>
   kill(signal: NodeJS.Signals): Promise<void>
+  /** Lets no file of it grow beyond so many bytes, as a full disk does. */
+  limitFiles(bytes: number | 'unlimited'): void
   /** Forgets what is on disk; it must be stopped. */
   empty(): void
   /** One command in the words of redis-cli; returns the answer as it came. */
@@ -33,7 +35,12 @@ export async function startStoreServer(
   const folder = mkdtempSync(join(tmpdir(), 'entra-auth-store-'))
   let child: ChildProcess | undefined
   const tls = settings.includes('--tls-port')
-  const fixed = ['--bind', '127.0.0.1', '--dir', folder, '--appendonly', 'yes', '--save', '']
+  const isSentinel = settings.includes('--sentinel')
+  const file = join(folder, 'server.conf')
+  writeFileSync(file, '')
+  // A Sentinel writes to its file, and keeps no data.
+  const kept = isSentinel ? [] : ['--appendonly', 'yes', '--save', '']
+  const fixed = ['--bind', '127.0.0.1', '--dir', folder, ...kept]
   async function kill(signal: NodeJS.Signals): Promise<void> {
     const running = child
     if (!running || running.exitCode !== null || running.signalCode !== null) return
@@ -53,7 +60,9 @@ export async function startStoreServer(
       const listen = tls
         ? ['--port', '0', ...settings.map((word) => word.replace('PORT', `${port}`))]
         : ['--port', `${port}`, ...settings]
-      child = spawn(command, [...args, ...fixed, ...listen], { stdio: 'ignore' })
+      // A file that may not grow is an error like any other, and not a signal that ends the server.
+      const shell = ['-c', 'trap "" XFSZ; exec "$@"', 'sh', command]
+      child = spawn('sh', [...shell, ...args, file, ...fixed, ...listen], { stdio: 'ignore' })
       await eventually(
         () => canConnect(port),
         (isOpen) => isOpen,
@@ -66,6 +75,8 @@ export async function startStoreServer(
       }
     },
     kill,
+    limitFiles: (bytes) =>
+      void execFileSync('prlimit', ['--pid', `${child?.pid}`, `--fsize=${bytes}:`]),
     empty: () => rmSync(join(folder, 'appendonlydir'), { recursive: true, force: true }),
     ask: (...words) => ask(port, words),
   }

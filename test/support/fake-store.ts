@@ -9,7 +9,11 @@ export interface FakeStore {
   connect(): StoreConnection
 }
 
-const endOf = (value: string) => Number(/"until":(\d+)/.exec(value)?.[1] ?? Number.NaN)
+const endOf = (value: string) =>
+  Math.max(
+    Number(/"until":(\d+)/.exec(value)?.[1] ?? 0),
+    Number(/"keptUntil":(\d+)/.exec(value)?.[1] ?? 0),
+  )
 
 /** Creates it, empty. `nowMs` is its own clock. */
 export function createFakeStore(nowMs: () => number): FakeStore {
@@ -25,8 +29,13 @@ export function createFakeStore(nowMs: () => number): FakeStore {
     values: new Map(),
     announced: new Map(),
     connect: () => ({
-      async add(key, json, { floorUs }) {
-        return write(key, json, stampAfter(floorUs, stampOf(store.values.get(key) ?? '')))
+      async add(key, json, { floorUs, formerEnd }) {
+        const former = store.values.get(key) ?? ''
+        const keptUntil = Math.max(formerEnd, endOf(former))
+        const isLater = keptUntil > endOf(json)
+        const kept = isLater ? `${json.slice(0, -1)},"keptUntil":${keptUntil}}` : json
+        const changedUs = write(key, kept, stampAfter(floorUs, stampOf(former)))
+        return { changedUs, ...(isLater && { keptUntil }) }
       },
       async remove(key, floorUs) {
         const value = store.values.get(key)

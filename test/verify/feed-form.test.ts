@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import Fastify from 'fastify'
+import { createRevocationList } from '../../src/revocation/revocation-list.ts'
+import { addRevocationFeed } from '../../src/verify/revocation-feed.ts'
+import type { Rules } from '../../src/verify/rules.ts'
 import { grants, startService } from '../support/service.ts'
 
 async function feedOf(port: number, headers: Record<string, string>) {
@@ -36,5 +40,28 @@ describe('the feed of an action that asks for form 2', () => {
     t.after(() => service.close())
     const feed = await feedOf(service.port, { 'X-Entra-Auth-Feed': '2' })
     assert.deepEqual(feed.challenges, {})
+  })
+})
+
+describe('a feed of more than HAProxy takes', () => {
+  it('is more than that in each form, whatever kinds it is made of', async (t) => {
+    const app = Fastify()
+    t.after(() => app.close())
+    const recent = Array.from({ length: 10_001 }, (_, index) => ({
+      revocation: { kind: 'session' as const, id: `s${index}`, before: 0, until: 4e9 },
+      ending: 4e9,
+      listedUntil: 4e9,
+    }))
+    const rules = { authorities: new Map(), policies: new Map(), callerKeys: [], version: 'v' }
+    addRevocationFeed(app, {
+      rules: () => rules as unknown as Rules,
+      revocations: () => ({ ...createRevocationList([]), recent: () => recent }),
+      clock: Date.now,
+    })
+    for (const form of ['1', '2']) {
+      const url = { url: '/revocations', headers: { 'x-entra-auth-feed': form } }
+      const { revocations } = (await app.inject(url)).json() as { revocations: unknown[] }
+      assert.equal(revocations.length, 10_001)
+    }
   })
 })
