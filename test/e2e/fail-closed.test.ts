@@ -254,7 +254,6 @@ describe('an error in the action', () => {
   const ofSessions = new Set([
     'readSession',
     'isNavigation',
-    'isLoopbackHost',
     'isCrossSite',
     'plain',
     'signInLocation',
@@ -291,6 +290,8 @@ describe('an error in the action', () => {
     ...['logPollProblem', 'refuseTooMany', 'addUp', 'describeMetric', 'addMetric'],
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
     ...['forgetAll', 'sweepSlice', 'parseString'],
+    // Only run once a session is cached.
+    ...['findSession', 'findLine', 'findCookie', 'isFromHere'],
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged', 'findCredentials'],
     ...[
