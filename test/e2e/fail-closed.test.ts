@@ -291,7 +291,7 @@ describe('an error in the action', () => {
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
     ...['forgetAll', 'sweepSlice', 'parseString'],
     // Only run once a session is cached.
-    ...['findSession', 'findCookie', 'isFromHere'],
+    ...['findSession', 'findCookie', 'isHost', 'isFromHere'],
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged', 'findCredentials'],
     ...[
