@@ -16,6 +16,7 @@ export function readTracing(env: Environment, problems: Problem[]): TracingConfi
   if (isOff || value('OTEL_TRACES_EXPORTER') === 'none') return undefined
   const endpoint = readEndpoint(value, report)
   if (endpoint === undefined) return undefined
+  refuseUnsupported(value, report)
   const resource = readPairs('OTEL_RESOURCE_ATTRIBUTES', value, report)
   const name = value('OTEL_SERVICE_NAME') ?? resource['service.name'] ?? 'haproxy-entra-auth'
   return {
@@ -62,6 +63,25 @@ function readEndpoint(value: Value, report: ReportVariable): string | undefined 
   }
   // The general one is a base; the one for traces is the whole address.
   return own ?? `${text.replace(/\/+$/, '')}/v1/traces`
+}
+
+/**
+ * Reports the variables that change what a collector gets and that are not supported: ignoring them would
+ * send more, or something else, than asked for.
+ */
+function refuseUnsupported(value: Value, report: ReportVariable): void {
+  // No trace begins here, so all samplers that follow the parent do the same.
+  if (!(value('OTEL_TRACES_SAMPLER') ?? 'parentbased_').startsWith('parentbased_')) {
+    const hint = 'Unset it: the sampled flag of the caller decides. Or sample in the collector.'
+    report('OTEL_TRACES_SAMPLER', 'is not supported, unless it starts with parentbased_', hint)
+  }
+  for (const end of ['CERTIFICATE', 'CLIENT_KEY', 'CLIENT_CERTIFICATE', 'COMPRESSION']) {
+    for (const variable of [`OTEL_EXPORTER_OTLP_TRACES_${end}`, `OTEL_EXPORTER_OTLP_${end}`]) {
+      if (['none', undefined].includes(value(variable))) continue
+      const hint = 'Unset it, and send the spans to a collector on the same host.'
+      report(variable, 'is not supported', hint)
+    }
+  }
 }
 
 /** Headers that belong to the connection; fetch refuses them. */

@@ -264,6 +264,8 @@ describe('an error in the action', () => {
     'isRecheckPossible',
     'recheck',
   ])
+  /** Only run once a session is cached. */
+  const ofCachedSessions = new Set(['findSession', 'findCookie', 'isHost', 'isFromHere'])
   /** Only run on some refusals, so an allowed request does not meet the error. */
   const offTheWay = new Set([
     ...['countBadToken', 'unavailable', 'badSetup', 'refuse'],
@@ -290,8 +292,6 @@ describe('an error in the action', () => {
     ...['logPollProblem', 'refuseTooMany', 'addUp', 'describeMetric', 'addMetric'],
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
     ...['forgetAll', 'sweepSlice', 'parseString'],
-    // Only run once a session is cached.
-    ...['findSession', 'findCookie', 'isHost', 'isFromHere'],
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged', 'findCredentials'],
     ...[
@@ -452,6 +452,34 @@ describe('an error in the action', () => {
     }
   }
 
+  async function expectCachedSessionsClosed(name: string): Promise<void> {
+    const editLua = breaking(name, 'error("injected")')
+    const stack = await startStack({ editLua, feed: revocations() })
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const cookie = ['Cookie', `__Host-entra-session=${'S'.repeat(900)}`] as const
+    const headers = [cookie, ['Sec-Fetch-Site', 'same-origin'] as const]
+    try {
+      const id = ['X-Entra-Auth-Session-Id', 'session-1'] as const
+      stack.verifier.script = () => answer(200, [...allowHeaders(), id])
+      const statuses: number[] = []
+      await eventually(
+        async () => {
+          statuses.push((await stack.ask({ agent, headers })).status)
+          return statuses.at(-1)
+        },
+        (status) => status === 500,
+      )
+      assert.deepEqual(
+        statuses.filter((status) => status !== 200),
+        [500],
+      )
+      assert.equal(stack.app.requests.length, statuses.length - 1)
+    } finally {
+      agent.destroy()
+      await stack.stop()
+    }
+  }
+
   it('knows the functions of the file', () => {
     assert.ok(names.length > 30, names.join())
     for (const name of [
@@ -461,6 +489,7 @@ describe('an error in the action', () => {
       ...forTheFeed,
       ...beside,
       ...ofSessions,
+      ...ofCachedSessions,
     ])
       assert.ok(names.includes(name), name)
   })
@@ -497,6 +526,11 @@ describe('an error in the action', () => {
     if (ofSessions.has(name)) {
       it(`refuses the requests with a session that meet it: ${name}`, () =>
         expectSessionsClosed(name))
+      continue
+    }
+    if (ofCachedSessions.has(name)) {
+      it(`refuses the requests with a cached session that meet it: ${name}`, () =>
+        expectCachedSessionsClosed(name))
       continue
     }
     it(`refuses every request: ${name}`, async () => {

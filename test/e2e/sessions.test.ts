@@ -151,6 +151,18 @@ describe('a session', () => {
     for (const [what, headers] of Object.entries({
       'a second one': [['Cookie', `${named}; ${named}`], here],
       'another one before it': [['Cookie', `__Host-entra-session=other; ${named}`], here],
+      'another one before it, with a blank in front of =': [
+        ['Cookie', `__Host-entra-session =other; ${named}`],
+        here,
+      ],
+      'another one after it, with a blank in front of =': [
+        ['Cookie', `${named}; __Host-entra-session =other`],
+        here,
+      ],
+      'another one before it, with a tab in front of =': [
+        ['Cookie', `__Host-entra-session\t=other; ${named}`],
+        here,
+      ],
       'another one in the line before': [
         ['Cookie', '__Host-entra-session=other'],
         ['Cookie', named],

@@ -362,8 +362,16 @@ describe('tracing', () => {
       OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
       OTEL_EXPORTER_OTLP_HEADERS: 'a secret without a name',
       OTEL_BSP_SCHEDULE_DELAY: 'soon',
+      OTEL_TRACES_SAMPLER: 'traceidratio',
+      OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
+      OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: 'none',
+      OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY: '/key.pem',
     })
     assert.equal((await service.exited).code, 78)
+    assert.match(service.stderr, /OTEL_TRACES_SAMPLER: is not supported/)
+    assert.match(service.stderr, /OTEL_EXPORTER_OTLP_COMPRESSION: is not supported/)
+    assert.match(service.stderr, /OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY: is not supported/)
+    assert.doesNotMatch(service.stderr, /TRACES_COMPRESSION/)
     assert.match(service.stderr, /OTEL_EXPORTER_OTLP_PROTOCOL: is grpc/)
     assert.match(service.stderr, /OTEL_EXPORTER_OTLP_HEADERS: is not a list/)
     assert.match(service.stderr, /OTEL_BSP_SCHEDULE_DELAY: is "soon"/)

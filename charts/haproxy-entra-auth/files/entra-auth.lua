@@ -697,8 +697,11 @@ do
         elseif first == 99 and sub(headers, 1, 7) == "cookie:" then
             return nil
         end
-        local start, named = find(headers, "__Host-entra-session=", last, true)
+        local start, named = find(headers, "__Host-entra-session", last, true)
         if not start or named >= stop or find(headers, "__Host-entra-session", named, true) then
+            return nil
+        elseif byte(headers, named + 1) ~= 61 then
+            -- HAProxy reads "name =value" as a cookie of that name too.
             return nil
         elseif start ~= last + 1 then
             local quote = find(headers, '"', last, true)
@@ -707,7 +710,7 @@ do
             end
         end
         local semicolon = find(headers, ";", named, true)
-        return named + 1, (semicolon and semicolon < stop and semicolon or stop) - 1
+        return named + 2, (semicolon and semicolon < stop and semicolon or stop) - 1
     end
 
     -- Whether a page of this host made the request.
