@@ -71,6 +71,9 @@ export interface StoreState {
   readonly problem?: string
 }
 
+/** So many leave room for those of administrators. */
+const maxYielding = 8_000
+
 /** How long a change waits for another process that changes the file, in ms. */
 const lockPatienceMs = 5_000
 
@@ -97,7 +100,10 @@ export function createRevocationStore(
   now: () => number,
   onNotice: OnNotice = () => {},
   flushFolder?: (folder: string) => Promise<void>,
+  monotonic: () => number = () => performance.now(),
 ): RevocationStore {
+  /** The wall clock's lead over the monotonic one at the start. */
+  let aheadMs: number | undefined
   let longestSeconds = 0
   let list = createRevocationList([])
   let text: string | undefined
@@ -146,6 +152,7 @@ export function createRevocationStore(
   }
 
   async function start(): Promise<void> {
+    aheadMs ??= now() - monotonic()
     await reload()
     if (file === undefined || text !== undefined) return
     const path = await followLinks(file)
@@ -180,7 +187,9 @@ export function createRevocationStore(
         // Memory has what the file had: the change writes it again.
         if (!(error instanceof GoneError)) throw error
       })
-      const nowSeconds = now() / 1000
+      // A clock that is ahead for a moment must end nothing for good.
+      aheadMs ??= now() - monotonic()
+      const nowSeconds = Math.min(now(), monotonic() + aheadMs) / 1000
       const alive = list.stored.filter((entry) => list.endOf(entry) > nowSeconds)
       const entries = make(
         new Map(alive.map((entry) => [revocationKey(entry.kind, entry.id), entry])),
@@ -270,9 +279,16 @@ export function createRevocationStore(
     },
     start: () => enqueue(start),
     reload: () => enqueue(reload),
-    add: (revocation, { untilDefault = false } = {}) =>
+    add: (revocation, { untilDefault = false, isYielding = false } = {}) =>
       change((entries) => {
         const key = revocationKey(revocation.kind, revocation.id)
+        const former = entries.get(key)
+        if (isYielding && former && endOf(former, longestSeconds) >= revocation.until) return
+        if (isYielding && !former && entries.size >= maxYielding) {
+          throw new RevocationError(
+            `there are ${maxYielding} revocations; the rest up to ${maxRevocations} is for administrators`,
+          )
+        }
         if (!entries.has(key) && entries.size >= maxRevocations) {
           throw new RevocationError(
             `there are ${maxRevocations} revocations, which is the limit; revoke the client or the tenant instead`,

@@ -58,12 +58,15 @@ export interface Position {
  * is written gets a later stamp than `floorUs`.
  */
 export interface StoreConnection {
-  /** `room` undefined means that there always is room; otherwise undefined comes back where there is none. */
+  /**
+   * `room` undefined means that there always is room. Otherwise undefined comes back where there is none, and
+   * 'kept' where the store has a later end, which stays.
+   */
   add(
     key: string,
     json: string,
     known: { readonly floorUs: number; readonly formerEnd: number; readonly room?: Room },
-  ): Promise<Added | undefined>
+  ): Promise<Added | 'kept' | undefined>
   remove(key: string, floorUs: number): Promise<number>
   merge(pairs: readonly string[], floorUs: number): Promise<number>
   poll(since: Position, limit: number): Promise<PollAnswer>
@@ -167,6 +170,7 @@ export async function connectStore(
       const rest = room ? [room.from, room.to, room.windowUs] : []
       const answer = await run(addScript, [channel, floorUs, key, json, formerEnd, ...rest])
       if (answer === '0') return undefined
+      if (answer === '1') return 'kept'
       if (!Array.isArray(answer)) throw new Error('no answer of a store')
       const [changedUs, keptUntil] = answer.map(Number)
       return { changedUs: timeOf(changedUs), ...(keptUntil && { keptUntil }) }

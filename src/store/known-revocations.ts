@@ -215,6 +215,12 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
 
   const hasEnded = (entry: Entry) => keptUntil(entry) <= now() / 1e3
 
+  /** Also by the store's clock: ours may be ahead for a moment, and nothing brings back what was dropped. */
+  function certainMs(): number {
+    if (!heard) return now()
+    return Math.min(now(), heard.storeUs / 1e3 + monotonic() - heard.monotonicMs)
+  }
+
   const minuteOf = (seconds: number) => Math.floor(seconds / endStepSeconds)
 
   function noteEnd(key: string, seconds: number): void {
@@ -258,7 +264,9 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     const until = Math.max(lasting, known ? keptUntil(known) : 0)
     const revocation = parseStored({ kind, id, before, until, reason: 'its value was lost' })
     if (typeof revocation === 'string') return 'unreadable'
-    put(key, { revocation, removed: false, changedUs: 0, announcedUs }, sinceUs)
+    // Not earlier than the state before, or the copy on disk would prefer that one.
+    const changedUs = known?.changedUs ?? 0
+    put(key, { revocation, removed: false, changedUs, announcedUs }, sinceUs)
     return 'new'
   }
 
@@ -317,7 +325,7 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
       put(key, { ...entry, revocation: { ...entry.revocation, until } })
     },
     dropEnded() {
-      const untilMinute = Math.floor(now() / 1e3 / endStepSeconds) - 1
+      const untilMinute = minuteOf(certainMs() / 1e3) - 1
       const ended: string[] = []
       let hasChanged = false
       for (const [minute, keys] of ends) {

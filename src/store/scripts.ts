@@ -45,6 +45,8 @@ if ARGV[6] and not former then
   local count = redis.call('ZCOUNT', KEYS[2], text(now - ARGV[8]), '+inf')
   if count >= tonumber(ARGV[6]) and count <= tonumber(ARGV[7]) then return '0' end
 end
+if ARGV[6] and former and not former:find('"removed":true', 1, true)
+  and (tonumber(former:match('"until":(%d+)')) or 0) >= endingOf(json) then return '1' end
 local kept = math.max(tonumber(ARGV[5]), endingOf(former))
 if kept > endingOf(json) then
   json = json:sub(1, -2) .. ',"keptUntil":' .. text(kept) .. '}'

@@ -476,6 +476,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
             `there were ${maxYielding} revocations within the last ${known.windowSeconds + clockAheadSeconds} s; the rest up to ${maxRevocations} is for administrators`,
           )
         }
+        // The next poll brings it.
+        if (added === 'kept') return
         const announcedUs = added.changedUs
         putChanged(key, { revocation: stored, removed: false, ...added, announcedUs })
       }),
