@@ -61,6 +61,8 @@ export async function answerAuth(
   }
   if (!policy) return refuse({ allow: false, failure: 'unknown_policy' })
   const verdict = await context.judge(rules, policy, readRequest(rawHeaders), rawHeaders)
+  // A reload while a key was looked up: what counts are the rules in force now.
+  if (context.rules() !== rules) return answerAuth(context, request, reply)
   if (!verdict.allow) {
     const isReported = context.clock() < policy.reportOnlyUntilMs
     if (!isReported) return refuse(verdict, verdict.token)
@@ -83,9 +85,8 @@ export async function answerAuth(
       return refuse({ allow: false, failure: 'session_recheck', signIn: signInPath })
     }
   }
-  if (verdict.firstSight && context.onFirstSight) {
-    context.onFirstSight(policy.name, verdict.firstSight, readCorrelation(headers))
-  }
+  const sight = context.onFirstSight && verdict.firstSight?.()
+  if (sight) context.onFirstSight?.(policy.name, sight, readCorrelation(headers))
   const identity = verdict.allowance.headers
   for (let i = 0; i < identity.length; i += 2) reply.header(identity[i] ?? '', identity[i + 1])
   return reply

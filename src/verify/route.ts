@@ -97,7 +97,6 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     policyName: string,
     request: FastifyRequest,
     reply: FastifyReply,
-    firstSight?: AccessToken,
   ): FastifyReply | undefined | Promise<FastifyReply | undefined> {
     const rules = options.rules()
     const verifyRequest = readRequest(request.raw.rawHeaders)
@@ -110,22 +109,21 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     const policy = rules.policies.get(policyName)
     if (!policy) return refuse(exchange, { allow: false, failure: 'unknown_policy' })
     const verdict = judge(rules, policy, verifyRequest, request.raw.rawHeaders)
-    if (!(verdict instanceof Promise)) return send(exchange, policy, verdict, firstSight)
+    if (!(verdict instanceof Promise)) return send(exchange, policy, verdict)
     return verdict.then((late) => {
       // A reload while a key was looked up: what counts are the rules in force now.
-      if (options.rules() === rules) return send(exchange, policy, late, firstSight)
-      return decide(policyName, request, reply, late.allow ? late.firstSight : undefined)
+      if (options.rules() === rules) return send(exchange, policy, late)
+      return decide(policyName, request, reply)
     })
   }
 
-  /** `firstSight` comes from a verdict on the same request that a reload made void. */
-  function send(exchange: Exchange, policy: Policy, verdict: Verdict, firstSight?: AccessToken) {
+  function send(exchange: Exchange, policy: Policy, verdict: Verdict) {
     if (!verdict.allow) {
       if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
       return refuse(exchange, verdict, policy)
     }
     options.onVerdict(policy.name, 'allow')
-    const sight = verdict.firstSight ?? firstSight
+    const sight = options.onFirstSight && verdict.firstSight?.()
     if (sight) {
       const correlation = readCorrelation(exchange.request.headers)
       options.onFirstSight?.(policy.name, sight, correlation)

@@ -101,7 +101,7 @@ export function verifySession(
     allowance: { ...outcome, headers: [...outcome.headers, ...headersOf(policy, session, isDue)] },
     maxAgeSeconds: Math.max(0, Math.floor(Math.min(longest, policy.cacheSeconds))),
     session: token,
-    ...(firstSights?.isFirst(session.id, policy.name) && { firstSight: token }),
+    firstSight: () => (firstSights?.isFirst(session.id, policy.name) ? token : undefined),
   }
 }
 

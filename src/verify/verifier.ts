@@ -26,8 +26,11 @@ export type Verdict =
       readonly allow: true
       readonly allowance: Allowance
       readonly maxAgeSeconds: number
-      /** Claims for the audit, where this policy admits the token for the first time. */
-      readonly firstSight?: AccessToken
+      /**
+       * Claims for the audit, where this policy admits for the first time; asked only when the allow is
+       * sent, since from then on it is not.
+       */
+      readonly firstSight?: (() => AccessToken | undefined) | undefined
       /** Present where a session and no token was admitted. */
       readonly session?: AccessToken
     }
@@ -99,7 +102,8 @@ export function createVerifier(context: VerifierContext): Verifier {
     if (!outcome.allow) return { ...outcome, token: token.claims }
     const maxAgeSeconds = maxAge(policy, token, nowMs, elapsed(), rules.clockSkewSeconds)
     if (known) return { allow: true, allowance: outcome, maxAgeSeconds }
-    return { allow: true, allowance: outcome, maxAgeSeconds, ...firstSightOf(policy, token) }
+    const firstSight = () => firstSightOf(policy, token)
+    return { allow: true, allowance: outcome, maxAgeSeconds, firstSight }
   }
 
   /** The revocation of a token, looked up once for each list of revocations. */
@@ -210,13 +214,10 @@ function workOutOutcome(
 }
 
 /** Claims for the audit, unless this policy has admitted the token before; it has from now on. */
-function firstSightOf(
-  { name }: Policy,
-  { claims, signed }: CachedToken,
-): { readonly firstSight?: AccessToken } {
-  if (signed.admittedBy.includes(name)) return {}
+function firstSightOf({ name }: Policy, { claims, signed }: CachedToken): AccessToken | undefined {
+  if (signed.admittedBy.includes(name)) return undefined
   signed.admittedBy = signed.admittedBy.length === 0 ? listOf(name) : [...signed.admittedBy, name]
-  return { firstSight: claims }
+  return claims
 }
 
 const lists = new Map<string, readonly string[]>()

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { it } from 'node:test'
+import { eventually } from '../support/eventually.ts'
+import { ids } from '../support/ids.ts'
+import { fixtureConfig, loadFile, startService, verify } from '../support/service.ts'
+import { openBrowser, signInWith, startSignIn } from '../support/sign-in.ts'
+import { jwkOf, signingKey } from '../support/signing-keys.ts'
+import { v2User } from '../support/tokens.ts'
+
+it('a token that a reload refused at first stands in the audit once it is admitted', async (t) => {
+  const lines: object[] = []
+  const service = await startService({
+    audit: { info: (f: object) => void lines.push(f) } as never,
+  })
+  t.after(() => service.close())
+  const file = (policy: object) => fixtureConfig(service.authority.url, { policy } as never)
+  const { v2 } = service.authority.contoso
+  const key = signingKey('published since the last reading')
+  v2.keys.push(jwkOf(key))
+  const before = service.authority.requests.length
+  let release = () => {}
+  v2.gate = new Promise((resolve) => {
+    release = resolve
+  })
+  const token = v2User({}, { key })
+  const answered = verify(service, 'default', token)
+  await eventually(
+    () => service.authority.requests.length,
+    (count) => count > before,
+  )
+  await service.app.reload(await loadFile(file({ deny: [{ users: [ids.user] }] })))
+  v2.gate = undefined
+  release()
+  assert.equal((await answered).status, 403)
+  assert.equal(lines.length, 0)
+  await service.app.reload(await loadFile(file({})))
+  assert.equal((await verify(service, 'default', token)).status, 200)
+  assert.equal(lines.length, 1)
+})
+
+it('a session whose first request at /oauth2/auth is cross-site stands in the audit once it is admitted', async (t) => {
+  const lines: object[] = []
+  const service = await startSignIn({ audit: { info: (f: object) => void lines.push(f) } as never })
+  t.after(() => service.close())
+  const browser = openBrowser(service)
+  await signInWith(service, browser)
+  const cross = await browser.visit('/oauth2/auth', {
+    headers: {
+      'Sec-Fetch-Site': 'cross-site',
+      'X-Forwarded-Method': 'POST',
+      Origin: 'https://evil.example',
+    },
+  })
+  assert.equal(cross.status, 403)
+  const own = await browser.visit('/oauth2/auth', {
+    headers: { 'Sec-Fetch-Site': 'same-origin', 'X-Forwarded-Method': 'GET' },
+  })
+  assert.equal(own.status, 202)
+  assert.equal(lines.length, 1)
+})
