@@ -99,7 +99,7 @@ export function wrap(
   }
   rows.push(row)
   return rows.map((line, i) => {
-    const [shown, used] = i === 0 ? [label, label.length] : ['', 0]
+    const [shown, used] = i === 0 ? [oneLine(label), oneLine(label).length] : ['', 0]
     const painted = style === undefined ? shown : screen.paint(style, shown)
     const gap = ' '.repeat(Math.max(0, labelWidth - used))
     return `${' '.repeat(left)}${painted}${gap}${line}`.trimEnd()

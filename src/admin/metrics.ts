@@ -266,9 +266,7 @@ const refusalReasons = Object.entries(failures).map(([reason, { status }]) => ({
 }))
 
 /** What an alert asks for; it is there for each policy, however many there are. */
-const alarming = refusalReasons.filter(
-  ({ verdict, reason }) => verdict === 'unavailable' || reason === 'caller_not_allowed',
-)
+const alarming = refusalReasons.filter(({ verdict }) => verdict === 'unavailable')
 
 /** Up to this many series the other refusals are there from the start, too. */
 const maxEarlySeries = 2_000
@@ -281,7 +279,9 @@ function earlyVerdicts(policies: readonly string[]): VerdictCount['labels'][] {
   const isSmall = policies.length * refusalReasons.length <= maxEarlySeries
   const refusals = isSmall ? refusalReasons : alarming
   return [
-    { policy: '', verdict: 'deny', reason: 'unknown_policy' },
+    ...refusalReasons
+      .filter(({ reason }) => beforePolicy.has(reason))
+      .map((labels) => ({ policy: '', ...labels })),
     ...policies.flatMap((policy) => [
       { policy, verdict: 'allow', reason: '' },
       ...refusals
@@ -291,9 +291,16 @@ function earlyVerdicts(policies: readonly string[]): VerdictCount['labels'][] {
   ]
 }
 
+/** What /verify refuses before it knows the policy. */
+const beforePolicy: ReadonlySet<string> = new Set([
+  'unknown_policy',
+  'caller_not_allowed',
+  'overloaded',
+])
+
 /** Refusals of requests that lead to no policy. */
 const ofNoPolicy: ReadonlySet<string> = new Set([
-  'unknown_policy',
+  ...beforePolicy,
   'not_found',
   'method_not_allowed',
   'admin_key_missing',

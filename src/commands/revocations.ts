@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { variableOf } from '../config/environment.ts'
+import { oneLine } from '../config/problems.ts'
 import { parseRevocation, type Revocation, revocationKinds } from '../revocation/revocation.ts'
 import { formatJson, type Screen, screenOf, wrap } from '../terminal.ts'
 import { type CommandIo, exitCodes } from './io.ts'
@@ -281,6 +282,6 @@ function describe(error: Error): string {
 }
 
 function stop(io: CommandIo, code: number, sentence: string): never {
-  io.stderr.write(`error: ${sentence}\n`)
+  io.stderr.write(`error: ${oneLine(sentence)}\n`)
   return io.exit(code)
 }

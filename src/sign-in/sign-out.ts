@@ -82,6 +82,7 @@ const maxFrontchannelRevocations = 1_000
 export function createFrontchannelLogout(context: SignInContext) {
   let windowStartMs = 0
   let calls = 0
+  let loggedAtMs = Number.NEGATIVE_INFINITY
 
   /** The id of a session is a secret of Entra's, so guesses are harmless; their number must be as well. */
   function isTooMany(): boolean {
@@ -104,7 +105,11 @@ export function createFrontchannelLogout(context: SignInContext) {
       return sendProblem(context, reply, 'malformed_request')
     }
     if (isTooMany()) {
-      context.log.warn({}, 'front-channel logouts beyond the limit are left out')
+      // Anybody can cause this line.
+      if (Math.abs(visit.nowSeconds * 1000 - loggedAtMs) >= 60_000) {
+        loggedAtMs = visit.nowSeconds * 1000
+        context.log.warn({}, 'front-channel logouts beyond the limit are left out')
+      }
       return reply.code(429).header('Retry-After', '60').send()
     }
     const hardEnd = visit.nowSeconds + visit.sessions.sessionSeconds

@@ -47,17 +47,14 @@ describe('the metrics of a service that was asked nothing yet', () => {
       read('entra_auth_verdicts_total', { policy, verdict, reason }, own)
     for (const policy of ['default', 'introduced']) {
       assert.equal(await count(policy, 'allow'), 0)
-      for (const reason of [
-        'no_credentials',
-        'token_expired',
-        'scope_missing',
-        'caller_not_allowed',
-      ])
+      for (const reason of ['no_credentials', 'token_expired', 'scope_missing'])
         assert.equal(await count(policy, 'deny', reason), 0, reason)
-      for (const reason of ['keys_unavailable', 'key_unconfirmed', 'overloaded'])
+      for (const reason of ['keys_unavailable', 'key_unconfirmed'])
         assert.equal(await count(policy, 'unavailable', reason), 0, reason)
     }
     assert.equal(await count('', 'deny', 'unknown_policy'), 0)
+    assert.equal(await count('', 'deny', 'caller_not_allowed'), 0)
+    assert.equal(await count('', 'unavailable', 'overloaded'), 0)
     for (const outcome of ['applied', 'refused']) {
       assert.equal(await read('entra_auth_config_reloads_total', { outcome }, own), 0)
     }
@@ -72,8 +69,7 @@ describe('the metrics of a service that was asked nothing yet', () => {
     const count = (verdict: string, reason: string) =>
       read('entra_auth_verdicts_total', { policy: 'policy-199', verdict, reason }, own)
     assert.equal(await count('allow', ''), 0)
-    assert.equal(await count('unavailable', 'overloaded'), 0)
-    assert.equal(await count('deny', 'caller_not_allowed'), 0)
+    assert.equal(await count('unavailable', 'keys_unavailable'), 0)
     assert.equal(await count('deny', 'token_expired'), undefined)
     await verify(own, 'policy-199', {})
     assert.equal(await count('deny', 'no_credentials'), 1)
@@ -197,4 +193,20 @@ describe('the metrics', () => {
     assert.equal((await service.app.metrics.inject('/revocations')).statusCode, 404)
     assert.equal((await service.app.metrics.inject('/verify')).statusCode, 404)
   })
+})
+
+it('the series of what is refused before its policy are there before the first refusal', async (t) => {
+  const own = await startService({ config: { callerKeyFile: '/key' } })
+  t.after(() => own.close())
+  const series = async () =>
+    (await own.app.metrics.inject('/metrics')).body
+      .split('\n')
+      .filter((line) => line.startsWith('entra_auth_verdicts_total'))
+      .map((line) => line.replace(/ \d+$/, ''))
+  const early = new Set(await series())
+  assert.equal((await verify(own, 'default', v2User())).status, 403)
+  assert.deepEqual(
+    (await series()).filter((one) => !early.has(one)),
+    [],
+  )
 })

@@ -49,6 +49,8 @@ describe('a flood', () => {
     assert.equal(pages.filter(({ status }) => status === 200).length, 120)
     assert.equal(service.revocations.length, 120)
     assert.equal(pages.at(-1)?.status, 429)
+    const linesOfIt = () => service.log.filter((line) => line.includes('beyond the limit')).length
+    assert.equal(linesOfIt(), 1)
     service.time.nowMs += 60_000
     const later = await openBrowser(service).visit(
       '/oauth2/frontchannel_logout?sid=0123456789abcdef',
@@ -63,6 +65,7 @@ describe('a flood', () => {
     }
     // However long it lasts, most of the list stays free for administrators.
     assert.equal(service.revocations.length, 1_000)
+    assert.ok(linesOfIt() <= 12, `${linesOfIt()} lines`)
   })
 
   it('of long headers, cookies and bodies is refused at once', async () => {
