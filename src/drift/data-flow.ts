@@ -5,6 +5,9 @@ import type { Route, Rule } from './proxy.ts'
 /** Longer chains of variables are not followed. */
 const deepest = 8
 
+/** Nor more expressions in all: each may have several sources. */
+const mostSteps = 2_000
+
 /**
  * The expressions behind an expression: where it reads a variable, those of the rules that set the
  * variable, with the converters of each step behind one another. A variable that no rule sets stays.
@@ -13,20 +16,22 @@ export function sourcesOf(
   expression: Expression,
   rules: readonly Rule[],
   depth = 0,
+  steps = { left: mostSteps },
 ): readonly Expression[] {
-  if (depth > deepest) return [expression]
+  steps.left -= 1
+  if (depth > deepest || steps.left < 0) return [expression]
   const { fetch, argument, converters } = expression
   // The value of a variable goes through the converters that stand behind it.
   const throughVariable = (name: string, behind: number) =>
     assignmentsTo(name, rules).flatMap((source) =>
-      sourcesOf(source, rules, depth + 1).map((one) => ({
+      sourcesOf(source, rules, depth + 1, steps).map((one) => ({
         ...one,
         converters: [...one.converters, ...converters.slice(behind)],
       })),
     )
   const own = fetch === 'var' ? throughVariable(argument.split(',')[0] ?? '', 0) : []
   const copied = copiesTo(expression, rules).flatMap((source) =>
-    sourcesOf(source, rules, depth + 1).map((one) => ({
+    sourcesOf(source, rules, depth + 1, steps).map((one) => ({
       ...one,
       converters: [...one.converters, ...converters],
     })),

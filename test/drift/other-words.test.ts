@@ -581,6 +581,30 @@ describe('a mistake in other words', () => {
   })
 })
 
+describe('headers and variables that lead to each other in a circle', () => {
+  const circles: Readonly<Record<string, (from: string, to: string) => string>> = {
+    headers: (from, to) => `http-request set-header x-${to} %[req.hdr(x-${from})]`,
+    variables: (from, to) => `http-request set-var(txn.${to}) var(txn.${from})`,
+  }
+  for (const [what, copy] of Object.entries(circles)) {
+    it(`are followed to an end, and found as a short circle is: ${what}`, () => {
+      const by = what === 'headers' ? 'req.hdr(x-a)' : 'var(txn.a)'
+      const codesOf = (rounds: number) => {
+        const rules = Array.from({ length: rounds }, (_, i) =>
+          [copy('a', 'b'), copy('b', 'a')].map((rule) => `${rule} if { path_beg /${i} }`),
+        )
+        return codesIn({
+          frontend: rules.flat().join('\n'),
+          routes: `use_backend %[${by}]\ndefault_backend orders`,
+        })
+      }
+      // A client chooses the header; nothing sets the variable.
+      assert.deepEqual(codesOf(1), what === 'headers' ? ['verifier-routed'] : [])
+      assert.deepEqual(codesOf(10), codesOf(1))
+    })
+  }
+})
+
 describe('what looks like a mistake', () => {
   for (const [name, parts, hasBoth] of harmless) {
     it(`is none: ${name}`, () => {

@@ -65,6 +65,11 @@ function route(kind: string, apiVersion: string, spec: object): Creation {
 }
 
 /** A route that changes headers, for all its backends or for the second one. */
+const backend = { service: { name: 'orders', port: { number: 80 } } }
+
+/** A line of HAProxy, where a field is written into its configuration as it is. */
+const secondLine = '\n  http-request set-header X-Auth-Request-User admin'
+
 function filtered(kind: string, requestHeaderModifier: object, ofBackend = false): Creation {
   const filters = [
     { type: 'URLRewrite', urlRewrite: { hostname: 'orders.example.com' } },
@@ -254,6 +259,89 @@ export const bypassCases: readonly AdmissionCase[] = [
   ),
   ...(['HTTPRoute', 'GRPCRoute'] as const).flatMap((kind) =>
     [
+      { set: [{ name: "X-'Auth'-Request-User", value: 'admin' }] },
+      { add: [{ name: "'Remote-User'", value: 'admin' }] },
+      { set: [{ name: 'X-Team', value: `a${secondLine}` }] },
+      { add: [{ name: 'X-Team', value: 'a\rb' }] },
+      { remove: [`X-Team${secondLine}`] },
+    ].flatMap((modifier) =>
+      [false, true].map((ofBackend) => ({
+        title: `${kind} with a filter${ofBackend ? ' of a backend' : ''}: ${JSON.stringify(modifier)}`,
+        creation: filtered(kind, modifier, ofBackend),
+        refusal: 'and its value one line',
+      })),
+    ),
+  ),
+  {
+    title: 'an HTTPRoute that changes a header of the answer with a second line',
+    creation: route('HTTPRoute', 'gateway.networking.k8s.io/v1', {
+      rules: [
+        {
+          filters: [
+            {
+              type: 'ResponseHeaderModifier',
+              responseHeaderModifier: { set: [{ name: 'X-Team', value: `a${secondLine}` }] },
+            },
+          ],
+        },
+      ],
+    }),
+    refusal: 'and its value one line',
+  },
+  ...['\r', '\f', '\n\f', ' \v'].map((blank) => ({
+    title: `a header's name in quotes behind ${JSON.stringify(blank)}`,
+    creation: ingress({
+      'haproxy.org/request-set-header': `${blank}"X"-"Auth"-Request-User admin`,
+    }),
+    refusal: 'The name of a header has',
+  })),
+  ...[secondLine, ' a', '\t'].flatMap((end) =>
+    ['Prefix', 'ImplementationSpecific'].map((pathType) => ({
+      title: `a path of type ${pathType} that ends in ${JSON.stringify(end)}`,
+      creation: ingress(
+        {},
+        { rules: [{ http: { paths: [{ path: `/a${end}`, pathType, backend }] } }] },
+      ),
+      refusal: 'A path has no blanks',
+    })),
+  ),
+  {
+    title: 'paths and regular expressions without blanks',
+    creation: ingress(
+      {},
+      {
+        rules: [
+          { host: 'a.example' },
+          {
+            http: {
+              paths: [
+                { path: '/a(/|$)(.*)', pathType: 'ImplementationSpecific', backend },
+                { pathType: 'ImplementationSpecific', backend },
+              ],
+            },
+          },
+        ],
+      },
+    ),
+  },
+  {
+    title: 'a Backend with an algorithm',
+    creation: resource('Backend', { balance: { algorithm: 'leastconn' }, retries: 3 }),
+  },
+  ...[
+    { description: `a${secondLine}` },
+    { acl_list: [{ acl_name: 'a', criterion: 'path', value: `a${secondLine}` }] },
+    { balance: { algorithm: 'hash', hash_expression: `a${secondLine}` } },
+    { made_up_later: 'a' },
+  ].flatMap((spec) =>
+    ['v1', 'v3'].map((version) => ({
+      title: `a Backend of ${version} with ${Object.keys(spec)}`,
+      creation: resource('Backend', version === 'v1' ? { config: spec } : spec, version),
+      refusal: 'This field of a Backend',
+    })),
+  ),
+  ...(['HTTPRoute', 'GRPCRoute'] as const).flatMap((kind) =>
+    [
       { set: [{ name: 'X-Auth-Request-User', value: 'admin' }] },
       { add: [{ name: 'x_auth_request_roles', value: 'admin' }] },
       { set: [{ name: 'X-Team', value: 'shop' }], add: [{ name: 'Remote-User', value: 'a' }] },
@@ -400,6 +488,28 @@ export const authUrlCases: readonly AdmissionCase[] = [
     title: 'auth-method: POST, which the verifier refuses',
     creation: ingress({ [authUrl]: verifier, 'haproxy-ingress.github.io/auth-method': 'POST' }),
     refusal: 'auth-method is GET',
+  },
+  ...Object.entries({
+    'auth-signin': ['/login\tif\tFALSE\t#', '/login if FALSE', "/login'", '/login\n'],
+    'auth-headers-fail': ["-' if !{ bool(true) -m bool } #", '-"', '\\'],
+    'auth-headers-succeed': ["X-Auth-Request-*' if FALSE #"],
+    'auth-headers-request': ["*' if FALSE #"],
+  }).flatMap(([name, values]) =>
+    values.flatMap((value) =>
+      ['haproxy-ingress.github.io/', 'ingress.kubernetes.io/'].map((prefix) => ({
+        title: `${prefix}${name}: ${JSON.stringify(value)}`,
+        creation: ingress({ [authUrl]: verifier, [`${prefix}${name}`]: value }),
+        refusal: 'auth-signin and auth-headers have',
+      })),
+    ),
+  ),
+  {
+    title: 'auth-signin and lists of headers',
+    creation: ingress({
+      [authUrl]: verifier,
+      'haproxy-ingress.github.io/auth-signin': 'https://login.example.com/start?rd=%[path]',
+      'haproxy-ingress.github.io/auth-headers-succeed': 'X-Auth-Request-*,X-Team',
+    }),
   },
   {
     title: 'an HTTPRoute, for which nobody is asked',
