@@ -3,12 +3,13 @@
  *
  *     node scripts/store-size.ts [COUNT] [redis|valkey]
  *
- * Prints, without revocations and with all of them: the server's memory, a verifier's start time
- * and memory, the size and time of a poll by HAProxy, the cost of a poll of the store, and
- * HAProxy's processor time for a hit.
+ * Prints memory of the server, start and memory of a verifier, the size and the time of a poll by
+ * HAProxy, what a poll of the store costs, and the processor time of HAProxy for a hit, without any
+ * revocation and with all of them: pairs of short rounds, in turn, and the median of their ratios with
+ * its interval of 95 %. The last line is JSON for bench/results.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readMetrics } from '../test/e2e/cache-stack.ts'
 import { createLane } from '../test/load/lane.ts'
@@ -19,7 +20,8 @@ import { shippedConfig, startHaproxy } from './local-stack/haproxy.ts'
 import { storeServerCommand } from './store-servers.ts'
 
 const [count, which] = [Number(process.argv[2] ?? 1_000_000), process.argv[3] ?? 'valkey']
-const hitsPerRound = 20_000
+const hitsPerRound = 4_000
+const pairs = 80
 const tickMs = 1_000 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
 
 const { command, args } = await storeServerCommand(which === 'redis' ? 'redis' : 'valkey')
@@ -37,11 +39,23 @@ function cpuMs(pid: number): number {
   return (Number(user) + Number(system)) * tickMs
 }
 
+/** Processor time of all threads of a process so far, in ms, by the scheduler's own count in ns. */
+function exactCpuMs(pid: number): number {
+  const times = readdirSync(`/proc/${pid}/task`).map((thread) =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]),
+  )
+  return times.reduce((sum, ns) => sum + ns, 0) / 1e6
+}
+
 const memoryMb = (pid: number) =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1_024
 
-const print = (what: string, value: number, unit: string) =>
-  process.stdout.write(`${what.padEnd(52)} ${value.toFixed(value < 10 ? 2 : 0)} ${unit}\n`)
+const measured: Record<string, string> = {}
+
+function print(what: string, value: number, unit: string): void {
+  measured[what] = `${value.toFixed(value < 10 ? 2 : 0)} ${unit}`
+  process.stdout.write(`${what.padEnd(52)} ${measured[what]}\n`)
+}
 
 /** Half of them long ago, none within the time that HAProxy has to know. */
 const fill = `
@@ -98,32 +112,63 @@ try {
     life.after(() => haproxy.stop())
     const token = await authority.token('alice')
     const lanes = Array.from({ length: 4 }, () => createLane(haproxy.port))
-    return async (): Promise<number> => {
-      const before = { cpu: cpuMs(haproxy.pid), hits: await hits() }
+    /** µs a request. */
+    const spend = async (): Promise<number> => {
+      const before = exactCpuMs(haproxy.pid)
       await Promise.all(
         lanes.map(async (lane) => {
           for (let i = 0; i < hitsPerRound / lanes.length; i++) await lane.ask(token)
         }),
       )
-      const share = ((await hits()) - before.hits) / hitsPerRound
-      if (share < 0.99) process.stdout.write(`only ${share} of the requests were hits\n`)
-      return ((cpuMs(haproxy.pid) - before.cpu) / hitsPerRound) * 1_000
+      return ((exactCpuMs(haproxy.pid) - before) / hitsPerRound) * 1_000
     }
-    async function hits(): Promise<number> {
+    // Threads tell their numbers to each other once a second, so only a long time has a right count.
+    const hits = async () => {
+      await new Promise((over) => setTimeout(over, 1_500))
+      await lanes[0]?.ask(token)
       return (await readMetrics({ haproxy })).get('cache_hits_total') ?? 0
     }
+    return { spend, hits }
   }
   const none = await measure('none', 0)
   const many = await measure(`${count}`, count)
-  const costs: [number[], number[]] = [[], []]
-  // In turn, so that what else the machine does meets both.
-  for (let round = 0; round < 5; round++) {
-    costs[0].push(await none())
-    costs[1].push(await many())
+  // In turn and from either side, so that what else the machine does meets both.
+  const rounds: { readonly none: number; readonly many: number }[] = []
+  // The first rounds fill caches.
+  for (const { spend } of [none, many, none, many]) await spend()
+  const before = [await none.hits(), await many.hits()]
+  while (rounds.length < pairs) {
+    const [first, second] = rounds.length % 2 === 0 ? [none, many] : [many, none]
+    const [one, other] = [await first.spend(), await second.spend()]
+    rounds.push(rounds.length % 2 === 0 ? { none: one, many: other } : { none: other, many: one })
   }
-  const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
-  print('processor time of HAProxy for a hit, with none', median(costs[0]), 'µs')
-  print(`processor time of HAProxy for a hit, with ${count}`, median(costs[1]), 'µs')
+  for (const [index, { hits }] of [none, many].entries()) {
+    const share = ((await hits()) - (before[index] ?? 0)) / (pairs * hitsPerRound)
+    if (share < 0.99) throw new Error(`only ${share} of the requests were hits`)
+  }
+  const sorted = (values: readonly number[]) => values.toSorted((one, other) => one - other)
+  const at = (values: readonly number[], index: number) => sorted(values)[index] ?? Number.NaN
+  const ratios = rounds.map((round) => round.many / round.none)
+  // Ranks between which the median of all lies with 95 %: binomial, in its normal approximation.
+  const half = Math.ceil(0.98 * Math.sqrt(pairs))
+  const middle = pairs / 2
+  const [low, median, high] = [middle - half, middle, middle + half].map((rank) => at(ratios, rank))
+  const medianOf = (which: 'none' | 'many') =>
+    at(
+      rounds.map((round) => round[which]),
+      middle,
+    )
+  print('processor time of HAProxy for a hit, with none', medianOf('none'), 'µs')
+  print(`processor time of HAProxy for a hit, with ${count}`, medianOf('many'), 'µs')
+  const percent = (ratio = Number.NaN) => Number(((ratio - 1) * 100).toFixed(2))
+  process.stdout.write(
+    `difference, median of ${pairs} pairs: ${percent(median)} % (${percent(low)} to ${percent(high)} %)\n`,
+  )
+  const hit = {
+    ...{ noneUs: medianOf('none'), manyUs: medianOf('many'), pairs, hitsPerRound },
+    differencePercent: { low: percent(low), median: percent(median), high: percent(high) },
+  }
+  process.stdout.write(`${JSON.stringify({ server: which, count, measured, hit })}\n`)
 } finally {
   for (const cleanUp of cleanUps.reverse()) await cleanUp()
 }
