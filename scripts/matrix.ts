@@ -27,7 +27,7 @@ const versions: readonly string[] = named.length > 0 ? named : usual
 function cellsOf(version: string): readonly Cell[] {
   if (isLoad) return [asShipped]
   if (named.length > 0) return [asShipped, ...others]
-  const index = haproxyVersions.findIndex((known) => known === version)
+  const index = (haproxyVersions as readonly string[]).indexOf(version)
   return [asShipped, others[index % others.length] ?? others[0]]
 }
 

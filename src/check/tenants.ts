@@ -105,7 +105,7 @@ function judgeVersion(
   const hint =
     issuer === null && lastStatus >= 400
       ? 'The authority does not know this tenant: check its id, and "cloud" or "authority".'
-      : 'Another program than the authority answers, or the authority is not that of this tenant: check "cloud", "authority" and any proxy between.'
+      : 'Another program answers, or the authority of another tenant. Check "cloud", "authority" and any proxy between.'
   return [{ level: 'problem', path, message, hint }]
 }
 

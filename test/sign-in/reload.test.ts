@@ -1,31 +1,20 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { eventually } from '../support/eventually.ts'
+import { holdKey } from '../support/held-key.ts'
 import { ids } from '../support/ids.ts'
 import { fixtureConfig } from '../support/service.ts'
 import { signIn } from '../support/sessions.ts'
 import { openBrowser, startSignIn } from '../support/sign-in.ts'
-import { jwkOf, signingKey } from '../support/signing-keys.ts'
 import { v2User } from '../support/tokens.ts'
 
 it('/oauth2/auth: a request that waits for a key during a reload is judged by the new rules', async (t) => {
   const service = await startSignIn()
   t.after(() => service.close())
-  const { v2 } = service.authority.contoso
-  const key = signingKey('published since the last reading')
-  v2.keys.push(jwkOf(key))
-  const before = service.authority.requests.length
-  let release = () => {}
-  v2.gate = new Promise((resolve) => {
-    release = resolve
-  })
+  const held = holdKey(service.authority)
   const answered = openBrowser(service).visit('/oauth2/auth?policy=mixed', {
-    headers: { Authorization: `Bearer ${v2User({}, { key })}` },
+    headers: { Authorization: `Bearer ${v2User({}, { key: held.key })}` },
   })
-  await eventually(
-    () => service.authority.requests.length,
-    (count) => count > before,
-  )
+  await held.isAskedFor()
   const session = { actor: 'user', session: true }
   await service.reload(
     fixtureConfig(service.authority.url, {
@@ -43,8 +32,7 @@ it('/oauth2/auth: a request that waits for a key during a reload is judged by th
       },
     }),
   )
-  v2.gate = undefined
-  release()
+  held.release()
   const page = await answered
   assert.deepEqual([page.status, page.reason], [403, 'denied_by_rule'])
 })

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import { eventually } from '../support/eventually.ts'
+import { holdKey } from '../support/held-key.ts'
 import { ids } from '../support/ids.ts'
 import { fixtureConfig, loadFile, startService, verify } from '../support/service.ts'
 import { openBrowser, signInWith, startSignIn } from '../support/sign-in.ts'
-import { jwkOf, signingKey } from '../support/signing-keys.ts'
 import { v2User } from '../support/tokens.ts'
 
 it('a token that a reload refused at first stands in the audit once it is admitted', async (t) => {
@@ -14,23 +13,12 @@ it('a token that a reload refused at first stands in the audit once it is admitt
   })
   t.after(() => service.close())
   const file = (policy: object) => fixtureConfig(service.authority.url, { policy } as never)
-  const { v2 } = service.authority.contoso
-  const key = signingKey('published since the last reading')
-  v2.keys.push(jwkOf(key))
-  const before = service.authority.requests.length
-  let release = () => {}
-  v2.gate = new Promise((resolve) => {
-    release = resolve
-  })
-  const token = v2User({}, { key })
+  const held = holdKey(service.authority)
+  const token = v2User({}, { key: held.key })
   const answered = verify(service, 'default', token)
-  await eventually(
-    () => service.authority.requests.length,
-    (count) => count > before,
-  )
+  await held.isAskedFor()
   await service.app.reload(await loadFile(file({ deny: [{ users: [ids.user] }] })))
-  v2.gate = undefined
-  release()
+  held.release()
   assert.equal((await answered).status, 403)
   assert.equal(lines.length, 0)
   await service.app.reload(await loadFile(file({})))

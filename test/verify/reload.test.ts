@@ -11,6 +11,7 @@ import { compileRules } from '../../src/verify/rules.ts'
 import { createTokenCache } from '../../src/verify/token-cache.ts'
 import { createVerifier } from '../../src/verify/verifier.ts'
 import { eventually } from '../support/eventually.ts'
+import { holdKey } from '../support/held-key.ts'
 import { ids } from '../support/ids.ts'
 import {
   type ConfigFile,
@@ -20,27 +21,15 @@ import {
   startService,
   verify,
 } from '../support/service.ts'
-import { jwkOf, signingKey } from '../support/signing-keys.ts'
 import { v2User } from '../support/tokens.ts'
 
 /** A request that waits for the look-up of its key while `reload` is put in force. */
 async function verifyDuring(service: Service, reload: ConfigFile) {
-  const { v2 } = service.authority.contoso
-  const key = signingKey('published since the last reading')
-  v2.keys.push(jwkOf(key))
-  const before = service.authority.requests.length
-  let release = () => {}
-  v2.gate = new Promise((resolve) => {
-    release = resolve
-  })
-  const answered = verify(service, 'default', v2User({}, { key }))
-  await eventually(
-    () => service.authority.requests.length,
-    (count) => count > before,
-  )
+  const held = holdKey(service.authority)
+  const answered = verify(service, 'default', v2User({}, { key: held.key }))
+  await held.isAskedFor()
   await service.app.reload(await loadFile(reload))
-  v2.gate = undefined
-  release()
+  held.release()
   return answered
 }
 
