@@ -70,7 +70,7 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Reading {
     ...checkStrictMode(ways),
     ...checkEarlyAnswers(ways),
     ...checkVerdictVariables(topology),
-    ...checkStripping(ways, config.identityHeaders),
+    ...checkStripping(ways, config.identityHeaders, topology),
     ...checkCaching(ways, config.policies),
     ...checkSharedServers(topology, all, isExempt),
     ...checkPolicyChoice(ways),

@@ -50,9 +50,6 @@ function isAnywhere(address: string): boolean {
   return address === '*'
 }
 
-/** More ports of one `bind` are not looked at. */
-const mostPorts = 256
-
 /** Without a port, or with one such as `+1000`, a server has the port that the client asked for. */
 function fullAddresses(address: string, entries: readonly ProxySection[]): string[] {
   if (/^(unix|abnsz?|sockpair|fd|rhttp)@|^\/|:\d+$/.test(address)) return [address]
@@ -61,7 +58,7 @@ function fullAddresses(address: string, entries: readonly ProxySection[]): strin
   return bound.flatMap((one) => {
     const [, first, last = first] = /:(\d+)(?:-(\d+))?$/.exec(one) ?? []
     if (first === undefined) return []
-    const count = Math.min(Number(last) - Number(first) + 1, mostPorts)
+    const count = Math.min(Number(last), 65_535) - Number(first) + 1
     return Array.from(
       { length: Math.max(0, count) },
       (_, index) => `${host}:${Number(first) + index + Number(shift)}`,

@@ -4,7 +4,8 @@ import { conditionHolds } from './condition.ts'
 import { isAction, isEnforcing, isRefusal } from './effect.ts'
 import { expressionsIn } from './expression.ts'
 import { type Finding, type FindingCode, finding, type Place } from './finding.ts'
-import { headerRemover, optionOf, placeOf, type Rule, settingOf } from './proxy.ts'
+import type { Section } from './haproxy-file.ts'
+import { headerRemover, optionOf, placeOf, type Rule, settingOf, type Topology } from './proxy.ts'
 import type { Request } from './request.ts'
 import type { Step, Way } from './way.ts'
 
@@ -19,7 +20,11 @@ interface Gap {
  * this far. The rules may stand in front of the action itself or in the frontend; each way in is
  * looked at by itself.
  */
-export function checkStripping(ways: readonly Way[], set: IdentityHeaderSet): Finding[] {
+export function checkStripping(
+  ways: readonly Way[],
+  set: IdentityHeaderSet,
+  { config }: Topology,
+): Finding[] {
   return ways.flatMap((way) => {
     const at = way.steps.findIndex(({ rule }) => isAction(rule))
     if (at < 0) return []
@@ -37,7 +42,7 @@ export function checkStripping(ways: readonly Way[], set: IdentityHeaderSet): Fi
       ...gaps.map((gap) => finding(gap.code, place, gap.message, gap.hint)),
       ...checkLateStripping(way, at, set),
       ...checkWriters(way, at, set),
-      ...checkSettings(way, set),
+      ...checkSettings(way, set, config.sections),
     ]
   })
 }
@@ -235,7 +240,7 @@ function plain(name: string): string {
 }
 
 /** Headers that a setting writes, besides rules: the address of the client, an id, the name of a server. */
-function checkSettings(way: Way, set: IdentityHeaderSet): Finding[] {
+function checkSettings(way: Way, set: IdentityHeaderSet, all: readonly Section[]): Finding[] {
   const managed = new Set(managedHeaders(set).flatMap((name) => spellingsOf(name).map(plain)))
   const sections = [way.entry, way.target].flatMap((proxy) => (proxy ? [proxy] : []))
   return sections.flatMap(({ section, place }) => {
@@ -247,7 +252,13 @@ function checkSettings(way: Way, set: IdentityHeaderSet): Finding[] {
       const line = settingOf(section, keyword)
       return { line, name: line?.words[1] }
     })
-    return [...named, ...written].flatMap(({ line, name = '' }) =>
+    const app = settingOf(section, 'use-fcgi-app')?.words[1]
+    const parameters = all
+      .filter(({ kind, name }) => kind === 'fcgi-app' && name === app)
+      .flatMap(({ lines }) => lines)
+      .filter(({ words }) => words[0] === 'set-param')
+      .map((line) => ({ line, name: line.words[1]?.replace(/^HTTP_/, '').replaceAll('_', '-') }))
+    return [...named, ...written, ...parameters].flatMap(({ line, name = '' }) =>
       line && managed.has(plain(name))
         ? [
             finding(

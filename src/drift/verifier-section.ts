@@ -251,7 +251,10 @@ const limits: readonly (readonly [
   ],
   [
     'http-response wait-for-body',
-    (words) => begins(words, 'http-response', 'wait-for-body') && isShort(words[3]),
+    (words, section) =>
+      begins(words, 'http-response', 'wait-for-body') &&
+      isShort(words[3]) &&
+      fires(words, section, {}),
   ],
   [
     'http-response deny … { res.body_size gt … }',
@@ -269,8 +272,16 @@ function begins(words: readonly string[], ...start: readonly string[]): boolean 
   return start.every((word, index) => words[index] === word)
 }
 
+/** On answers to the action, which begin with /verify; what else a condition asks may not be so. */
 function fires(words: readonly string[], section: Section, request: Request): boolean {
-  return conditionHolds(readCondition(words, section), { facts: [], request }) !== false
+  const condition = readCondition(words, section)
+  const holds = conditionHolds(condition, { facts: [], request })
+  if (holds !== undefined) return holds
+  return testsOf(condition).every(
+    ([fetch = '', ...rest]) =>
+      ['status', 'res.body_size'].includes(fetch) ||
+      (/^var\((?:txn|req|proc|sess)\.\w+\)$/.test(fetch) && rest.includes('/verify')),
+  )
 }
 
 function readsBody(words: readonly string[], section: Section): boolean {

@@ -33,7 +33,7 @@ export const harmless: readonly (readonly [line: RegExp, loss: Loss])[] = [
     'limit',
   ],
   [/^listen entra-verifier: timeout (queue|client) /, 'limit'],
-  [/^listen entra-verifier: acl /, 'no start'],
+  [/^listen entra-verifier: acl (?!asks_verdict)/, 'no start'],
   [/^listen entra-verifier: http-request set-var\(txn\.asked\) path$/, 'refuses'],
   [/^listen entra-verifier: http-response deny deny_status 502 /, 'limit'],
   [/^frontend www: (bind|maxconn|monitor-uri) /, 'limit'],

@@ -386,6 +386,59 @@ const mistakes: readonly (readonly [
     'verifier-unbounded',
     { limits: usualLimits.replace('time 1s', 'time 1d') },
   ],
+  ...(
+    [
+      ['waits for the body never', 'time 1s', 'time 1s if FALSE'],
+      ['waits for the body of some', 'time 1s', 'time 1s if { src 192.0.2.1 }'],
+      ['counts for one source', 'gt 12288 }', 'gt 12288 } { src 192.0.2.1 }'],
+      ['rejects for one source', 'lt 200 }', 'lt 200 } { src 192.0.2.1 }'],
+    ] as const
+  ).map(
+    ([what, from, to]) =>
+      [
+        `a limit on answers that ${what}`,
+        'verifier-unbounded',
+        { limits: usualLimits.replace(from, to) },
+      ] as const,
+  ),
+  ...(
+    [
+      ['127.0.0.1', '2130706433'],
+      ['127.0.0.1', '0x7f000001'],
+      ['127.0.0.1', '[::ffff:7f00:1]'],
+      ['[::1]', '[0:0:0:0:0:0:0:1]'],
+      ['10.0.0.1', '0x0a000001'],
+      ['10.0.0.1', '[::ffff:a00:1]'],
+      ['10.0.0.1', '[0:0:0:0:0:ffff:10.0.0.1]'],
+    ] as const
+  ).map(
+    ([one, other]) =>
+      [
+        `a TCP section to ${other}, which is ${one}`,
+        'tcp-bypass',
+        {
+          server: `server app ${one}:3000`,
+          more: `listen raw\n  mode tcp\n  bind :9000\n  server s ${other}:3000`,
+        },
+      ] as const,
+  ),
+  [
+    'a TCP section for many ports, of which one is the application',
+    'tcp-bypass',
+    {
+      server: 'server app 10.0.0.1:8443',
+      more: 'listen raw\n  mode tcp\n  bind :8000-9000\n  server s 10.0.0.1',
+    },
+  ],
+  [
+    'a parameter of FastCGI that is an identity header',
+    'identity-overwritten',
+    {
+      rules: `${action}\n${guard}\nuse-fcgi-app php`,
+      server: 'server app 10.0.0.1:9000 proto fcgi',
+      more: 'fcgi-app php\n  docroot /x\n  set-param HTTP_X_AUTH_REQUEST_USER %[req.hdr(x-user)]',
+    },
+  ],
   [
     'a reject behind an accept, which leaves the application open',
     'action-missing',
