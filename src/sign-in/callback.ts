@@ -1,15 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { loginCookie, readCookies, sessionCookie } from '../session/cookie.ts'
+import type { CurrentSession } from '../session/read-session.ts'
 import { type Session, sealSession } from '../session/session.ts'
 import { sendProblem, tryAgain } from './answer.ts'
 import {
   clearCookie,
   currentSession,
-  ownReasons,
   readVisit,
   redirect,
-  revokeSession,
   type SignInContext,
   setCookie,
   single,
@@ -26,6 +25,7 @@ import {
   nonceOf,
   openState,
 } from './login.ts'
+import { ownReasons, revokeSession } from './own-revocations.ts'
 import { isOutage, type ProblemCode, problemOf, readDetails } from './problems.ts'
 import { begin, postpone, readLogin, redirectUriOf } from './start.ts'
 
@@ -36,7 +36,7 @@ interface Return {
   readonly sealedState: string
   readonly login: Login
   /** The session that the browser has already. */
-  readonly session: Session | undefined
+  readonly session: CurrentSession | undefined
 }
 
 /** Errors that only say that Entra wants to show a page, which a re-check forbade it. */
@@ -184,6 +184,10 @@ async function accept(
     return sendProblem(context, reply, 'session_too_large')
   }
   setCookie(reply, sessionCookie, sealed)
+  // The browser forgets the former one, so its sign-out could not end a copy of that cookie.
+  if (!isRecheck && former && isSamePerson(former, idToken)) {
+    await revokeSession(context, former, visit.nowSeconds, ownReasons.replaced)
+  }
   const { id, tenantId: tenant, userId: user, host } = session
   const outcome = isRecheck ? 'rechecked' : 'signed_in'
   context.log.info({ tenant, user, session: id, host, outcome }, 'signed in')

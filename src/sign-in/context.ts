@@ -15,6 +15,7 @@ import type { CreateRefusalPage } from '../verify/route.ts'
 import type { Rules } from '../verify/rules.ts'
 import { isRevoked } from '../verify/session-verifier.ts'
 import type { Entra } from './entra.ts'
+import type { AccountCounts } from './own-revocations.ts'
 import type { PageStyle } from './page.ts'
 import type { ProblemCode } from './problems.ts'
 
@@ -47,6 +48,8 @@ export interface SignInContext extends SignInRuntime {
   readonly style: PageStyle
   /** Whether a sign-out can be enforced: there is a place for revocations. */
   readonly canRevoke: () => boolean
+  /** How many revocations each account caused. */
+  readonly accounts: AccountCounts
   readonly refusalPage: CreateRefusalPage
 }
 
@@ -121,69 +124,4 @@ export function redirect(reply: FastifyReply, location: string, status = 302): F
 /** A header or parameter that comes exactly once. */
 export function single(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined
-}
-
-/** Reasons of the revocations that sign-in makes by itself. */
-export const ownReasons = {
-  signedOut: 'signed out',
-  recheck: 'refused at a re-check',
-  elsewhere: 'signed out elsewhere',
-} as const
-
-/**
- * The most at one time. Everybody who can sign in can create them, and administrators must always
- * have room.
- */
-const maxOwnRevocations = 8_000
-
-/** Above the time for which HAProxy keeps a recent one. */
-const recentSeconds = 2 * 3_600
-
-/** Revocations in force that sign-in made by itself, of the given reason or of any. */
-export function countOwn(context: SignInContext, reason?: string): number {
-  const { list } = context.revocations
-  const nowSeconds = context.clock() / 1000
-  // Of a store's million only the recent ones: anybody can make this run. Those that a store had lost and
-  // was given back are recent too, but were not made now.
-  const counted =
-    list
-      .recent?.()
-      .map(({ revocation }) => revocation)
-      .filter(({ madeAt = 0 }) => madeAt >= nowSeconds - recentSeconds) ?? list.entries
-  const reasons: readonly string[] = reason === undefined ? Object.values(ownReasons) : [reason]
-  return counted.filter((one) => reasons.includes(one.reason ?? '') && one.until > nowSeconds)
-    .length
-}
-
-/** Ends a session everywhere, as far as there is a place for it; never rejects. */
-export async function revokeSession(
-  context: SignInContext,
-  session: Pick<CurrentSession, 'id' | 'hardEnd' | 'sealedHardEnd'>,
-  nowSeconds: number,
-  reason: string,
-): Promise<void> {
-  if (!context.canRevoke()) return
-  const until = Math.ceil(session.sealedHardEnd ?? session.hardEnd) + 60
-  // That of an administrator may last longer, and must not end earlier for this.
-  const { list } = context.revocations
-  const known = list.get('session', session.id)
-  if (known && list.endOf(known) >= until) return
-  if (!known && countOwn(context) >= maxOwnRevocations) {
-    context.log.error(
-      { session: session.id },
-      'session not revoked, too many are already: a copy of its cookie goes on to its hard end',
-    )
-    return
-  }
-  try {
-    await context.revocations.add(
-      { kind: 'session', id: session.id, before: nowSeconds, until, reason },
-      { isYielding: true },
-    )
-  } catch (error) {
-    context.log.error(
-      { problem: (error as Error).message, session: session.id },
-      'session not revoked: a copy of its cookie goes on to its hard end',
-    )
-  }
 }

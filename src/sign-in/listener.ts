@@ -10,6 +10,7 @@ import { answerAuth, answerUserinfo } from './auth.ts'
 import { answerCallback } from './callback.ts'
 import type { SignInContext, SignInRuntime } from './context.ts'
 import { createEntra, type Entra } from './entra.ts'
+import { createAccountCounts } from './own-revocations.ts'
 import { contentSecurityPolicy, type PageStyle } from './page.ts'
 import { type ProblemCode, problems } from './problems.ts'
 import { createRefusalPage } from './refusal-page.ts'
@@ -52,6 +53,7 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
       return current.style
     },
     canRevoke: () => current.canRevoke,
+    accounts: createAccountCounts(),
     refusalPage: (person) =>
       createRefusalPage(current.style, new URL(current.tenant.authority).origin, person),
   }

@@ -143,9 +143,13 @@ function formatAction({ label, href, isPost }: PageAction): string {
     : `<p><a class="action" href="${escapeHtml(href)}">${escapeHtml(label)}</a></p>`
 }
 
-/** Text for HTML, in an element or a quoted attribute. */
+/**
+ * Text for HTML, in an element or a quoted attribute. Without the characters that turn the direction of
+ * what follows: a name with one would reorder the sentence around it.
+ */
 function escapeHtml(text: string): string {
   return text
+    .replace(/[\u202A-\u202E\u2066-\u2069]/g, '')
     .replace(/[\p{Cc}\u2028\u2029]/gu, ' ')
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')

@@ -3,16 +3,14 @@ import { loginCookie, sessionCookie } from '../session/cookie.ts'
 import { sendPage, sendProblem } from './answer.ts'
 import {
   clearCookie,
-  countOwn,
   currentSession,
-  ownReasons,
   readVisit,
   redirect,
-  revokeSession,
   type SignInContext,
   single,
 } from './context.ts'
 import { comesFromHere, isNavigation } from './navigation.ts'
+import { countOwn, ownReasons, revokeSession } from './own-revocations.ts'
 import { createSignedOutPage, createSignOutPage } from './page.ts'
 
 const metadataMs = 24 * 3_600_000

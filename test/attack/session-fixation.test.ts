@@ -30,6 +30,19 @@ describe('a session that somebody planted', () => {
     assert.equal((await verify(service, 'strong', withSession(planted))).reason, 'step_up_required')
   })
 
+  it('before a step-up ends with it, so that a sign-out leaves no copy behind', async () => {
+    const person = openBrowser(service)
+    await signInWith(service, person)
+    const copy = person.cookies.get(sessionCookie) ?? ''
+    assertAllowed(await verify(service, 'default', withSession(copy)))
+    service.time.nowMs += 5_000
+    await signInWith(service, person, { path: '/oauth2/start?acrs=c1', claims: { acrs: ['c1'] } })
+    assert.equal((await verify(service, 'default', withSession(copy))).reason, 'session_revoked')
+    assertAllowed(
+      await verify(service, 'strong', withSession(person.cookies.get(sessionCookie) ?? '')),
+    )
+  })
+
   it('beside the own one makes neither count', async () => {
     const victim = openBrowser(service)
     await signInWith(service, victim)

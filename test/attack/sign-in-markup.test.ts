@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { sessionCookie } from '../../src/session/cookie.ts'
+import { verify } from '../support/service.ts'
+import { withSession } from '../support/sessions.ts'
 import {
   askedOf,
   callbackOf,
@@ -74,6 +77,21 @@ describe('markup and line breaks', () => {
       assert.doesNotMatch(page.body, /<script|<img src=x/)
       if (/^\p{L}[\p{L} ]+$/u.test(name)) assert.ok(page.body.includes(name))
     }
+  })
+
+  it('in the name of a person do not turn the sentence around it', async () => {
+    const browser = openBrowser(service)
+    const name = '\u202Etxet neddih\u2067\u2066\u2069\u202B مها'
+    await signInWith(service, browser, { claims: { name } })
+    const page = await browser.visit('/oauth2/sign_out', {
+      headers: { 'Sec-Fetch-Site': 'cross-site' },
+    })
+    assert.match(page.body, /You are signed in as txet neddih مها\. Do you/)
+    const { body } = await verify(service, 'grouped', {
+      ...withSession(browser.cookies.get(sessionCookie) ?? ''),
+      'X-Entra-Auth-Page': '1',
+    })
+    assert.match(body, /You are signed in as txet neddih مها\./)
   })
 
   it('in paths, parameters and the text of the operator are text', async () => {

@@ -2,12 +2,20 @@ import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { sessionCookie } from '../../src/session/cookie.ts'
 import { openSession } from '../../src/session/session.ts'
+import { maxOfAccount } from '../../src/sign-in/own-revocations.ts'
 import { keepBusy } from '../support/busy.ts'
 import { eventually } from '../support/eventually.ts'
 import { assertAllowed } from '../support/expect.ts'
 import { ids, startMs, startSeconds } from '../support/ids.ts'
 import { callerKey, verify } from '../support/service.ts'
-import { host, otherHost, sealingKeys, webClient, withSession } from '../support/sessions.ts'
+import {
+  cookieOf,
+  host,
+  otherHost,
+  sealingKeys,
+  webClient,
+  withSession,
+} from '../support/sessions.ts'
 import {
   askedOf,
   type Browser,
@@ -529,6 +537,30 @@ describe('the revocation that a sign-out makes', () => {
     assert.equal(browser.cookies.has(sessionCookie), false)
     assert.equal(service.revocations.length, 8_000)
     assert.ok(service.log.some((line) => /not revoked, too many are already/.test(line)))
+  })
+
+  it('leaves room for other people, however often one account signs out', async () => {
+    const signOut = (id: string, userId: string) => {
+      const cookies = new Map([[sessionCookie, cookieOf({ id, userId })]])
+      return openBrowser(service, host, cookies).visit('/oauth2/sign_out', { method: 'POST' })
+    }
+    const greedy = '99999999-9999-4999-8999-999999999999'
+    for (let index = 0; index <= maxOfAccount; index++) await signOut(`greedy-${index}`, greedy)
+    assert.equal(service.revocations.length, maxOfAccount)
+    assert.ok(service.log.some((line) => /its account has ended too many/.test(line)))
+    await signOut('somebody-else', ids.user)
+    assert.equal(service.revocations.at(-1)?.id, 'somebody-else')
+    // The same sign-out again is not another one, and those that have ended do not count.
+    await signOut('greedy-0', greedy)
+    assert.equal(service.revocations.length, maxOfAccount + 1)
+    service.time.nowMs += 9 * 3_600_000
+    const later = startSeconds + 9 * 3_600
+    const session = { signedInAt: later, checkedAt: later, hardEnd: later + 3_600 }
+    const cookies = new Map([
+      [sessionCookie, cookieOf({ id: 'next-day', userId: greedy, ...session })],
+    ])
+    await openBrowser(service, host, cookies).visit('/oauth2/sign_out', { method: 'POST' })
+    assert.equal(service.revocations.at(-1)?.id, 'next-day')
   })
 
   it('does not shorten that of an administrator', async () => {
