@@ -16,6 +16,7 @@ import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { buildListener } from './listener.ts'
 import { describePolicies } from './policy/description.ts'
 import { prepareRevocations } from './revocation/lifetimes.ts'
+import { inForce } from './revocation/revocation-list.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import type { SignInPart } from './sign-in/part.ts'
 import { runInSlices } from './steps.ts'
@@ -215,7 +216,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       certificateEndMs: tls?.notAfterMs,
       store: revocations.state?.(),
       refusals: refusals.recent(),
-      revocations: revocations.list.entries,
+      revocations: inForce(revocations.list.entries, clock() / 1000),
     }),
   })
   addPoliciesRoute(admin, { config: () => settings, version: () => rules.version, clock })

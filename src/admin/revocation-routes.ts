@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { parseRevocation, revocationKinds } from '../revocation/revocation.ts'
+import { parseRevocation, type Revocation, revocationKinds } from '../revocation/revocation.ts'
+import { inForce } from '../revocation/revocation-list.ts'
 import { RevocationError, type RevocationStore } from '../revocation/revocation-store.ts'
 
 /** What the routes work on. */
@@ -15,7 +16,8 @@ export interface RevocationRoutesOptions {
  * Adds `GET`, `POST` and `DELETE /revocations`.
  *
  * `POST` takes `{kind, id, before?, until?, reason?}`. Without `before` it counts from now; without
- * `until` it ends when no token from before can be good any more. `DELETE` takes `?kind=…&id=…`.
+ * `until` it ends when no token from before can be good any more, and never earlier than the one that
+ * it replaces; that of a key ends in ten years. `DELETE` takes `?kind=…&id=…`.
  * 400 for bad input, 409 where the revocations cannot be changed here, 503 where they cannot be
  * changed now, each with a sentence.
  */
@@ -32,16 +34,20 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
       return refuse(reply, 500, 'the revocations could not be changed; the log has the cause')
     })
 
-    scope.get('/revocations', () => ({ revocations: store.list.entries }))
+    scope.get('/revocations', () => ({
+      revocations: inForce(store.list.entries, clock() / 1000),
+    }))
 
-    scope.post('/revocations', async (request, reply) => {
+    scope.post('/revocations', { bodyLimit: maxBodyBytes }, async (request, reply) => {
       // Rounded up: a token that was issued in this second may be from before.
       const nowSeconds = Math.ceil(clock() / 1000)
-      const revocation = parseRevocation(withDefaults(request.body, nowSeconds, longestSeconds()))
-      if (typeof revocation === 'string') return refuse(reply, 400, revocation)
-      if (revocation.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')
+      const parsed = parseRevocation(withDefaults(request.body, nowSeconds, longestSeconds()))
+      if (typeof parsed === 'string') return refuse(reply, 400, parsed)
+      if (parsed.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')
       const { until } = request.body as { until?: unknown }
-      await store.add(revocation, { untilDefault: until === undefined })
+      const untilDefault = until === undefined
+      const revocation = untilDefault ? withDefaultEnd(parsed, store) : parsed
+      await store.add(revocation, { untilDefault })
       log.warn({ revocation, ...callerOf(request) }, 'revoked')
       return reply.code(201).send(revocation)
     })
@@ -75,6 +81,23 @@ function callerOf({ headers, ip }: FastifyRequest): { readonly by: string; reado
 }
 
 const kinds = Object.keys(revocationKinds).join(', ')
+
+/** For a reason of 256 characters, each written as a JSON escape. */
+const maxBodyBytes = 4_096
+
+/** Whoever has a key can sign with it until Entra stops publishing it, whenever that is: ten years. */
+const keySeconds = 10 * 365 * 86_400
+
+/**
+ * A revocation whose sender did not say when it ends. That of a key has no end that follows from the
+ * lifetime of tokens. One that is there already with a later end keeps it: nobody asked for less.
+ */
+function withDefaultEnd(revocation: Revocation, { list }: RevocationStore): Revocation {
+  const former = list.get(revocation.kind, revocation.id)
+  const formerEnd = former ? list.endOf(former) : 0
+  const ownEnd = revocation.kind === 'key' ? revocation.before + keySeconds : revocation.until
+  return { ...revocation, until: Math.max(ownEnd, formerEnd) }
+}
 
 function withDefaults(body: unknown, nowSeconds: number, longestSeconds: number): unknown {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) return body

@@ -65,7 +65,7 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
     .option('--before <time>', 'tokens issued before this, ISO 8601 (default: now)')
     .option(
       '--until <time>',
-      'end of the revocation, ISO 8601 (default: when no token from before can be valid)',
+      'end of the revocation, ISO 8601 (default: when no token from before can be valid; for a key, ten years)',
     )
     .action(async (kind: string, id: string, options: AddOptions) => {
       const { reason } = options

@@ -25,6 +25,7 @@ import { type CommandIo, exitCodes } from './io.ts'
 import { createLogOutput, type LogOutput, logForm } from './log-output.ts'
 import { openRevocations } from './revocation-place.ts'
 import { openSignIn } from './sign-in.ts'
+import { readWatched } from './watched-file.ts'
 
 /** The words of a rule in the log, as in `policies`. */
 const ruleWords = { grant: wordGrant, denyRule: wordDenyRule }
@@ -49,8 +50,10 @@ export function addServeCommand(program: Command, io: CommandIo): void {
     .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
     .action(async ({ config: file }: { config?: string }, command: Command) => {
       const source = { env: io.env, readFile: io.readFile, ...(file !== undefined && { file }) }
-      const reloader = createConfigReloader(source, () =>
-        loadInThread({ env: io.env, ...(file !== undefined && { file }) }),
+      const reloader = createConfigReloader(
+        source,
+        () => loadInThread({ env: io.env, ...(file !== undefined && { file }) }),
+        readWatched,
       )
       await serve(reloader, file ?? io.env.ENTRA_AUTH_CONFIG, io, command.parent?.version())
     })
@@ -264,8 +267,14 @@ function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): 
     return reloading
   }
 
+  /** Not in the queue: a disk that does not answer must hold up no SIGHUP. */
+  async function look(): Promise<void> {
+    if (await reloader.hasChanged()) await enqueue(reloader.loadIfChanged)
+    watch()
+  }
+
   function watch(): void {
-    cancel = schedule(() => void enqueue(reloader.loadIfChanged).then(watch), watchIntervalMs)
+    cancel = schedule(() => void look(), watchIntervalMs)
   }
 
   io.onReload(() => void enqueue(reloader.load))

@@ -4,7 +4,9 @@ import { type ConfigSource, type LoadResult, loadConfig } from './load.ts'
 export interface ConfigReloader {
   /** Loads whether or not anything changed, as SIGHUP asks for. */
   load(): Promise<LoadResult>
-  /** Loads if the text of a file that was read last time is another one now. */
+  /** Whether the text of a file that was read last time is another one now. */
+  hasChanged(): Promise<boolean>
+  /** Loads if that is so. */
   loadIfChanged(): Promise<LoadResult | undefined>
 }
 
@@ -32,21 +34,15 @@ export async function loadAndRecord(source: ConfigSource): Promise<RecordedLoad>
 /**
  * Creates the reloader. Texts are compared, not times or inodes: Kubernetes swaps a symbolic link
  * two levels up, editors write beside and rename, and both are a changed text in the end. The first
- * load is done here; `loadAgain` does the later ones, while requests are answered.
+ * load is done here; `loadAgain` does the later ones, and `readAgain` the looks at each file, while
+ * requests are answered. `readAgain` is given the text that the file had.
  */
 export function createConfigReloader(
   source: ConfigSource,
-  loadAgain: () => Promise<RecordedLoad> = () => loadAndRecord(source),
+  loadAgain: () => Promise<RecordedLoad>,
+  readAgain: (path: string, former: string | undefined) => Promise<string | undefined>,
 ): ConfigReloader {
   let known: RecordedLoad['texts'] | undefined
-
-  async function read(path: string): Promise<string | undefined> {
-    try {
-      return await source.readFile(path)
-    } catch {
-      return undefined
-    }
-  }
 
   async function load(): Promise<LoadResult> {
     const { result, texts } = await (known ? loadAgain() : loadAndRecord(source))
@@ -54,11 +50,14 @@ export function createConfigReloader(
     return result
   }
 
+  async function hasChanged(): Promise<boolean> {
+    for (const [path, text] of known ?? []) if ((await readAgain(path, text)) !== text) return true
+    return false
+  }
+
   return {
     load,
-    async loadIfChanged() {
-      for (const [path, text] of known ?? []) if ((await read(path)) !== text) return load()
-      return undefined
-    },
+    hasChanged,
+    loadIfChanged: async () => ((await hasChanged()) ? load() : undefined),
   }
 }

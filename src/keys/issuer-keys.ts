@@ -219,6 +219,8 @@ export function createIssuerKeys(
       const error = describe(cause)
       const state = isAbsent(cause) ? 'absent' : 'failing'
       outcome = { state, error, failures: failuresBefore + 1 }
+      // The keys may have moved: the next attempt asks the metadata where they are.
+      if (origin && isGone(cause)) origin = { ...origin, readMs: Number.NEGATIVE_INFINITY }
       runtime.onRefresh?.(tenant.name, version, state === 'absent' ? 'absent' : 'failed')
       const level = state === 'absent' ? 'info' : 'warn'
       runtime.log[level]({ ...about(), error, keys: keyring.size }, 'keys not read')
@@ -350,6 +352,11 @@ export function createIssuerKeys(
       keyring.clear(elapsed())
     },
   }
+}
+
+/** The authority answers, but has nothing at this address. */
+function isGone(cause: unknown): boolean {
+  return cause instanceof HttpStatusError && cause.status < 500
 }
 
 function describe(cause: unknown): string {

@@ -1,4 +1,5 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** The last good documents of one issuer, as the authority sent them. */
@@ -31,10 +32,16 @@ export function createKeyStore(directory: string): KeyStore {
     },
     async save(name, stored) {
       await mkdir(directory, { recursive: true, mode: 0o700 })
-      // Written beside and renamed: a process killed half-way leaves the former file whole.
-      const temporary = `${fileOf(name)}.new`
-      await writeFile(temporary, JSON.stringify(stored), { mode: 0o600 })
-      await rename(temporary, fileOf(name))
+      // Written beside and renamed: a process killed half-way leaves the former file whole. Under a
+      // name of its own, since several services may use one folder.
+      const temporary = `${fileOf(name)}.${randomUUID()}.new`
+      try {
+        await writeFile(temporary, JSON.stringify(stored), { mode: 0o600 })
+        await rename(temporary, fileOf(name))
+      } catch (error) {
+        await rm(temporary, { force: true })
+        throw error
+      }
     },
   }
 }

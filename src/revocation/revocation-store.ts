@@ -74,14 +74,20 @@ export interface StoreState {
 /** So many leave room for those of administrators. */
 const maxYielding = 8_000
 
+/**
+ * So many that have ended stay in the file, those that ended last. A clock that is wrong for a while, or
+ * a reload that lengthens the lifetime of tokens, may put them in force again.
+ */
+export const maxEnded = 1_000
+
 /** How long a change waits for another process that changes the file, in ms. */
 const lockPatienceMs = 5_000
 
 type Entries = Map<string, StoredRevocation>
 
 interface Change {
-  /** Makes the change, or throws a RevocationError. */
-  make(entries: Entries): unknown
+  /** Makes the change, or throws a RevocationError; `ended` are those that count no more. */
+  make(entries: Entries, ended: Entries): unknown
   resolve(made: unknown): void
   reject(error: unknown): void
 }
@@ -91,8 +97,8 @@ export type OnNotice = (message: string) => void
 
 /**
  * Creates the store that keeps the revocations in one file; `file` undefined means that there are
- * none and none can be made. `now` is in ms. Entries that have ended are dropped with the next
- * change. Several processes of a machine may change one file: each waits for the lock beside it.
+ * none and none can be made. `now` is in ms. Of entries that have ended, the next change drops all but
+ * the last `maxEnded`. Several processes of a machine may change one file: each waits for the lock beside it.
  * `flushFolder` takes the place of the file system's own way to do that.
  */
 export function createRevocationStore(
@@ -159,7 +165,7 @@ export function createRevocationStore(
     const copy = copyOf(path)
     const hasCopy = (await readIfThere(copy)) !== undefined
     try {
-      await writeLocked(path, (entries) => entries)
+      await writeLocked(path, () => {})
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       throw new RevocationError(
@@ -174,7 +180,7 @@ export function createRevocationStore(
   }
 
   /** Reads, changes and writes the file while no other process does. */
-  async function writeLocked(path: string, make: (entries: Entries) => Entries): Promise<void> {
+  async function writeLocked(path: string, make: Change['make']): Promise<void> {
     const lock = await takeFileLock(`${path}.lock`, lockPatienceMs)
     if (!lock) {
       throw new RevocationError(
@@ -190,11 +196,18 @@ export function createRevocationStore(
       // A clock that is ahead for a moment must end nothing for good.
       aheadMs ??= now() - monotonic()
       const nowSeconds = Math.min(now(), monotonic() + aheadMs) / 1000
-      const alive = list.stored.filter((entry) => list.endOf(entry) > nowSeconds)
-      const entries = make(
-        new Map(alive.map((entry) => [revocationKey(entry.kind, entry.id), entry])),
+      const isAlive = (entry: StoredRevocation) => list.endOf(entry) > nowSeconds
+      const entries = byKey(list.stored.filter(isAlive))
+      const ended = byKey(
+        list.stored
+          .filter((entry) => !isAlive(entry))
+          .toSorted((a, b) => list.endOf(b) - list.endOf(a)),
       )
-      const stored = [...entries.values()].map((entry) => ({
+      make(entries, ended)
+      for (const key of entries.keys()) ended.delete(key)
+      const room = Math.min(maxEnded, maxRevocations - entries.size)
+      const kept = [...ended.values()].slice(0, room)
+      const stored = [...entries.values(), ...kept].map((entry) => ({
         ...entry,
         until: endOf(entry, longestSeconds),
       }))
@@ -246,15 +259,14 @@ export function createRevocationStore(
           'set revocationFile in the configuration, or ENTRA_AUTH_REVOCATION_FILE, to use revocations',
         )
       }
-      await writeLocked(await followLinks(file), (entries) => {
+      await writeLocked(await followLinks(file), (entries, ended) => {
         for (const change of changes) {
           try {
-            made.set(change, change.make(entries))
+            made.set(change, change.make(entries, ended))
           } catch (error) {
             refused.set(change, error)
           }
         }
-        return entries
       })
     } catch (error) {
       for (const { reject } of changes) reject(describe(error))
@@ -266,7 +278,7 @@ export function createRevocationStore(
     }
   }
 
-  function change<T>(make: (entries: Entries) => T): Promise<T> {
+  function change<T>(make: (entries: Entries, ended: Entries) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       waiting.push({ make, resolve: (made) => resolve(made as T), reject })
       void enqueue(makeChanges)
@@ -297,7 +309,11 @@ export function createRevocationStore(
         const madeAt = Math.floor(now() / 1000)
         entries.set(key, { ...revocation, madeAt, ...(untilDefault && { untilDefault }) })
       }),
-    remove: (kind, id) => change((entries) => entries.delete(revocationKey(kind, id))),
+    remove: (kind, id) =>
+      change((entries, ended) => {
+        ended.delete(revocationKey(kind, id))
+        return entries.delete(revocationKey(kind, id))
+      }),
     setLongest(seconds) {
       if (seconds === longestSeconds) return
       longestSeconds = seconds
@@ -326,6 +342,10 @@ export function parseFile(text: string): readonly StoredRevocation[] {
     if (typeof parsed !== 'string') return parsed
     throw new RevocationError(`the revocation file, revocations[${index}]: ${parsed}`)
   })
+}
+
+function byKey(stored: readonly StoredRevocation[]): Entries {
+  return new Map(stored.map((entry) => [revocationKey(entry.kind, entry.id), entry]))
 }
 
 /** The second name of a revocation file, by which it is found when the first one is gone. */

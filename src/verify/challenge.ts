@@ -28,7 +28,8 @@ export function createChallenge(
  * for one first, so these have none.
  */
 export function openChallenges(rules: Rules, nowMs: number): Record<string, string> {
-  const challenges: Record<string, string> = {}
+  // Without a prototype: a policy may be named __proto__.
+  const challenges: Record<string, string> = Object.create(null)
   for (const { name, reportOnlyUntilMs, admitsSessions } of rules.policies.values()) {
     if (admitsSessions || nowMs < reportOnlyUntilMs) continue
     const url = rules.resources.get(name)?.url

@@ -75,6 +75,43 @@ describe('the admin listener', () => {
     assert.equal((await remove()).statusCode, 404)
   })
 
+  it('revokes a key for ten years: whoever has it can sign new tokens at any time', async () => {
+    const reply = await post({ kind: 'key', id: 'stolen' })
+    const { before, until } = reply.json()
+    assert.equal(until - before, 10 * 365 * 86_400)
+  })
+
+  it('keeps a later end, unless an earlier one is asked for', async () => {
+    const later = Math.floor(service.time.nowMs / 1000) + 40 * 86_400
+    const client = { kind: 'client', id: `${ids.contoso}/${ids.otherClient}` }
+    await post({ ...client, until: later })
+    assert.equal((await post(client)).json().until, later)
+    const sooner = later - 39 * 86_400
+    assert.equal((await post({ ...client, until: sooner })).json().until, sooner)
+    assert.equal(store.list.get('client', client.id)?.until, sooner)
+  })
+
+  it('lists what is in force, and nothing that has ended', async () => {
+    const until = Math.floor(service.time.nowMs / 1000) + 60
+    await post({ kind: 'token', id: 'short', until })
+    const listed = async () => {
+      const reply = await admin.inject({ url: '/revocations', headers: local })
+      return reply.json().revocations.map(({ id }: { id: string }) => id)
+    }
+    assert.ok((await listed()).includes('short'))
+    service.time.nowMs += 61_000
+    await post({ kind: 'token', id: 'another' })
+    assert.equal((await listed()).includes('short'), false)
+  })
+
+  it('takes the longest reason in the longest spelling', async () => {
+    const reason = '\u7d42'.repeat(256)
+    const body = `{"kind":"token","id":"a-token","reason":"${'\\u7d42'.repeat(256)}"}`
+    const reply = await post(body)
+    assert.equal(reply.statusCode, 201)
+    assert.equal(reply.json().reason, reason)
+  })
+
   for (const [what, payload] of [
     ['no JSON', '{"kind":'],
     ['a list', []],

@@ -10,6 +10,7 @@ import {
 } from '../../src/revocation/revocation.ts'
 import {
   createRevocationStore,
+  maxEnded,
   parseFile,
   RevocationError,
 } from '../../src/revocation/revocation-store.ts'
@@ -257,15 +258,73 @@ describe('the revocation store', () => {
     await assert.rejects(store.add(entry), /set revocationFile/)
   })
 
-  it('drops what has ended with the next change', async () => {
+  it('keeps what has ended, so that a clock that started ahead ends nothing for good', async () => {
+    const file = newFile()
+    await open(file).add(entry)
+    let clock = now + 8 * 3_600_000
+    const store = createRevocationStore(file, () => clock)
+    await store.start()
+    await store.add({ ...entry, kind: 'key', id: 'a-key', until: clock / 1000 + 60 })
+    clock = now
+    assert.equal(store.list.countAt(clock / 1000), 2)
+    assert.equal(open(file).list.size, 0)
+    const next = open(file)
+    await next.start()
+    assert.equal(next.list.get('tenant', tenant)?.until, entry.until)
+  })
+
+  it('puts a default end in force again where a reload lengthens the lifetime of tokens', async () => {
+    const file = newFile()
+    let clock = now
+    const store = createRevocationStore(file, () => clock)
+    store.setLongest(90_000)
+    await store.add({ ...entry, until: now / 1000 + 90_000 }, { untilDefault: true })
+    clock += 91_000_000
+    await store.add({ ...entry, kind: 'key', id: 'a-key', until: clock / 1000 + 60 })
+    assert.equal(store.list.countAt(clock / 1000), 1)
+    store.setLongest(100_000)
+    assert.equal(store.list.countAt(clock / 1000), 2)
+  })
+
+  it('forgets what has ended when it is removed or replaced', async () => {
     const file = newFile()
     const store = open(file)
     await store.add({ ...entry, until: now / 1000 })
-    await store.add({ ...entry, kind: 'key', id: 'a-key' })
+    assert.equal(await store.remove('tenant', tenant), false)
+    assert.deepEqual(parseFile(await readFile(file, 'utf8')), [])
+    await store.add({ ...entry, until: now / 1000 })
+    await store.add(entry)
     assert.deepEqual(
-      parseFile(await readFile(file, 'utf8')).map(({ kind }) => kind),
-      ['key'],
+      parseFile(await readFile(file, 'utf8')).map(({ until }) => until),
+      [entry.until],
     )
+  })
+
+  it('drops what has ended beyond the last thousand, and whatever has no room', async () => {
+    const ended = Array.from({ length: maxEnded + 5 }, (_, i) => ({
+      ...entry,
+      kind: 'key',
+      id: `ended-${i}`,
+      until: now / 1000 - i,
+    }))
+    const file = newFile()
+    await writeFile(file, JSON.stringify({ revocations: ended.toReversed() }))
+    const store = open(file)
+    await store.start()
+    await store.add(entry)
+    assert.equal(store.list.size, maxEnded + 1)
+    assert.ok(store.list.get('key', `ended-${maxEnded - 1}`))
+    assert.equal(store.list.get('key', `ended-${maxEnded}`), undefined)
+    const alive = Array.from({ length: maxRevocations - 2 }, (_, i) => ({
+      ...entry,
+      kind: 'key',
+      id: `alive-${i}`,
+    }))
+    await writeFile(file, JSON.stringify({ revocations: [...ended.slice(0, 2), ...alive] }))
+    await store.add(entry)
+    assert.equal(store.list.size, maxRevocations)
+    assert.ok(store.list.get('key', 'ended-0'))
+    assert.equal(store.list.get('key', 'ended-1'), undefined)
   })
 
   it('makes changes that come together one after the other', async () => {

@@ -205,6 +205,25 @@ describe('the background refresh', () => {
     await time.advance(24 * hourMs)
     assert.match(authority.requests.at(-1) ?? '', /keys\?moved$/)
   })
+  it('finds keys that moved with the next attempt, once the old address has none', async (t) => {
+    const { keys, authority, endpoint, time } = await createBench(t)
+    await keys.start()
+    endpoint.metadata = { jwks_uri: `${authority.url}/${ids.contoso}/discovery/v2.0/keys?moved` }
+    endpoint.keysFault = 'not found'
+    await time.advance(refreshIntervalMs)
+    assert.equal(keys.state().state, 'failing')
+    endpoint.keysFault = undefined
+    await time.advance(500)
+    assert.equal(keys.state().state, 'ready')
+    assert.match(authority.requests.at(-1) ?? '', /keys\?moved$/)
+  })
+  it('asks for keys alone while their address answers with an error', async (t) => {
+    const { keys, authority, endpoint, time } = await createBench(t)
+    await keys.start()
+    endpoint.keysFault = 'error'
+    await time.advance(refreshIntervalMs + 10_000)
+    assert.equal(authority.requests.filter((path) => path.includes('openid')).length, 1)
+  })
   it('does not follow one to another host', async (t) => {
     const { keys, endpoint, time } = await createBench(t)
     await keys.start()

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
@@ -35,6 +35,25 @@ describe('the key store', () => {
     assert.deepEqual(await readdir(directory), ['one.json'])
     assert.equal((await stat(join(directory, 'one.json'))).mode & 0o777, 0o600)
     assert.equal((await stat(directory)).mode & 0o777, 0o700)
+  })
+  it('keeps whole files where several services write into one folder at a time', async (t) => {
+    const directory = await createDirectory(t)
+    const sets = [10, 3_000, 1, 500].map((count) => ({
+      ...documents,
+      keys: Array.from({ length: count }, (_, i) => ({ kid: `key-${i}` })),
+    }))
+    for (let round = 0; round < 10; round++) {
+      await Promise.all(sets.map((set) => createKeyStore(directory).save('one', set)))
+      const stored = await createKeyStore(directory).load('one')
+      assert.ok(sets.some(({ keys }) => keys.length === stored?.keys.length))
+    }
+    assert.deepEqual(await readdir(directory), ['one.json'])
+  })
+  it('leaves nothing behind where the file cannot take its place', async (t) => {
+    const directory = await createDirectory(t)
+    await mkdir(join(directory, 'one.json'), { recursive: true })
+    await assert.rejects(createKeyStore(directory).save('one', documents))
+    assert.deepEqual(await readdir(directory), ['one.json'])
   })
   for (const [what, text] of [
     ['empty', ''],

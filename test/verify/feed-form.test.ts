@@ -24,6 +24,16 @@ describe('the feed of an action that asks for form 2', () => {
     assert.equal(challenge, refusal.headers.get('www-authenticate'))
   })
 
+  it("has that of a policy whose name is one of JavaScript's own", async (t) => {
+    const names = ['__proto__', 'constructor', 'toString']
+    const policy = { audiences: ['api://orders'], allow: [grants.user] }
+    const entries = names.map((name) => [name, policy] as const)
+    const service = await startService({ config: { policies: Object.fromEntries(entries) } })
+    t.after(() => service.close())
+    const { challenges } = await feedOf(service.port, { 'X-Entra-Auth-Feed': '2' })
+    assert.deepEqual(Object.keys(challenges), names)
+  })
+
   it('is unchanged for clients that request no form', async (t) => {
     const service = await startService()
     t.after(() => service.close())
