@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { SignInConfig } from '../config/config.ts'
 import { parseConfigDocument } from '../config/document.ts'
 import { loadConfig } from '../config/load.ts'
 import { oneLine, quote } from '../config/problems.ts'
@@ -7,12 +8,15 @@ import { completeClaims } from '../explain/claims.ts'
 import { createExplainer } from '../explain/explainer.ts'
 import type { Explanation } from '../explain/explanation.ts'
 import { formatExplanation } from '../explain/format.ts'
+import { explainSession } from '../explain/session.ts'
 import { createAuthority } from '../keys/authority.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
 import type { KeysRuntime } from '../keys/issuer-keys.ts'
 import { nearest } from '../nearest.ts'
 import { prepareRevocations } from '../revocation/lifetimes.ts'
 import { createRevocationList } from '../revocation/revocation-list.ts'
+import { readSealingKeys } from '../session/key-folder.ts'
+import type { SealingKeys } from '../session/sealing.ts'
 import { formatJson, screenOf } from '../terminal.ts'
 import { readOrigin } from '../token/claims.ts'
 import { decodeToken, type JsonObject } from '../token/decode.ts'
@@ -22,7 +26,7 @@ import { type CommandIo, exitCodes } from './io.ts'
 import { noteUnread, readConfigWithoutKeys } from './read-config.ts'
 import { openRevocations } from './revocation-place.ts'
 import { requireConfig } from './serve.ts'
-import { decodeText, findToken } from './token-input.ts'
+import { decodeText, findSessionCookie, findToken } from './token-input.ts'
 
 /** Characters. */
 const maxInputLength = 32 * 1024
@@ -32,26 +36,31 @@ interface ExplainOptions {
   readonly config?: string
   readonly json?: boolean
   readonly claims?: string
+  readonly host?: string
 }
 
 /** Adds `explain`. */
 export function addExplainCommand(program: Command, io: CommandIo): void {
   program
     .command('explain')
-    .description('tell why a policy admits or refuses the token on standard input')
+    .description('tell why a policy admits or refuses the token or session on standard input')
     .option('--policy <name>', 'policy to evaluate', 'default')
     .option('--config <file>', 'YAML file (default: ENTRA_AUTH_CONFIG, or environment alone)')
     .option('--claims <file>', 'claims (JSON or YAML) in place of a token; asks no authority')
+    .option('--host <name>', 'for a session: the host that the browser was at (default: its own)')
     .option('--json', 'JSON in place of text')
     .addHelpText(
       'after',
       `
 Example: haproxy-entra-auth explain --policy orders < token.txt
 
+It takes the cookie of a session too: its value, or the line Cookie. For that it reads signIn.sealingKeys,
+so run it on the machine of the service, as its user.
+
 With --claims, what a token needs and the file does not say is filled in: tenant and audience of the
 policy, times, ids of nobody. Claims without scp are those of an app.
 
-It prints claims of the token, verified or not, but never the token or its signature.
+It prints claims, verified or not, but never the token, its signature or the cookie.
 Exit codes: 0 allow, 1 refused, 64 no input, 69 authority unreachable, 78 configuration wrong`,
     )
     .action((options: ExplainOptions) => explain(options, io))
@@ -59,7 +68,7 @@ Exit codes: 0 allow, 1 refused, 64 no input, 69 authority unreachable, 78 config
 
 async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
   if (options.claims !== undefined) return explainClaims(options.claims, options, io)
-  const token = await readToken(io)
+  const text = await readInput(io)
   const { config: file } = options
   const source = {
     env: io.env,
@@ -74,11 +83,20 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
   )
   const rules = compileRules(config, authorities)
   const policy = rules.policies.get(options.policy) ?? refusePolicy(options.policy, rules, io)
+  const cookie = config.signIn ? findSessionCookie(text) : undefined
+  const token = findToken(text)
+  const sealingKeys =
+    cookie === undefined ? undefined : await readKeysOf(config.signIn as SignInConfig, io)
   const revocations = await openRevocations(config, io.now, () => {}, { readOnly: true })
   try {
-    await readKeysFor(token, rules)
+    if (cookie === undefined) await readKeysFor(token, rules)
     prepareRevocations(revocations, config)
     await (config.store ? revocations.start() : revocations.reload())
+    if (cookie !== undefined && sealingKeys) {
+      const context = { clock: io.now, sealingKeys, revocations: () => revocations.list }
+      const session = { cookie, host: options.host }
+      return finish(explainSession(context, rules, policy, session), options, io)
+    }
     const explainer = createExplainer({
       clock: io.now,
       engine: createSignatureEngine(),
@@ -162,7 +180,18 @@ async function readKeysFor(token: string, rules: Rules): Promise<void> {
   await rules.authorities.get(origin.value.tenantId)?.issuerKeys(origin.value.version).refresh()
 }
 
-async function readToken({ stdin, stderr, exit }: CommandIo): Promise<string> {
+/** The keys that open sessions; exits with 78 where they cannot be read. */
+async function readKeysOf({ sealingKeys }: SignInConfig, io: CommandIo): Promise<SealingKeys> {
+  try {
+    return await readSealingKeys(sealingKeys)
+  } catch (error) {
+    const hint = 'run it on the machine of the service, as its user'
+    io.stderr.write(`error: signIn.sealingKeys: ${(error as Error).message}; ${hint}\n`)
+    return io.exit(exitCodes.configuration)
+  }
+}
+
+async function readInput({ stdin, stderr, exit }: CommandIo): Promise<string> {
   if (stdin.isTTY) {
     stderr.write('error: the token comes from standard input: haproxy-entra-auth explain < FILE\n')
     return exit(exitCodes.usage)
@@ -180,8 +209,7 @@ async function readToken({ stdin, stderr, exit }: CommandIo): Promise<string> {
     stderr.write('error: more than 32 KiB on standard input; send one token and nothing else\n')
     return exit(exitCodes.usage)
   }
-  const token = findToken(text)
-  if (token !== '') return token
+  if (findToken(text) !== '') return text
   stderr.write('error: nothing on standard input; pipe the token in\n')
   return exit(exitCodes.usage)
 }

@@ -40,3 +40,14 @@ function tokenInJson(text: string): string | undefined {
 function decode(encoding: string, bytes: Uint8Array): string {
   return new TextDecoder(encoding).decode(bytes)
 }
+
+/**
+ * The value of a session cookie in what people have at hand: the value, `NAME=VALUE`, or a whole
+ * `Cookie` line. Undefined for anything else, such as a token, which has dots.
+ */
+export function findSessionCookie(text: string): string | undefined {
+  const trimmed = text.trim()
+  const [, named] = /(?:^|[\s;'":])__Host-entra-session=([\w-]+)/.exec(trimmed) ?? []
+  if (named !== undefined) return named
+  return /^[\w-]{64,}$/.test(trimmed) ? trimmed : undefined
+}

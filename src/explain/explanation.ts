@@ -1,7 +1,8 @@
 import type { FailureCode } from '../failure.ts'
+import type { SessionStep } from '../verify/session-verifier.ts'
 import type { VerifyStep } from '../verify/verifier.ts'
 
-/** Why a policy admits or refuses a token, check by check; the JSON of `explain`. */
+/** Why a policy admits or refuses a token or a session, check by check; the JSON of `explain`. */
 export interface Explanation {
   readonly policy: string
   readonly verdict: 'allow' | 'deny' | 'unavailable'
@@ -22,7 +23,7 @@ export type State = 'passed' | 'failed' | 'not_reached'
 
 /** One step of the verification. */
 export interface Check {
-  readonly step: VerifyStep
+  readonly step: VerifyStep | SessionStep
   readonly title: string
   readonly state: State
   /** Why it failed; null otherwise. */

@@ -17,7 +17,8 @@ export function formatExplanation(explanation: Explanation, screen: Screen = pla
   }
   lines.push('')
   const reached = explanation.checks.filter(({ state }) => state !== 'not_reached')
-  for (const check of reached) lines.push(...formatCheck(check, screen))
+  const subject = explanation.checks[0]?.step === 'session' ? 'session' : 'token'
+  for (const check of reached) lines.push(...formatCheck(check, subject, screen))
   const rest = explanation.checks.filter(({ state }) => state === 'not_reached')
   if (rest.length > 0) {
     lines.push(...wrap('not reached', rest.map(({ title }) => title).join('; '), 0, 13, { screen }))
@@ -32,6 +33,7 @@ export function formatExplanation(explanation: Explanation, screen: Screen = pla
 
 function formatCheck(
   { state, title, expected, said, rules = [] }: Check,
+  subject: 'token' | 'session',
   screen: Screen,
 ): string[] {
   const style = state === 'failed' ? 'bad' : 'good'
@@ -39,7 +41,7 @@ function formatCheck(
   return [
     ...wrap(states[state], title, 0, indent, { screen, style }),
     ...(said.length > 0
-      ? wrap('token', said.map(formatSaid).join(', '), indent, 13, { screen })
+      ? wrap(subject, said.map(formatSaid).join(', '), indent, 13, { screen })
       : []),
     ...(expected.length > 0 ? wrap('expected', shown, indent, 13, { screen }) : []),
     ...rules.flatMap((rule) => formatRule(rule, screen)),

@@ -118,6 +118,17 @@ export function createKeyFolder(
   }
 }
 
+/** Reads the keys of a folder and changes nothing there. Rejects with SealingKeysError, also where there is none. */
+export async function readSealingKeys(folder: string): Promise<SealingKeys> {
+  const keys = new Map<string, SealingKey>()
+  for (const name of await listKeyFiles(folder)) {
+    const key = createSealingKey(await readKeyFile(join(folder, name), name))
+    keys.set(key.id, key)
+  }
+  if (keys.size === 0) throw new SealingKeysError(`${folder} has no key`)
+  return { sealing: undefined, get: (id) => keys.get(id) }
+}
+
 /** Names of key files, the oldest first. Those that begin with a dot belong to Kubernetes or to an editor. */
 async function listKeyFiles(folder: string): Promise<readonly string[]> {
   try {

@@ -47,7 +47,17 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'credential',
     'verify',
   ],
-  explain: ['failure.ts', 'terminal.ts', 'config', 'keys', 'token', 'policy', 'identity', 'verify'],
+  explain: [
+    'failure.ts',
+    'terminal.ts',
+    'config',
+    'keys',
+    'token',
+    'policy',
+    'identity',
+    'session',
+    'verify',
+  ],
   check: ['failure.ts', 'terminal.ts', 'loopback.ts', 'config', 'keys', 'credential'],
   admin: [
     'failure.ts',
