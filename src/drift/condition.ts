@@ -1,4 +1,4 @@
-import { readTest, type Test } from './expression.ts'
+import { readTest, type Test, withoutQuotes } from './expression.ts'
 import type { Section } from './haproxy-file.ts'
 import { type Request, type Truth, testHolds } from './request.ts'
 
@@ -23,11 +23,13 @@ export interface Known {
   readonly request: Request
   /** What the guard finds in `txn.entra.ok`; undefined where it may be anything. */
   readonly verdict?: boolean
+  /** Whether a header with several hosts is refused, or can be left out of account. */
+  readonly hasOneHost?: boolean
 }
 
 /**
  * Reads the condition at the end of a rule; undefined where there is none, or where it always holds.
- * Named ACLs are looked up in the section and in its defaults.
+ * Named ACLs are those of the section: in a defaults section, a rule sees its own and no other.
  */
 export function readCondition(words: readonly string[], section: Section): Condition | undefined {
   const at = words.findIndex((word, index) => index > 0 && (word === 'if' || word === 'unless'))
@@ -38,7 +40,7 @@ export function readCondition(words: readonly string[], section: Section): Condi
   let negated = false
   for (let index = 0; index < rest.length; index++) {
     let word = rest[index] ?? ''
-    if (word === 'or' || word === '||') {
+    if (word.toLowerCase() === 'or' || word === '||') {
       groups.push([])
       continue
     }
@@ -78,7 +80,7 @@ function termHolds(term: Term, known: Known): Truth {
   return plain === undefined ? undefined : plain !== term.negated
 }
 
-function plainTermHolds(term: Term, { facts, request, verdict }: Known): Truth {
+function plainTermHolds(term: Term, { facts, request, verdict, hasOneHost }: Known): Truth {
   const tests = term.tests.map((test) =>
     verdict !== undefined && isAllowedTest(test) ? verdict : testHolds(test, request),
   )
@@ -94,7 +96,7 @@ function plainTermHolds(term: Term, { facts, request, verdict }: Known): Truth {
   if (!about) return undefined
   for (const fact of about.positive) {
     const truth = follows(readTest(own), fact)
-    if (truth !== undefined) return truth
+    if (truth === true || (truth === false && hasOneValue(own, hasOneHost))) return truth
   }
   return isExcluded(readTest(own), about) ? false : undefined
 }
@@ -163,6 +165,19 @@ function isExcluded(test: Test, { excluded, excludedInAnyCase }: Facts): boolean
   )
 }
 
+const lists = /^(req\.f?hdr(_ip|_val)?|req\.cook|urlp)$/
+
+/**
+ * Whether an expression has one value for a request. A header, a cookie and a parameter can come several
+ * times, and an ACL looks at each. HAProxy 2.6 takes `Host: a.example,b.example` for two hosts.
+ */
+function hasOneValue(test: readonly string[], hasOneHost = false): boolean {
+  const { fetch, argument } = readTest(test).expression
+  if (!lists.test(fetch)) return true
+  if (/^host$/i.test(argument)) return hasOneHost || fetch === 'req.fhdr'
+  return argument.includes(',')
+}
+
 /** Whether a test holds where another one on the same expression does. */
 function follows(test: Test, given: Test): Truth {
   if (test.fromFile || given.fromFile) return undefined
@@ -217,14 +232,14 @@ function expressionKey(test: readonly string[]): string {
 }
 
 /** Whether two terms cannot hold for the same request. */
-export function areExclusive(a: Term, b: Term): boolean {
+export function areExclusive(a: Term, b: Term, hasOneHost = false): boolean {
   if (a.negated && b.negated) return false
   if (termKey(a) === termKey(b)) return a.negated !== b.negated
   if (a.negated || b.negated) return false
   const [own, ...moreOwn] = a.tests
   const [other, ...moreOther] = b.tests
   if (!own || !other || moreOwn.length > 0 || moreOther.length > 0) return false
-  if (expressionKey(own) !== expressionKey(other)) return false
+  if (expressionKey(own) !== expressionKey(other) || !hasOneValue(own, hasOneHost)) return false
   const [first, second] = [readTest(own), readTest(other)]
   return follows(first, second) === false || follows(second, first) === false
 }
@@ -248,7 +263,8 @@ export function alternativesOf(condition: Condition | undefined): Term[][] | und
 
 /** A test that holds only after an allow; `-m found` also holds after a refusal. */
 export function isAllowedTest(test: readonly string[]): boolean {
-  const [fetch = '', ...flags] = test
+  const [word = '', ...flags] = test
+  const fetch = withoutQuotes(word)
   const [, isConverted] =
     /^var\(txn\.(?:entra\.ok|auth_response_successful)\)(,bool)?$/.exec(fetch) ?? []
   if (
@@ -260,7 +276,7 @@ export function isAllowedTest(test: readonly string[]): boolean {
   const text = flags.join(' ')
   return (
     /^-m (bool( (true|1))?|int ((eq|ge) )?1)$/.test(text) ||
-    (isConverted !== undefined && text === '')
+    (isConverted !== undefined && /^(true|1)?$/.test(text))
   )
 }
 
@@ -286,10 +302,8 @@ const predefined: Readonly<Record<string, readonly string[]>> = {
 
 function testsNamed(name: string, section: Section): (readonly string[])[] {
   const tests: (readonly string[])[] = []
-  for (let from: Section | undefined = section; from; from = from.defaults) {
-    for (const { words } of from.lines) {
-      if (words[0] === 'acl' && words[1] === name) tests.push(words.slice(2))
-    }
+  for (const { words } of section.lines) {
+    if (words[0] === 'acl' && words[1] === name) tests.push(words.slice(2))
   }
   if (tests.length > 0) return tests
   return [(Object.hasOwn(predefined, name) ? predefined[name] : undefined) ?? [name]]

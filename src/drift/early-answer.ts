@@ -1,7 +1,7 @@
 import { conditionHolds } from './condition.ts'
 import { isAction, isAnswer, isRedirect, leadsToTls } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
-import { type ProxySection, placeOf, settingOf } from './proxy.ts'
+import { type ProxySection, placeOf, type Rule, settingOf } from './proxy.ts'
 import type { Step, Way } from './way.ts'
 
 /** Answers that HAProxy gives by itself before the action has seen the request. */
@@ -46,7 +46,7 @@ function answerOf({ rule, proxy }: Step, isBesideAction: boolean): Finding[] {
   }
   // A redirect in front of the routing tells nothing that belongs to an application.
   const redirects = isRedirect(rule) && isBesideAction && !leadsToTls(rule)
-  if (!isAnswer(rule) && !redirects) return []
+  if ((!isAnswer(rule) && !redirects) || isAcmeOnly(rule)) return []
   return [
     finding(
       'early-answer',
@@ -55,4 +55,13 @@ function answerOf({ rule, proxy }: Step, isBesideAction: boolean): Finding[] {
       'Move it behind the guard; if everybody may have this answer, write "# drift: ignore early-answer" in the section.',
     ),
   ]
+}
+
+const acmePath = '/.well-known/acme-challenge/'
+
+/** The answer to a certificate authority (RFC 8555, section 8.3), which everybody may have. */
+function isAcmeOnly({ condition }: Rule): boolean {
+  const holds = (path: string) => conditionHolds(condition, { facts: [], request: { path } })
+  const others = ['/', '/x', '/.well-known/x', `/x${acmePath}x`]
+  return holds(`${acmePath}x`) !== false && others.every((path) => holds(path) === false)
 }

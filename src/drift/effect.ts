@@ -57,7 +57,8 @@ function statusOf(action: string, words: readonly string[]): string {
 
 /** What a rule changes of a request, so that an ACL may read something else behind it. */
 export function rewrites({ action, words }: Rule, fetch: string, argument: string): boolean {
-  if (/^(set|replace)-(path|pathq|uri|query)$/.test(action) || action === 'normalize-uri') {
+  if (action === 'set-query') return /^(pathq|url|baseq|query|urlp)/.test(fetch)
+  if (/^(set|replace)-(path|pathq|uri)$/.test(action) || action === 'normalize-uri') {
     return /^(path|pathq|url|base|query|urlp)/.test(fetch)
   }
   if (action === 'set-method') return fetch === 'method'

@@ -50,7 +50,18 @@ function parseExpression(text: string): Expression {
   const [first = '', ...converters] = splitOutside(text, ',')
   const [, name = first, argument = ''] = /^([^()]*)\((.*)\)$/s.exec(first) ?? []
   const lower = name.trim().toLowerCase()
-  return { fetch: aliases[lower] ?? lower, argument, converters }
+  return {
+    fetch: aliases[lower] ?? lower,
+    argument: withoutQuotes(argument),
+    converters: converters.map(withoutQuotes),
+  }
+}
+
+/** HAProxy takes quotes and backslashes off arguments: `var('txn.a')` is `var(txn.a)`. */
+export function withoutQuotes(text: string): string {
+  return text.replaceAll(/'([^']*)'|"((?:[^"\\]|\\.)*)"/g, (_, single?: string, double?: string) =>
+    single === undefined ? (double ?? '').replaceAll(/\\(.)/g, '$1') : single,
+  )
 }
 
 /** Reads the words of one ACL test. */

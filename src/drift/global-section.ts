@@ -7,6 +7,15 @@ const smallestHead = 18_432
 /** Below this, a body that fills the buffer leaves no room for the identity headers. */
 const smallestRewrite = 8_192
 
+/**
+ * With them, HAProxy goes on with requests whose end a server may see elsewhere: with a length and chunks
+ * at once, or with a body that HTTP/1.0 does not know.
+ */
+const laxSettings = new Set([
+  'h1-accept-payload-with-any-method',
+  'h1-do-not-close-on-insecure-transfer-encoding',
+])
+
 /** Settings of the whole process. */
 export function checkGlobal({ sections, files }: HaproxyConfig): Finding[] {
   const globals = sections.filter(({ kind }) => kind === 'global')
@@ -34,6 +43,18 @@ export function checkGlobal({ sections, files }: HaproxyConfig): Finding[] {
         'Add noreuseport to the global section.',
       ),
     )
+  }
+  for (const section of globals) {
+    for (const line of section.lines.filter(({ words }) => laxSettings.has(words[0] ?? ''))) {
+      findings.push(
+        finding(
+          'violations-accepted',
+          placeOf(line, section),
+          `has ${line.words[0]}: a server may read such a request in another way than HAProxy`,
+          'Remove it.',
+        ),
+      )
+    }
   }
   const bufsize = lineOf('tune.bufsize')
   const maxrewrite = lineOf('tune.maxrewrite')

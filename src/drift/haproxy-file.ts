@@ -1,3 +1,4 @@
+import { branchHolds, outcomesOf, readBranchCondition, testsIn } from './branch-condition.ts'
 import { foldFastLanes } from './fast-lane.ts'
 
 /** A file as it was read. */
@@ -66,9 +67,6 @@ const sectionKinds = new Set([
   'userlist',
 ])
 
-/** With more conditions than this, not every combination of their outcomes is read. */
-const mostConditions = 5
-
 /**
  * Reads configuration files as HAProxy reads several `-f`: one after the other, as one
  * configuration. Of `.if` and its branches each is read, as if it were there; `branches` has them one
@@ -76,88 +74,25 @@ const mostConditions = 5
  * process is not looked at: the same files give the same result everywhere.
  */
 export function parseHaproxyFiles(files: readonly SourceFile[]): HaproxyConfig {
-  const conditions = conditionsIn(files)
+  const tests = testsOfBranches(files)
   const branches =
-    conditions.length === 0
+    tests.length === 0
       ? []
-      : outcomesOf(conditions).map((outcome) => parse(files, (text) => holds(text, outcome)))
+      : outcomesOf(tests).map((outcomes) =>
+          parse(files, (text) => branchHolds(readBranchCondition(text), outcomes)),
+        )
   return { ...parse(files), branches }
-}
-
-/** The oldest version that is supported: what older ones have, each has. */
-const oldest = [2, 6]
-
-/** Constant conditions; undefined where it depends on HAProxy. */
-function constant(text: string): boolean | undefined {
-  if (text === '' || text === '0') return false
-  if (/^\d+$/.test(text)) return true
-  const [, kind, major, minor] = /^version_(atleast|before)\((\d+)\.(\d+)[^)]*\)$/.exec(text) ?? []
-  const [number, least] = [
-    Number(major) * 1_000 + Number(minor),
-    (oldest[0] ?? 0) * 1_000 + (oldest[1] ?? 0),
-  ]
-  return kind !== undefined && number <= least ? kind === 'atleast' : undefined
-}
-
-function holds(text: string, outcome: ReadonlyMap<string, boolean>): boolean {
-  const { plain, isNegated } = withoutNegation(text)
-  return (constant(plain) ?? outcome.get(plain) ?? true) !== isNegated
-}
-
-function withoutNegation(text: string): { readonly plain: string; readonly isNegated: boolean } {
-  const trimmed = text.replaceAll(/\s+/g, '')
-  if (trimmed.includes('&') || trimmed.includes('|')) return { plain: trimmed, isNegated: false }
-  const before = /^version_before(\(.*\))$/.exec(trimmed)
-  if (before && constant(trimmed) === undefined) {
-    return { plain: `version_atleast${before[1]}`, isNegated: true }
-  }
-  return trimmed.startsWith('!')
-    ? { plain: trimmed.slice(1), isNegated: true }
-    : { plain: trimmed, isNegated: false }
 }
 
 const branching = /^\s*\.(?:if|elif)\s+(.*?)\s*(?:#.*)?$/
 
-function conditionsIn(files: readonly SourceFile[]): string[] {
-  const found = new Set<string>()
-  for (const { text } of files) {
-    for (const line of text.split('\n')) {
+function testsOfBranches(files: readonly SourceFile[]): string[] {
+  return files
+    .flatMap(({ text }) => text.split('\n'))
+    .flatMap((line) => {
       const condition = branching.exec(line)?.[1]
-      if (condition === undefined) continue
-      const { plain } = withoutNegation(condition)
-      if (constant(plain) === undefined) found.add(plain)
-    }
-  }
-  return [...found]
-}
-
-/** What is at least 3.4 is at least 3.1. */
-function isPossible(outcome: ReadonlyMap<string, boolean>): boolean {
-  const versions = [...outcome].flatMap(([text, holds]) => {
-    const [, major, minor] = /^version_atleast\((\d+)\.(\d+)\)$/.exec(text) ?? []
-    return major === undefined ? [] : [{ number: Number(major) * 1_000 + Number(minor), holds }]
-  })
-  return !versions.some(
-    ({ number, holds }) => holds && versions.some((other) => other.number < number && !other.holds),
-  )
-}
-
-function outcomesOf(conditions: readonly string[]): ReadonlyMap<string, boolean>[] {
-  let outcomes: (readonly (readonly [string, boolean])[])[] = [[]]
-  for (const condition of conditions.slice(0, mostConditions)) {
-    outcomes = outcomes.flatMap((sofar) =>
-      [true, false].map((outcome) => [...sofar, [condition, outcome] as const]),
-    )
-  }
-  const rest = conditions.slice(mostConditions)
-  const all = outcomes.map((outcome) => new Map(outcome)).filter(isPossible)
-  return rest.length === 0
-    ? all
-    : all.flatMap((outcome) =>
-        [true, false].map(
-          (value) => new Map([...outcome, ...rest.map((one) => [one, value] as const)]),
-        ),
-      )
+      return condition === undefined ? [] : testsIn(readBranchCondition(condition))
+    })
 }
 
 /** `.if` … `.endif` that are open: whether this branch is read, and whether an earlier one was. */
@@ -236,6 +171,10 @@ function ignoredIn(comment: string): string[] {
 
 function setVariable(words: readonly string[], variables: Map<string, string>): void {
   const [keyword, name, value] = words
+  if (keyword === 'resetenv') {
+    for (const other of [...variables.keys()])
+      if (!words.includes(other, 1)) variables.delete(other)
+  }
   if (name === undefined) return
   if (keyword === 'unsetenv') for (const other of words.slice(1)) variables.delete(other)
   if (value === undefined) return
@@ -283,7 +222,7 @@ export function readWords(raw: string, variables: ReadonlyMap<string, string>): 
     } else if (character === '#') {
       comment = raw.slice(at + 1)
       break
-    } else if (/\s/.test(character)) {
+    } else if (/[ \t\n\v\f\r]/.test(character)) {
       if (word !== undefined) words.push(word)
       word = undefined
     } else {

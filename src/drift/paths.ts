@@ -2,7 +2,7 @@ import { refuseAmbiguousPaths } from '../haproxy/plain-path.ts'
 import { serverKey } from './address.ts'
 import { conditionHolds, testsOf } from './condition.ts'
 import { sourcesOf } from './data-flow.ts'
-import { isAction, isRefusal } from './effect.ts'
+import { isAction, isRefusal, rewrites } from './effect.ts'
 import { expressionsIn, readExpression, readTest } from './expression.ts'
 import { type Finding, finding } from './finding.ts'
 import { type ProxySection, placeOf, type Route, type Rule } from './proxy.ts'
@@ -47,22 +47,25 @@ function checkActions(way: Way): Finding[] {
   const byPath = actions.find(({ rule }) =>
     testsOf(rule.condition).some((test) => isPathTest(test, way)),
   )
-  if (!byPath || refusesAmbiguousPaths(way)) return []
+  const isTurned = refusesAmbiguousPaths(way)
+  if (!byPath || (isTurned && !turnsPaths(way))) return []
   return [
     finding(
       'path-bypass',
       placeOf(byPath.rule.line, byPath.proxy.section),
-      'chooses the policy by a path that the application may read in another way',
-      hint,
+      isTurned
+        ? 'chooses the policy by a path that a rule turns into another one'
+        : 'chooses the policy by a path that the application may read in another way',
+      isTurned ? turnedHint : hint,
     ),
   ]
 }
 
 function checkRoutes(entry: ProxySection, ways: readonly Way[], policyKey: PolicyKey): Finding[] {
   const byPath = ways.find((way) => way.route && isPathRoute(way.route, way))?.route
-  const open = ways.filter((way) => !refusesAmbiguousPaths(way))
-  const [first] = open
-  if (!byPath || !first) return []
+  const isOpen = ways.some((way) => !refusesAmbiguousPaths(way))
+  const isTurned = ways.some((way) => turnsPaths(way, way.target))
+  if (!byPath || !(isOpen || isTurned)) return []
   if (!ways.some(({ steps }) => steps.some(({ rule }) => isAction(rule)))) return []
   const targets = [...new Set(ways.map(({ target }) => target))]
   if (new Set(targets.map(policyKey)).size < 2) return []
@@ -73,11 +76,12 @@ function checkRoutes(entry: ProxySection, ways: readonly Way[], policyKey: Polic
       finding(
         'path-bypass',
         place,
-        `chooses between policies by path, and ${shared} serves both: it may read the path in another way`,
-        hint,
+        `chooses between policies by path, and ${shared} serves both: ${isOpen ? 'it may read the path in another way' : 'a rule turns the path into another one'}`,
+        isOpen ? hint : turnedHint,
       ),
     ]
   }
+  if (!isOpen) return []
   return [
     finding(
       'path-ambiguous',
@@ -86,6 +90,24 @@ function checkRoutes(entry: ProxySection, ways: readonly Way[], policyKey: Polic
       hint,
     ),
   ]
+}
+
+const turnedHint =
+  'Choose by the path that the application gets: remove the rule that rewrites it, or only put a fixed beginning before it.'
+
+/** Whether a rule, of one section or of all, makes of one path another that a client may choose. */
+function turnsPaths({ steps }: Way, only?: ProxySection): boolean {
+  return steps.some(
+    ({ rule, proxy }) =>
+      (only === undefined || proxy === only) && rewrites(rule, 'path', '') && !keepsPath(rule),
+  )
+}
+
+/** A fixed beginning before the path of the request, or a path without anything of the client's. */
+function keepsPath({ action, words: [value = ''] }: Rule): boolean {
+  if (action === 'normalize-uri') return true
+  if (!action.startsWith('set-')) return false
+  return !value.includes('%[') || /^(\/[\w-]+)*%\[(path|pathq)\]$/.test(value)
 }
 
 function isPathRoute(route: Route, way: Way): boolean {

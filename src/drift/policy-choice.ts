@@ -1,6 +1,6 @@
 import { conditionHolds, testsOf } from './condition.ts'
 import { sourcesOf } from './data-flow.ts'
-import { isAction } from './effect.ts'
+import { isAction, isEnforcing } from './effect.ts'
 import { type Expression, expressionsIn, readExpression } from './expression.ts'
 import { type Finding, finding } from './finding.ts'
 import { policyOf } from './policy-names.ts'
@@ -22,7 +22,7 @@ export function checkPolicyChoice(ways: readonly Way[]): Finding[] {
       ({ rule }) => isAction(rule) && conditionHolds(rule.condition, way.known) !== false,
     )
     const policies = new Set(possible.map(({ rule, proxy }) => policyOf(rule, proxy)))
-    if (policies.size < 2) return []
+    if (policies.size < 2 || possible.some(({ rule }) => isSure(rule, way))) return []
     return possible.flatMap(({ rule, proxy }) => {
       const chosen = conditionSources(rule, rules).filter(isChosen)
       if (chosen.length === 0) return []
@@ -43,6 +43,15 @@ export function checkPolicyChoice(ways: readonly Way[]): Finding[] {
       ]
     })
   })
+}
+
+/** Whether every request on this way has to satisfy this policy, whichever others it meets besides. */
+function isSure(rule: Rule, { known }: Way): boolean {
+  return (
+    isEnforcing(rule) &&
+    rule.condition !== undefined &&
+    conditionHolds(rule.condition, known) === true
+  )
 }
 
 function conditionSources({ condition }: Pick<Rule, 'condition'>, rules: readonly Rule[]) {

@@ -27,14 +27,23 @@ export function hasWrongMode(proxy: ProxySection, topology: Topology): boolean {
 export function checkModes(topology: Topology): Finding[] {
   return topology.proxies
     .filter((proxy) => hasWrongMode(proxy, topology))
-    .map((proxy) =>
-      finding(
+    .map((proxy) => {
+      const switching = proxy.tcpRules.find(({ action }) => action === 'switch-mode')
+      if (switching) {
+        return finding(
+          'mode-not-http',
+          placeOf(switching.line, proxy.section),
+          'switches to mode http in the middle: a connection that misses its condition, such as one that is slower than the inspect-delay, reaches an HTTP backend without the http-request rules of this section',
+          'Write mode http in it instead, and give other protocols a port of their own.',
+        )
+      }
+      return finding(
         'mode-not-http',
         proxy.place,
         `is in mode ${proxy.mode}, where HAProxy ignores every http-request rule`,
         'Write mode http in it, or in its defaults.',
-      ),
-    )
+      )
+    })
 }
 
 /** That each way to a server leads through the action, and that nothing gets past it. */

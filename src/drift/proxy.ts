@@ -65,7 +65,7 @@ export interface Topology {
 
 /** Reads the frontends, listens and backends of a configuration. */
 export function readTopology(config: HaproxyConfig): Topology {
-  const proxies = config.sections.flatMap(readProxy)
+  const proxies = config.sections.filter((section) => !isDisabled(section)).flatMap(readProxy)
   const backends = proxies.filter(({ kind }) => kind !== 'frontend')
   const targets = new Map(
     proxies.map((proxy) => [
@@ -112,6 +112,14 @@ export function mayBe({ target, line }: Route, { kind, name }: ProxySection): bo
 export function placeOf(line: Line, section: Section): Place {
   const name = [section.kind, section.name].filter(Boolean).join(' ')
   return { file: line.file, line: line.number, section: name }
+}
+
+/** Whether HAProxy leaves the section out. */
+function isDisabled(section: Section): boolean {
+  const last = [...(section.defaults?.lines ?? []), ...section.lines].findLast(({ words }) =>
+    /^(dis|en)abled$/.test(words[0] ?? ''),
+  )
+  return last?.words[0] === 'disabled'
 }
 
 /** The value of a setting such as `timeout server`, in the section or in its defaults. */
@@ -168,7 +176,11 @@ function readProxy(section: Section): ProxySection[] {
   if (kind !== 'frontend' && kind !== 'listen' && kind !== 'backend') return []
   const lines = section.lines
   const mode = settingOf(section, 'mode')?.words[1] ?? 'tcp'
-  const ruleLines = [...(section.defaults?.lines ?? []), ...lines]
+  const inherited = section.defaults
+  const rulesOf = (keyword: string) => [
+    ...(inherited?.lines ?? []).flatMap((line) => readRule(line, keyword, inherited ?? section)),
+    ...lines.flatMap((line) => readRule(line, keyword, section)),
+  ]
   const route = settingOf(section, 'default_backend')
   const routeLines = [
     ...lines.filter(({ words }) => words[0] === 'use_backend'),
@@ -185,10 +197,8 @@ function readProxy(section: Section): ProxySection[] {
       mode,
       isTls: encrypted === binds.length ? encrypted > 0 : encrypted === 0 ? false : undefined,
       // A line "redirect …" is evaluated behind all http-request rules.
-      rules: ['http-request', 'redirect'].flatMap((keyword) =>
-        ruleLines.flatMap((line) => readRule(line, keyword, section)),
-      ),
-      tcpRules: ruleLines.flatMap((line) => readRule(line, 'tcp-request', section)),
+      rules: ['http-request', 'redirect'].flatMap(rulesOf),
+      tcpRules: rulesOf('tcp-request'),
       routes: kind === 'backend' ? [] : routeLines.map((line) => readRoute(line, section)),
       servers: kind === 'frontend' ? [] : readServers(section),
       binds: binds.map((line) => ({ line, addresses: line.words[1]?.split(',') ?? [] })),

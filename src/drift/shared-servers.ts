@@ -45,9 +45,9 @@ export function checkSharedServers(
     )
 }
 
-/** `option transparent` leads wherever the client wants to go. */
+/** `option transparent` and a server without an address lead wherever the client wants to go. */
 function isAnywhere(address: string): boolean {
-  return address === '*'
+  return /^(\*|0\.0\.0\.0|\[?::\]?)(:0)?$/.test(address)
 }
 
 /** Without a port, or with one such as `+1000`, a server has the port that the client asked for. */

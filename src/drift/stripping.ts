@@ -1,8 +1,9 @@
 import type { IdentityHeaderSet } from '../config/config.ts'
 import { managedHeaders, spellingsOf, stripLines } from '../haproxy/strip.ts'
-import { conditionHolds } from './condition.ts'
+import { alternativesOf, type Condition, conditionHolds } from './condition.ts'
+import { sourcesOf } from './data-flow.ts'
 import { isAction, isEnforcing, isRefusal } from './effect.ts'
-import { expressionsIn } from './expression.ts'
+import { expressionsIn, readExpression, readTest } from './expression.ts'
 import { type Finding, type FindingCode, finding, type Place } from './finding.ts'
 import type { Section } from './haproxy-file.ts'
 import { headerRemover, optionOf, placeOf, type Rule, settingOf, type Topology } from './proxy.ts'
@@ -43,6 +44,7 @@ export function checkStripping(
       ...checkLateStripping(way, at, set),
       ...checkWriters(way, at, set),
       ...checkSettings(way, set, config.sections),
+      ...checkFilters(way),
     ]
   })
 }
@@ -99,12 +101,11 @@ const otherUpgrades: readonly (readonly string[])[] = [
 ]
 
 function upgradeGap(way: Way, rules: readonly Rule[]): Gap[] {
-  const isSafe = otherUpgrades.every((upgrade) =>
-    rules.some(
-      (rule) =>
-        (isRefusal(rule) || headerRemover(rule)?.('upgrade')) &&
-        fires(rule, way, { headers: { upgrade, connection: ['upgrade'] } }),
-    ),
+  const isSafe = otherUpgrades.every(
+    (upgrade) =>
+      !passes(rules, way, { headers: { upgrade, connection: ['upgrade'] } }, (rule) =>
+        changeOf(rule, 'upgrade', /^websocket$/i),
+      ),
   )
   if (isSafe) return []
   return [
@@ -118,16 +119,14 @@ function upgradeGap(way: Way, rules: readonly Rule[]): Gap[] {
 }
 
 function connectionGap(way: Way, rules: readonly Rule[]): Gap[] {
-  const writes = (rule: Rule) =>
-    rule.action === 'set-header' && rule.words[0]?.toLowerCase() === 'connection'
-  const replaces = (rule: Rule) =>
-    isRefusal(rule) || writes(rule) || headerRemover(rule)?.('connection') === true
-  const isSafe = [[], ['websocket']].every((upgrade) =>
-    rules.some(
-      (rule) =>
-        replaces(rule) &&
-        fires(rule, way, { headers: { upgrade, connection: ['upgrade, x-auth-request-user'] } }),
-    ),
+  const isSafe = [[], ['websocket']].every(
+    (upgrade) =>
+      !passes(
+        rules,
+        way,
+        { headers: { upgrade, connection: ['upgrade, x-auth-request-user'] } },
+        (rule) => changeOf(rule, 'connection', /^(upgrade|close|keep-alive)$/i),
+      ),
   )
   if (isSafe) return []
   return [
@@ -141,16 +140,72 @@ function connectionGap(way: Way, rules: readonly Rule[]): Gap[] {
 }
 
 function connectGap(way: Way, rules: readonly Rule[]): Gap[] {
-  const isSafe = rules.some((rule) => isRefusal(rule) && fires(rule, way, { method: 'CONNECT' }))
+  const isSafe = !passes(rules, way, { method: 'CONNECT' }, ({ action, words, condition }) => {
+    if (action !== 'set-method') return undefined
+    const values = valuesOf(words[0] ?? '', condition)
+    return values?.every((value) => value !== 'CONNECT') ? 'replaces' : 'lets in'
+  })
   if (isSafe) return []
   return [
     {
       code: 'connect-unprotected',
       message:
         'passes CONNECT on: an application that answers it with 200 opens a tunnel past all rules',
-      hint: 'Add: http-request deny deny_status 405 if { method CONNECT }',
+      hint: 'Add behind every set-method: http-request deny deny_status 405 if { method CONNECT }',
     },
   ]
+}
+
+/** What a rule does with something that clients must not send: it takes it out, or lets it in again. */
+type Change = 'replaces' | 'lets in' | undefined
+
+/** Whether a request reaches the end of the rules with what the client sent, or with what a rule copied. */
+function passes(
+  rules: readonly Rule[],
+  way: Way,
+  request: Request,
+  change: (rule: Rule) => Change,
+): boolean {
+  const known = { ...way.known, request: { ...way.known.request, ...request } }
+  let isIn = true
+  for (const rule of rules) {
+    const holds = conditionHolds(rule.condition, known)
+    if (isRefusal(rule) && !rule.condition) return false
+    const effect = isRefusal(rule) ? 'replaces' : change(rule)
+    if (effect === 'replaces' && holds === true) isIn = false
+    // Requests without it, which nothing above has refused, get it here.
+    if (effect === 'lets in' && conditionHolds(rule.condition, way.known) !== false) isIn = true
+  }
+  return isIn
+}
+
+/** What a rule does with a header of which only some values are safe. */
+function changeOf(rule: Rule, name: string, safe: RegExp): Change {
+  if (headerRemover(rule)?.(name)) return 'replaces'
+  const [header = '', value = ''] = rule.words
+  if (header.toLowerCase() !== name || !/^(set|add)-header$/.test(rule.action)) return undefined
+  const values = valuesOf(value, rule.condition)
+  if (!values?.every((one) => safe.test(one))) return 'lets in'
+  return rule.action === 'set-header' ? 'replaces' : undefined
+}
+
+/** The values that a rule can write; undefined where a client may choose. */
+function valuesOf(format: string, condition: Condition | undefined): readonly string[] | undefined {
+  const [expression, ...others] = expressionsIn(format)
+  if (expression === undefined) return [format]
+  if (others.length > 0 || format !== `%[${expression}]`) return undefined
+  const key = JSON.stringify(readExpression(expression))
+  const alternatives = alternativesOf(condition)?.map((terms) =>
+    terms.flatMap(({ negated, tests: [own = [], ...more] }) => {
+      const test = readTest(own)
+      const isSame = JSON.stringify(test.expression) === key
+      const isExact = /^(default|str)$/.test(test.method) && !test.fromFile
+      return !negated && more.length === 0 && isSame && isExact ? [test.values] : []
+    }),
+  )
+  if (!alternatives || alternatives.length === 0) return undefined
+  const lists = alternatives.map(([list]) => list)
+  return lists.includes(undefined) ? undefined : lists.flatMap((list) => list ?? [])
 }
 
 /** Options that let in what HAProxy and a server behind it may read as two different requests. */
@@ -220,7 +275,7 @@ function checkWriters(way: Way, at: number, set: IdentityHeaderSet): Finding[] {
     const name = (rule.words[0] ?? '').toLowerCase()
     const isBinary = rule.action.endsWith('-bin')
     const header = isBinary ? 'headers that no file names' : managed.get(plain(name))
-    if (header === undefined || isHandedOn(rule)) return []
+    if (header === undefined || isHandedOn(rule, way)) return []
     if (!isBehind && (isBinary || (enforced && name === header.toLowerCase()))) return []
     const later = way.steps.slice(index + 1).map((step) => step.rule)
     if (later.some((other) => fires(other, way) && headerRemover(other)?.(name))) return []
@@ -273,15 +328,37 @@ function checkSettings(way: Way, set: IdentityHeaderSet, all: readonly Section[]
   })
 }
 
-/** The value is what the action said: `set-header NAME %[var(txn.entra.user)]`. */
-function isHandedOn({ action, words }: Rule): boolean {
+/** The value is what the action said: `set-header NAME %[var(txn.entra.user)]`, also by a variable. */
+function isHandedOn({ action, words }: Rule, { steps }: Way): boolean {
   const value = words[1] ?? ''
-  const expressions = expressionsIn(value)
+  const [text, ...others] = expressionsIn(value)
+  if (action !== 'set-header' || text === undefined || others.length > 0) return false
+  const sources = sourcesOf(
+    readExpression(text),
+    steps.map(({ rule }) => rule),
+  )
   return (
-    action === 'set-header' &&
-    expressions.length > 0 &&
-    expressions.every((one) => /^var\(txn\.entra\.[a-z_]+\)$/.test(one)) &&
-    expressions.reduce((left, one) => left.replace(`%[${one}]`, ''), value) === ''
+    value === `%[${text}]` &&
+    sources.every(
+      ({ fetch, argument, converters }) =>
+        fetch === 'var' && /^txn\.entra\.[a-z_]+$/.test(argument) && converters.length === 0,
+    )
+  )
+}
+
+/** A filter of another script sees the request behind all rules. */
+function checkFilters({ entry, target }: Way): Finding[] {
+  return [entry, target].flatMap((proxy) =>
+    (proxy?.section.lines ?? [])
+      .filter(({ words }) => words[0] === 'filter' && words[1]?.startsWith('lua.'))
+      .map((line) =>
+        finding(
+          'identity-unclear',
+          placeOf(line, proxy?.section ?? target.section),
+          `runs the filter ${line.words[1]} after the action, and its script may write identity headers`,
+          'Look at its script and write "# drift: ignore identity-unclear" in the section.',
+        ),
+      ),
   )
 }
 

@@ -1,3 +1,4 @@
+import { withoutQuotes } from './expression.ts'
 import { type Finding, finding } from './finding.ts'
 import { placeOf, type Topology } from './proxy.ts'
 import { clearsVerdict } from './walk.ts'
@@ -6,7 +7,7 @@ import { clearsVerdict } from './walk.ts'
 const isAgent = (words: readonly string[]) =>
   words[0] === 'filter' && words[1] === 'spoe' && words[words.indexOf('engine') + 1] === 'entra'
 
-const writes = /\b(?:set-var(?:-fmt)?|do-resolve)\(\s*txn\.(?:entra\.\w+|auth_response_\w+)/
+const writes = /\b(?:set-var(?:-fmt)?|do-resolve)\(\s*p?txn\.(?:entra\.\w+|auth_response_\w+)/
 
 /** Keywords whose rules come after the request has been decided on. */
 const later =
@@ -24,7 +25,9 @@ export function checkVerdictVariables({ config, proxies }: Topology): Finding[] 
     .flatMap((section) =>
       section.lines
         .filter((line) => !later.test(line.words[0] ?? '') && !cleared.has(line))
-        .filter(({ words }) => isAgent(words) || words.some((word) => writes.test(word)))
+        .filter(
+          ({ words }) => isAgent(words) || words.some((word) => writes.test(withoutQuotes(word))),
+        )
         .map((line) =>
           finding(
             'verdict-written',

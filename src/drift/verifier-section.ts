@@ -1,7 +1,7 @@
 import { hostOf, isLocal, serverKey } from './address.ts'
 import { conditionHolds, readCondition, type Term, testsOf } from './condition.ts'
 import { isChosenByClient, isWritten } from './data-flow.ts'
-import { endsRequest, isAction, isRefusal } from './effect.ts'
+import { endsRequest, isAction, isRefusal, rewrites } from './effect.ts'
 import { type Finding, finding } from './finding.ts'
 import type { Section } from './haproxy-file.ts'
 import {
@@ -10,6 +10,7 @@ import {
   type ProxySection,
   placeOf,
   type Route,
+  type Rule,
   routesTo,
   type Server,
   settingOf,
@@ -292,12 +293,12 @@ function isShort(time = ''): boolean {
   return milliseconds(time) <= 60_000
 }
 
-function checkAnswers({ servers, section, place }: ProxySection): Finding[] {
+function checkAnswers({ servers, section, place, mode }: ProxySection): Finding[] {
   if (servers.length === 0) return []
-  const lines = [...(section.defaults?.lines ?? []), ...section.lines]
-  const missing = limits.filter(
-    ([, isThere]) => !lines.some(({ words }) => isThere(words, section)),
-  )
+  const isThere = (limit: (typeof limits)[number][1]) =>
+    [section.defaults, section].some((from) => from?.lines.some(({ words }) => limit(words, from)))
+  // In another mode HAProxy ignores them.
+  const missing = limits.filter(([, limit]) => mode !== 'http' || !isThere(limit))
   if (missing.length === 0) return []
   return [
     finding(
@@ -353,11 +354,18 @@ function checkSpeaksTls({ servers, section }: ProxySection): Finding[] {
     )
 }
 
+function isMetadataPath(path: string): boolean {
+  return path === metadataPath || path.startsWith(`${metadataPath}/`)
+}
+
+function isFixedMetadataPath({ action, words: [path = ''] }: Rule): boolean {
+  return action.startsWith('set-') && !path.includes('%[') && isMetadataPath(path)
+}
+
 function isMetadataTest(test: readonly string[]): boolean {
   const [fetch, ...values] = test
   const paths = values.filter((word) => word !== '--')
-  const exact = (path: string) => path === metadataPath || path.startsWith(`${metadataPath}/`)
-  return fetch === 'path' && paths.length > 0 && paths.every(exact)
+  return fetch === 'path' && paths.length > 0 && paths.every(isMetadataPath)
 }
 
 function isMetadataTerm({ negated, tests }: Term): boolean {
@@ -377,6 +385,17 @@ function checkMetadata(proxy: ProxySection, topology: Topology): Finding[] {
   if (!isReached && proxy.mode !== 'http') return []
   // The whole of a path, not its beginning: `path` compares with all of it.
   const elsewhere = '/verify/x'
+  const turns = proxy.rules.find((rule) => rewrites(rule, 'path', '') && !isFixedMetadataPath(rule))
+  if (turns && isReached) {
+    return [
+      finding(
+        'metadata-open',
+        placeOf(turns.line, proxy.section),
+        `turns paths into others, so that clients can ask the verifier through ${proxy.name} for more than ${metadataPath}`,
+        `Write http-request set-path ${metadataPath}/…, the whole path of the resource, or remove the line.`,
+      ),
+    ]
+  }
   const refusesOthers =
     proxy.mode === 'http' &&
     proxy.rules.some(

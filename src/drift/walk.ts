@@ -10,7 +10,7 @@ import {
   testsOf,
 } from './condition.ts'
 import { endsRequest, isAction, isAnswer } from './effect.ts'
-import type { Rule } from './proxy.ts'
+import type { ProxySection, Rule } from './proxy.ts'
 import type { Step, Way } from './way.ts'
 
 /** How a request gets to the servers although the action has not allowed it. */
@@ -33,14 +33,23 @@ const mostTerms = 7
  */
 export function findEscapes(way: Way, without: (rule: Rule) => boolean = () => false): Escape[] {
   const steps = way.steps.filter(({ rule }) => !without(rule))
+  const asking = askingEntry(way)
   return combinationsOf(way).flatMap((terms) => {
     const known = { ...way.known, facts: [...terms, ...way.known.facts] }
     const walked = steps
-      .map((step, index) => (isAction(step.rule) ? walk(steps, known, index) : undefined))
+      .map((step, index) => (isAction(step.rule) ? walk(steps, known, index, asking) : undefined))
       .filter((end) => end !== undefined)
-    const bare = walk(steps, known, -1)
+    const bare = walk(steps, known, -1, asking)
     return [...walked, ...(bare ? [bare] : [])].map((end) => ({ ...end, terms }))
   })
+}
+
+/** The section that only what the action has allowed leaves on this way: `use_backend app if { var(txn.entra.ok) -m bool }`. */
+function askingEntry({ entry, known }: Way): ProxySection | undefined {
+  const asks = known.facts.some(
+    ({ negated, tests }) => !negated && tests.length > 0 && tests.every(isAllowedTest),
+  )
+  return asks ? entry : undefined
 }
 
 /** The second of two actions that one request can meet with the verdict of the first still there. */
@@ -59,8 +68,10 @@ export function findStale(way: Way): Stale | undefined {
     const writes = ({ rule }: Step) =>
       variable === 'txn.entra.hit' ? rule.line.isFastLane === true : isAction(rule)
     if (!isRead(variable, way)) continue
-    for (const terms of combinationsOf(way)) {
-      const known = { ...way.known, facts: [...terms, ...way.known.facts] }
+    // With two hosts in one header both may run, and each of them refuses by itself.
+    const plain = { ...way, known: { ...way.known, hasOneHost: true } }
+    for (const terms of combinationsOf(plain)) {
+      const known = { ...plain.known, facts: [...terms, ...way.known.facts] }
       let hasVerdict = false
       for (const step of way.steps) {
         const { condition } = step.rule
@@ -108,6 +119,7 @@ function walk(
   steps: readonly Step[],
   known: Known,
   failing: number,
+  asking: ProxySection | undefined,
 ): Omit<Escape, 'terms'> | undefined {
   // Before the first action nothing is known: a guard that stands there is none.
   let verdict: boolean | undefined
@@ -117,6 +129,7 @@ function walk(
   for (const [index, step] of steps.entries()) {
     const { rule, proxy } = step
     if (proxy === skipped) continue
+    if (asking && proxy !== asking && verdict !== true) return undefined
     const fires = conditionHolds(
       rule.condition,
       verdict === undefined ? known : { ...known, verdict },
@@ -139,6 +152,8 @@ function walk(
     } else if (fires === true && stops(rule)) return undefined
   }
   if (failing >= 0 && !failed) return undefined
+  // A failure behind the route is none of its condition.
+  if (asking && verdict !== true && !(failed && failed.proxy !== asking)) return undefined
   return { failed, allows }
 }
 
@@ -168,22 +183,25 @@ function combinationsOf({ steps, known }: Way): Term[][] {
   for (const term of terms.values()) {
     combinations = combinations.flatMap((sofar) =>
       [term, { ...term, negated: true }]
-        .filter((one) => !sofar.some((other) => areExclusive(one, other)))
+        .filter((one) => !sofar.some((other) => areExclusive(one, other, known.hasOneHost)))
         .map((one) => [...sofar, one]),
     )
   }
   return combinations
 }
 
-/** Terms whose opposite would have made one of these rules fire. */
+/** Terms without which these rules would all have fired. */
 export function exceptionsOf(rules: readonly Rule[], terms: readonly Term[]): Term[] {
-  return terms.filter(
-    (term) =>
-      !term.negated &&
-      rules.every((rule) =>
-        (alternativesOf(rule.condition) ?? []).every((group) =>
+  return terms.filter((term) => {
+    if (term.negated) return false
+    const others = terms.filter((one) => one !== term)
+    const known = { facts: [...others, { ...term, negated: true }], request: {} }
+    return rules.every(
+      ({ condition }) =>
+        conditionHolds(condition, known) === true ||
+        (alternativesOf(condition) ?? []).every((group) =>
           group.some((one) => one.negated && termKey(one) === termKey(term)),
         ),
-      ),
-  )
+    )
+  })
 }

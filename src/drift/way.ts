@@ -1,5 +1,5 @@
 import { alternativesOf, areExclusive, conditionHolds, type Known, type Term } from './condition.ts'
-import { endsRequest, isAction, rewrites } from './effect.ts'
+import { endsRequest, isAction, isRefusal, rewrites } from './effect.ts'
 import { readTest } from './expression.ts'
 import { type ProxySection, type Route, type Rule, routesTo, type Topology } from './proxy.ts'
 
@@ -65,11 +65,16 @@ function wayTo(
   const first = entry ?? target
   const facts = entry ? routed.filter((fact) => !isRewritten(fact, entry)) : routed
   const isTls = first.kind === 'backend' ? undefined : first.isTls
-  const known = { facts, request: isTls === undefined ? {} : { isTls } }
-  const steps = [...stepsOf(entry), ...stepsOf(target)].filter(
-    ({ rule }) => conditionHolds(rule.condition, known) !== false,
-  )
+  const all = [...stepsOf(entry), ...stepsOf(target)]
+  const request = isTls === undefined ? {} : { isTls }
+  const known = { facts, request, hasOneHost: all.some(({ rule }) => refusesSeveralHosts(rule)) }
+  const steps = all.filter(({ rule }) => conditionHolds(rule.condition, known) !== false)
   return { entry, target, route, known, steps: withoutAccepted(steps) }
+}
+
+function refusesSeveralHosts(rule: Rule): boolean {
+  const request = { headers: { host: ['a.example,b.example'] } }
+  return isRefusal(rule) && conditionHolds(rule.condition, { facts: [], request }) === true
 }
 
 /** Behind a `tcp-request content accept` no rule of that kind surely ends a request of this section. */

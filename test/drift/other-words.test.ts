@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { FindingCode } from '../../src/drift/finding.ts'
+import { refuseAmbiguousPaths } from '../../src/haproxy/plain-path.ts'
 import { configOf, signInFile } from '../config/fixture.ts'
 import { cleanConfig, haproxyFindings } from './fixture.ts'
 import { action, configuration, guard, type Parts, usualLimits } from './protected-app.ts'
@@ -447,6 +448,190 @@ const mistakes: readonly (readonly [
       rules: '',
     },
   ],
+  [
+    'a guard with an OR in capital letters',
+    'guard-weak',
+    {
+      rules: `${action}\nhttp-request deny unless { var(txn.entra.ok) -m bool } OR { src 10.0.0.0/8 }`,
+    },
+  ],
+  [
+    'the verdict written by a converter whose argument stands in quotes',
+    'verdict-written',
+    { frontend: `http-request set-header x-a "%[src,set-var('txn.entra.ok')]"` },
+  ],
+  [
+    'a name that the client keeps in a variable in quotes',
+    'verifier-routed',
+    {
+      frontend: 'http-request set-var(txn.b) req.hdr(x-backend)',
+      routes: `use_backend "%[var('txn.b')]"\n  default_backend orders`,
+    },
+  ],
+  [
+    'a method that a header gives',
+    'connect-unprotected',
+    { frontend: 'http-request set-method %[req.hdr(x-http-method-override)]' },
+  ],
+  [
+    'a method that a parameter gives, by a variable',
+    'connect-unprotected',
+    {
+      frontend:
+        'http-request set-var(txn.m) urlp(_method),upper\n  http-request set-method %[var(txn.m)] if METH_POST',
+    },
+  ],
+  [
+    'a method that is CONNECT for some',
+    'connect-unprotected',
+    { rules: `http-request set-method CONNECT if { path_beg /t }\n${action}\n${guard}` },
+  ],
+  [
+    'an upgrade copied from another header',
+    'upgrade-unprotected',
+    { frontend: 'http-request set-header Upgrade %[req.hdr(x-upgrade)]' },
+  ],
+  [
+    'an upgrade that a rule asks for by itself',
+    'upgrade-unprotected',
+    { rules: `${action}\n${guard}\nhttp-request add-header upgrade h2c if { path_beg /g }` },
+  ],
+  [
+    'a header Connection copied from another header',
+    'connection-unprotected',
+    { frontend: 'http-request set-header connection %[req.hdr(x-connection)]' },
+  ],
+  [
+    'a header Connection with more in it',
+    'connection-unprotected',
+    { frontend: 'http-request add-header connection "keep-alive, %[req.hdr(x-c)]"' },
+  ],
+  [
+    'a header Connection that names an identity header',
+    'connection-unprotected',
+    { frontend: 'http-request set-header connection x-auth-request-user' },
+  ],
+  [
+    'requests with a length and chunks at once',
+    'violations-accepted',
+    { global: 'h1-do-not-close-on-insecure-transfer-encoding' },
+  ],
+  [
+    'bodies that HTTP/1.0 does not know',
+    'violations-accepted',
+    { global: 'h1-accept-payload-with-any-method' },
+  ],
+  [
+    'a public host beside the one of the application, in one header',
+    'action-conditional',
+    {
+      frontend: `acl o req.hdr(host) -i o.example\n  acl p req.hdr(host) -i p.example\n  ${action} unless p\n  http-request deny unless p or { var(txn.entra.ok) -m bool }`,
+      routes: 'use_backend orders if o\n  use_backend site if p',
+      rules: '',
+      more: 'backend site\n  # drift: ignore action-missing\n  server s 10.0.0.9:80',
+    },
+  ],
+  [
+    'a public parameter beside another one of the same name',
+    'action-conditional',
+    {
+      frontend: `acl o url_param(app) orders\n  acl p url_param(app) site\n  ${action} unless p\n  http-request deny unless p or { var(txn.entra.ok) -m bool }`,
+      routes: 'use_backend orders if o\n  use_backend site if p',
+      rules: '',
+      more: 'backend site\n  # drift: ignore action-missing\n  server s 10.0.0.9:80',
+    },
+  ],
+  [
+    'a policy by one of two hosts, and a route by the other',
+    'policy-mismatch',
+    {
+      frontend: `acl o req.hdr(host) -i o.example\n  acl s req.hdr(host) -i s.example\n  ${action} if o\n  http-request lua.entra-auth stock unless o\n  ${guard}`,
+      routes: 'use_backend stock if s\n  default_backend orders',
+      rules: '',
+      more: 'backend stock\n  server b 10.0.0.9:80',
+    },
+    true,
+  ],
+  [
+    'limits on answers in mode tcp, which ignores them',
+    'verifier-unbounded',
+    { verifier: 'mode tcp\n  server v1 127.0.0.1:8080 check' },
+  ],
+  [
+    'a policy in a variable that resetenv takes away',
+    'policy-unknown',
+    {
+      global: 'setenv P orders\n  setenv Q 1\n  resetenv Q',
+      rules: `http-request lua.entra-auth "\${P}"\n${guard}`,
+    },
+  ],
+  [
+    'a policy by path, and a path that is cut behind it',
+    'path-bypass',
+    {
+      frontend: refuseAmbiguousPaths,
+      rules: `${action} unless { path_beg /stock }\nhttp-request lua.entra-auth stock if { path_beg /stock }\n${guard}\nhttp-request replace-path /api(.*) \\1`,
+    },
+    true,
+  ],
+  [
+    'backends by path for one server, of which one cuts the path',
+    'path-bypass',
+    {
+      frontend: refuseAmbiguousPaths,
+      routes: 'use_backend stock if { path_beg /stock }\n  default_backend orders',
+      rules: `${action}\n  ${guard}\n  http-request set-path %[path,regsub(^/api,)]`,
+      more: `backend stock\n  http-request lua.entra-auth stock\n  ${guard}\n  server b 10.0.0.1:3000`,
+    },
+    true,
+  ],
+  [
+    'a path of the verifier in a backend for the metadata',
+    'metadata-open',
+    {
+      routes:
+        'use_backend meta if { path /.well-known/oauth-protected-resource/orders }\n  default_backend orders',
+      more: 'backend meta\n  http-request set-path /verify/%[url_param(p)]\n  server v 127.0.0.1:8080',
+    },
+  ],
+  [
+    'a filter of another script',
+    'identity-unclear',
+    { rules: `filter lua.rewrite\n${action}\n${guard}` },
+  ],
+  [
+    'a TCP port to the address that the client asked for',
+    'tcp-bypass',
+    { more: 'listen raw\n  mode tcp\n  bind :8444\n  server any 0.0.0.0:0' },
+  ],
+  [
+    'a port that turns into HTTP in the middle',
+    'mode-not-http',
+    {
+      more: 'frontend sw\n  mode tcp\n  bind :8444\n  tcp-request inspect-delay 5s\n  tcp-request content switch-mode http if HTTP\n  default_backend orders',
+    },
+  ],
+  [
+    'a guard under two conditions of the configuration',
+    'guard-missing',
+    {
+      rules: `${action}\n.if version_atleast(3.0) && defined(GUARD)\n${guard}\n.endif`,
+    },
+  ],
+  [
+    'a guard for neither of two conditions',
+    'guard-missing',
+    {
+      rules: `${action}\n.if version_atleast(3.0)\n${guard}\n.endif\n.if !version_atleast(3.0) && !defined(OPEN)\n${guard}\n.endif`,
+    },
+  ],
+  [
+    'a whole path as an exception, or a network',
+    'action-conditional',
+    {
+      rules: `acl health path /healthz\nacl inside src 10.0.0.0/8\n${action} unless health or inside\nhttp-request deny unless health or inside or { var(txn.entra.ok) -m bool }`,
+    },
+  ],
 ]
 
 const harmless: readonly (readonly [name: string, parts: Parts, hasBoth?: boolean])[] = [
@@ -612,6 +797,130 @@ const harmless: readonly (readonly [name: string, parts: Parts, hasBoth?: boolea
     'certificates over plain HTTP',
     {
       more: 'frontend plain\n  bind :80\n  http-request redirect scheme https unless { path_beg /.well-known/acme-challenge/ }\n  use_backend acme if { path_beg /.well-known/acme-challenge/ }\nbackend acme\n  # drift: ignore action-missing\n  server a 127.0.0.1:8402',
+    },
+  ],
+  [
+    'a route for what the action has allowed, and an answer for the rest',
+    {
+      frontend: action,
+      routes: 'use_backend orders if { var(txn.entra.ok) -m bool }\n  default_backend denied',
+      rules: '',
+      more: 'backend denied\n  http-request deny deny_status 403',
+    },
+  ],
+  [
+    'a route for the rest, and the application by default',
+    {
+      frontend: action,
+      routes: 'use_backend denied unless { var(txn.entra.ok) -m bool }\n  default_backend orders',
+      rules: '',
+      more: 'backend denied\n  http-request deny deny_status 403',
+    },
+  ],
+  [
+    'two hosts with a policy each in the frontend',
+    {
+      frontend: `acl o req.hdr(host) -i o.example\n  acl s req.hdr(host) -i s.example\n  ${action} if o\n  http-request lua.entra-auth stock if s\n  http-request deny if o !{ var(txn.entra.ok) -m bool } or s !{ var(txn.entra.ok) -m bool }`,
+      routes: 'use_backend orders if o\n  use_backend stock if s',
+      rules: '',
+      more: 'backend stock\n  server b 10.0.0.9:80',
+    },
+    true,
+  ],
+  [
+    'a public host, where a list of hosts is refused',
+    {
+      frontend: `http-request deny deny_status 400 if { req.hdr_cnt(host) gt 1 }\n  acl o req.hdr(host) -i o.example\n  acl p req.hdr(host) -i p.example\n  ${action} unless p\n  http-request deny unless p or { var(txn.entra.ok) -m bool }`,
+      routes: 'use_backend orders if o\n  use_backend site if p',
+      rules: '',
+      more: 'backend site\n  # drift: ignore action-missing\n  server s 10.0.0.9:80',
+    },
+  ],
+  [
+    'the methods that a header may give in a list',
+    {
+      frontend:
+        'http-request set-method %[req.hdr(x-http-method-override)] if METH_POST { req.hdr(x-http-method-override) PUT PATCH DELETE }',
+    },
+  ],
+  [
+    'CONNECT refused behind the rule that sets the method',
+    {
+      frontend:
+        'http-request set-method %[req.hdr(x-http-method-override)] if { req.hdr(x-http-method-override) -m found }\n  http-request deny deny_status 405 if METH_CONNECT',
+    },
+  ],
+  [
+    'WebSocket asked for by the value of the client',
+    {
+      frontend:
+        'http-request set-header upgrade %[var(txn.up)] if { var(txn.up) -m str -i websocket }\n  http-request set-header connection Upgrade if { var(txn.up) -m found }',
+    },
+  ],
+  [
+    'a section that is disabled',
+    { more: 'listen raw\n  disabled\n  mode tcp\n  bind :8444\n  server a 10.0.0.1:3000' },
+  ],
+  [
+    'the answer to a certificate authority',
+    {
+      frontend: `http-request return status 200 content-type text/plain lf-string "%[path,field(-1,/)].%[env(THUMBPRINT)]\\n" if { path_beg /.well-known/acme-challenge/ }`,
+    },
+  ],
+  [
+    'a fixed beginning before the path of two policies',
+    {
+      frontend: refuseAmbiguousPaths,
+      rules: `${action} unless { path_beg /stock }\nhttp-request lua.entra-auth stock if { path_beg /stock }\n${guard}\nhttp-request set-path /shop%[path]`,
+    },
+    true,
+  ],
+  [
+    'backends by path with servers of their own, which cut the path',
+    {
+      frontend: refuseAmbiguousPaths,
+      routes: 'use_backend stock if { path_beg /stock }\n  default_backend orders',
+      rules: `${action}\n  ${guard}\n  http-request replace-path /orders(.*) \\1`,
+      more: `${stockBack}\n  http-request set-path %[path,regsub(^/stock,)]`,
+    },
+    true,
+  ],
+  [
+    'one path of the metadata for all hosts',
+    {
+      routes:
+        'use_backend meta if { path /.well-known/oauth-protected-resource }\n  default_backend orders',
+      more: 'backend meta\n  http-request set-path /.well-known/oauth-protected-resource/orders\n  server v 127.0.0.1:8080',
+    },
+  ],
+  [
+    'the user copied through a variable',
+    {
+      rules: `${action}\n${guard}\nhttp-request set-var(txn.user) var(txn.entra.user)\nhttp-request set-header X-Auth-Request-User %[var(txn.user)]`,
+    },
+  ],
+  [
+    'TLS that is told apart by its name, in front of the frontend',
+    {
+      more: 'frontend tls\n  mode tcp\n  bind :8444\n  tcp-request inspect-delay 5s\n  tcp-request content accept if { req.ssl_hello_type 1 }\n  use_backend here if { req.ssl_sni -i www.example.com }\n  default_backend there\nbackend here\n  mode tcp\n  server h 127.0.0.1:8443 send-proxy-v2\nbackend there\n  mode tcp\n  server o 10.0.0.99:443',
+    },
+  ],
+  [
+    'branches that together hold the action once',
+    {
+      rules: `.if version_atleast(3.1) && defined(X)\n${action}\n.elif version_atleast(3.1)\n${action}\n.endif\n.if version_before(3.1) || strneq("a","a") && !(defined(X) || defined(Y))\n${guard}\n.else\n${guard}\n.endif\n.if !version_atleast(3.1)\n${action}\n.endif\n${guard}`,
+    },
+  ],
+  [
+    'a whole path as an exception, for one method',
+    {
+      rules: `acl health path /healthz\n${action} unless health METH_GET\nhttp-request deny unless health METH_GET or { var(txn.entra.ok) -m bool }`,
+    },
+  ],
+  [
+    'a whole path as an exception, for one network',
+    {
+      rules: `acl health path /healthz\nacl inside src 10.0.0.0/8\n${action} if !health or !inside\nhttp-request deny if !health !{ var(txn.entra.ok) -m bool } or !inside !{ var(txn.entra.ok) -m bool }`,
     },
   ],
 ]
