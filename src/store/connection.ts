@@ -1,6 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { maxStampUs } from './entry.ts'
-import { addScript, mergeScript, pollScript, pruneScript, removeScript } from './scripts.ts'
+import {
+  addScript,
+  mergeScript,
+  pollScript,
+  pruneScript,
+  removeScript,
+  unannouncedScript,
+} from './scripts.ts'
 
 /** Where the store is, and the files that say who asks. */
 export interface StoreAddress {
@@ -20,6 +27,8 @@ export interface PollAnswer {
   readonly newestUs: number
   /** When the key that was asked about was last announced; -1 where it is not there. */
   readonly markUs: number
+  /** How many announcements are no later than the one that was asked about. */
+  readonly upToMark: number
   readonly changes: readonly Change[]
 }
 
@@ -67,12 +76,13 @@ export interface StoreConnection {
     json: string,
     known: { readonly floorUs: number; readonly formerEnd: number; readonly room?: Room },
   ): Promise<Added | 'kept' | undefined>
-  remove(key: string, floorUs: number): Promise<number>
+  /** `value` is what is known of it here, in the form of formatValue; empty where it is not in force. */
+  remove(key: string, known: { readonly floorUs: number; readonly value: string }): Promise<number>
   merge(pairs: readonly string[], floorUs: number): Promise<number>
   poll(since: Position, limit: number): Promise<PollAnswer>
   prune(keys: readonly string[]): Promise<void>
   /** Keys with a value that nothing announces: the other structure was evicted. */
-  readValues(use: (pairs: readonly string[]) => Promise<void>): Promise<void>
+  readUnannounced(use: (pairs: readonly string[]) => Promise<void>): Promise<void>
   /** Version and settings of the server, as `INFO` and `CONFIG GET` tell them; for `check`. */
   describe(): Promise<Readonly<Record<string, string>>>
   close(): void
@@ -105,8 +115,13 @@ export async function connectStore(
   { onNotice, onClose }: { onNotice(): void; onClose(error?: Error): void },
 ): Promise<StoreConnection> {
   const { createClient } = await import('@redis/client')
-  const read = async (file: string | undefined) =>
-    file === undefined ? undefined : (await readFile(file, 'utf8')).trim()
+  const read = async (file: string | undefined) => {
+    if (file === undefined) return undefined
+    const text = (await readFile(file, 'utf8')).trim()
+    // Without a password, or with the certificate authorities of the system, is not what was asked for.
+    if (text === '') throw new Error(`${file} is empty`)
+    return text
+  }
   const [username, password] = [await read(address.usernameFile), await read(address.passwordFile)]
   const ca = await read(address.caFile)
   const socket = { connectTimeout: patienceMs, reconnectStrategy: false } as const
@@ -119,7 +134,7 @@ export async function connectStore(
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),
     socket: address.url.startsWith('rediss:')
-      ? { ...socket, tls: true, ...(ca !== undefined && { ca }) }
+      ? { ...socket, tls: true, rejectUnauthorized: true, ...(ca !== undefined && { ca }) }
       : socket,
   })
   const subscriber = client.duplicate()
@@ -175,14 +190,21 @@ export async function connectStore(
       const [changedUs, keptUntil] = answer.map(Number)
       return { changedUs: timeOf(changedUs), ...(keptUntil && { keptUntil }) }
     },
-    remove: async (key, floorUs) => timeOf(await run(removeScript, [channel, floorUs, key])),
+    remove: async (key, { floorUs, value }) =>
+      timeOf(await run(removeScript, [channel, floorUs, key, value])),
     merge: async (pairs, floorUs) => Number(await run(mergeScript, [channel, floorUs, ...pairs])),
     async poll(since, limit) {
       const answer = (await run(pollScript, [since.us, since.key, limit])) as unknown
       if (!Array.isArray(answer)) throw new Error('no answer of a store')
-      const [timeUs, values, announced, newestUs, markUs] = answer
+      const [timeUs, values, announced, newestUs, markUs, upToMark, isReplica] = answer
+      // It may lag behind by hours, and does not say so. The address may lead to the master by now.
+      if (Number(isReplica) === 1) {
+        const error = new Error('it is a replica, and the address has to lead to the master')
+        close(error)
+        throw error
+      }
       const changes: Change[] = []
-      for (let i = 5; i < answer.length; i += 3) {
+      for (let i = 7; i < answer.length; i += 3) {
         changes.push({
           key: String(answer[i]),
           announcedUs: timeOf(answer[i + 1]),
@@ -195,18 +217,21 @@ export async function connectStore(
         announced: Number(announced),
         newestUs: timeOf(newestUs),
         markUs: timeOf(markUs),
+        upToMark: Number(upToMark),
         changes,
       }
     },
     async prune(keys) {
       await run(pruneScript, keys)
     },
-    async readValues(use) {
+    async readUnannounced(use) {
       let cursor = '0'
       do {
-        const page = await inTime(client.hScan(structures[0] as string, cursor, { COUNT: 500 }))
-        await use(page.entries.flatMap(({ field, value }) => [field, value]).map(String))
-        cursor = String(page.cursor)
+        const page = (await run(unannouncedScript, [cursor])) as unknown
+        if (!Array.isArray(page)) throw new Error('no answer of a store')
+        const [next, ...pairs] = page.map(String)
+        if (pairs.length > 0) await use(pairs)
+        cursor = next ?? '0'
       } while (cursor !== '0')
     },
     async describe() {

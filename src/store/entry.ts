@@ -1,4 +1,4 @@
-import { parseStored, type StoredRevocation } from '../revocation/revocation.ts'
+import { parseStored, revocationKey, type StoredRevocation } from '../revocation/revocation.ts'
 
 /** A revocation as the store has it, with its history. Times in µs of the store's clock. */
 export interface Entry {
@@ -31,13 +31,17 @@ export function stampOf(value: string): number {
   return stamp >= 0 ? stamp : -1
 }
 
-/** Reads the form `STAMP JSON`; undefined for whatever else stands there. */
-export function readValue(value: string): Omit<Entry, 'announcedUs'> | undefined {
+/**
+ * Reads the form `STAMP JSON`; undefined for whatever else stands there, and for the revocation of somebody
+ * other than the key names: HAProxy would hear of one, and the verifier refuse the other.
+ */
+export function readValue(key: string, value: string): Omit<Entry, 'announcedUs'> | undefined {
   const changedUs = stampOf(value)
   try {
     const { removed = false, keptUntil, ...rest } = JSON.parse(value.slice(value.indexOf(' ') + 1))
     const revocation = parseStored(rest)
     if (typeof revocation === 'string' || changedUs < 0 || changedUs > maxStampUs) return undefined
+    if (revocationKey(revocation.kind, revocation.id) !== key) return undefined
     const kept = Number.isSafeInteger(keptUntil) && { keptUntil: Number(keptUntil) }
     return { revocation, removed: removed === true, ...kept, changedUs }
   } catch {

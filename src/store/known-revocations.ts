@@ -254,19 +254,23 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
 
   /**
    * Somebody was revoked, and until when was lost, or is in a form of another version: nobody is admitted
-   * for that.
+   * for that, whenever the token was issued. The key may be in other letters than those of this service.
    */
   function takeUnreadable({ key, announcedUs }: Change, sinceUs: number): Taken {
     const [kind, id] = [key.slice(0, key.indexOf(' ')), key.slice(key.indexOf(' ') + 1)]
-    const known = entries.get(key)
-    const before = Math.max(Math.ceil(announcedUs / 1e6), known?.revocation.before ?? 0)
     const lasting = Math.ceil(now() / 1e3) + longestSeconds
+    const reason = 'its value was lost'
+    const parsed = parseStored({ kind, id, before: lasting, until: lasting, reason })
+    if (typeof parsed === 'string') return 'unreadable'
+    const own = revocationKey(parsed.kind, parsed.id)
+    const known = entries.get(own)
+    if (known && own !== key) return 'known'
     const until = Math.max(lasting, known ? keptUntil(known) : 0)
-    const revocation = parseStored({ kind, id, before, until, reason: 'its value was lost' })
-    if (typeof revocation === 'string') return 'unreadable'
+    const before = Math.max(until, known?.revocation.before ?? 0)
     // Not earlier than the state before, or the copy on disk would prefer that one.
     const changedUs = known?.changedUs ?? 0
-    put(key, { revocation, removed: false, changedUs, announcedUs }, sinceUs)
+    const revocation = { ...parsed, before, until }
+    put(own, { revocation, removed: false, changedUs, announcedUs }, sinceUs)
     return 'new'
   }
 
@@ -310,7 +314,7 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
       // Without its value the store knows less than what is known here.
       if (known && stamp < known.changedUs) return 'older'
       if (known && stamp === known.changedUs && known.announcedUs >= announcedUs) return 'known'
-      const read = readValue(value)
+      const read = readValue(key, value)
       if (!read)
         return known && stamp === known.changedUs ? 'older' : takeUnreadable(change, sinceUs)
       put(key, { ...read, announcedUs }, sinceUs)

@@ -1,3 +1,5 @@
+import { maxStampUs } from './entry.ts'
+
 /**
  * The scripts that run on the server. Each is one round trip, and is atomic.
  *
@@ -17,17 +19,24 @@ end
 
 /**
  * A stamp is later than each stamp on the server and, by `floor`, than each that the replica ever
- * saw. The clock may have been set back, or a server with another clock may have taken over.
+ * saw. The clock may have been set back, or a server with another clock may have taken over. A stamp
+ * beyond the last time that counts says nothing. An announcement with such a time ends the script before it
+ * writes: otherwise each new revocation would get such a time too.
  */
 const stamp = `
+local lastStamp = ${maxStampUs}
 local function text(number) return string.format('%.0f', number) end
-local function stampOf(value) return value and tonumber(value:match('^%d+')) or -1 end
+local function stampOf(value)
+  local stamp = value and tonumber(value:match('^%d+')) or -1
+  return stamp <= lastStamp and stamp or -1
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local newest = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
 local function stampAfter(...)
   local stamp = math.max(now, (tonumber(newest) or 0) + 1)
   for _, floor in ipairs({ ... }) do stamp = math.max(stamp, tonumber(floor) + 1) end
+  if stamp > lastStamp then error('the store holds a time that cannot be right: ' .. tostring(newest)) end
   return stamp
 end
 `
@@ -60,13 +69,22 @@ redis.call('PUBLISH', ARGV[1], '')
 return { stamp, text(kept) }
 `
 
-/** ARGV: channel, floor, key. Returns the stamp, or 0 where there is no such revocation. */
-export const removeScript = `${stamp}
-local key = ARGV[3]
-local value = redis.call('HGET', KEYS[1], key)
-local json = value and value:match('^%d+ (.*)$')
-if not json or json:find('"removed":true', 1, true) then return '0' end
-local stamp = text(stampAfter(ARGV[2], stampOf(value)))
+/**
+ * ARGV: channel, floor, key, and the value that the replica has of a revocation in force, or nothing. Returns
+ * the stamp, or 0 where there is no such revocation. The replica's value becomes the ended one: that of the
+ * server may be older, lost, or in a form that cannot be read.
+ */
+export const removeScript = `${stamp}${ending}
+local key, ours = ARGV[3], ARGV[4]
+local theirs = redis.call('HGET', KEYS[1], key)
+local value = stampOf(ours) > stampOf(theirs) and ours or theirs
+if not value or value:find('"removed":true', 1, true) then return '0' end
+local json = ours:match('^%d+ (.*)$') or value:match('^%d+ (.*)$')
+if not json then return '0' end
+local kept = math.max(endingOf(theirs), endingOf(ours))
+json = json:gsub(',"keptUntil":%d+', '')
+if kept > endingOf(json) then json = json:sub(1, -2) .. ',"keptUntil":' .. text(kept) .. '}' end
+local stamp = text(stampAfter(ARGV[2], stampOf(theirs), stampOf(ours)))
 redis.call('HSET', KEYS[1], key, stamp .. ' ' .. json:sub(1, -2) .. ',"removed":true}')
 redis.call('ZADD', KEYS[2], stamp, key)
 redis.call('PUBLISH', ARGV[1], '')
@@ -100,22 +118,57 @@ if count > 0 then redis.call('PUBLISH', ARGV[1], '') end
 return count
 `
 
+/** Longest key and value that count, in bytes: more than this service ever writes. */
+const [maxKeyBytes, maxValueBytes] = [512, 4_096]
+
 /**
  * ARGV: the last announcement known, its key, and how many to return at most. Returns the time, the
- * size of both structures, the newest announcement, when that key was last announced, and key,
- * announcement and value of each announcement that follows.
+ * size of both structures, the newest announcement, when that key was last announced, how many
+ * announcements are no later than the one that is known, whether this server follows another one, and
+ * key, announcement and value of each announcement that follows.
+ *
+ * What follows is found by the place of the known one: several may have the same time, where a program
+ * other than this one wrote them. A value that is too long counts as lost, so that it fills no memory.
  */
 export const pollScript = `${stamp}
+local since, key, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local from = since > 0 and ARGV[1] or '-inf'
+local mark = redis.call('ZSCORE', KEYS[2], key)
+local info = redis.pcall('INFO', 'replication')
 local result = {
-  text(now), redis.call('HLEN', KEYS[1]), redis.call('ZCARD', KEYS[2]), newest or '0',
-  redis.call('ZSCORE', KEYS[2], ARGV[2]) or '-1',
+  text(now), redis.call('HLEN', KEYS[1]), redis.call('ZCARD', KEYS[2]), newest or '0', mark or '-1',
+  redis.call('ZCOUNT', KEYS[2], '-inf', ARGV[1]),
+  type(info) == 'string' and info:find('role:slave', 1, true) and 1 or 0,
 }
-local changed = redis.call(
-  'ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+local changed
+if mark and tonumber(mark) == since then
+  local rank = redis.call('ZRANK', KEYS[2], key)
+  changed = redis.call('ZRANGE', KEYS[2], rank + 1, rank + limit, 'WITHSCORES')
+else
+  changed = redis.call('ZRANGEBYSCORE', KEYS[2], from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+end
 for i = 1, #changed, 2 do
-  result[#result + 1] = changed[i]
+  local isShort = redis.call('HSTRLEN', KEYS[1], changed[i]) <= ${maxValueBytes}
+  result[#result + 1] = changed[i]:sub(1, ${maxKeyBytes})
   result[#result + 1] = changed[i + 1]
-  result[#result + 1] = redis.call('HGET', KEYS[1], changed[i]) or ''
+  result[#result + 1] = isShort and redis.call('HGET', KEYS[1], changed[i]) or ''
+end
+return result
+`
+
+/**
+ * ARGV: a cursor of HSCAN. Returns the next one, and key and value of what has a value and was never
+ * announced.
+ */
+export const unannouncedScript = `
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', 500)
+local result = { page[1] }
+for i = 1, #page[2], 2 do
+  local key, value = page[2][i], page[2][i + 1]
+  if #key <= ${maxKeyBytes} and not redis.call('ZSCORE', KEYS[2], key) then
+    result[#result + 1] = key
+    result[#result + 1] = #value <= ${maxValueBytes} and value or ''
+  end
 end
 return result
 `

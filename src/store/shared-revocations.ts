@@ -62,8 +62,11 @@ const stepMs = 100
 /** How long a change waits for the copy on disk, in ms: the store has it anyway. */
 const diskPatienceMs = 1_000
 
-/** Time between two audits that find the same thing and cannot mend it, in ms. */
-const auditPauseMs = 60_000
+/**
+ * Time until the next audit, in ms, where one could not mend everything. Something may have been lost while
+ * it went on; what it cannot mend at all must not be looked for all the time. It doubles each time.
+ */
+const [leastAuditPauseMs, mostAuditPauseMs] = [1_000, 60_000]
 
 /** So many within the time that HAProxy keeps them leave room for those of administrators. */
 const maxYielding = 8_000
@@ -105,7 +108,10 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   let connection: StoreConnection | undefined
   let cursor = start
   let audit: Audit | undefined
+  let auditPauseMs = 0
   let nextAuditMs = Number.NEGATIVE_INFINITY
+  /** How many announcements there were when all of them had been read. */
+  let readCount = Infinity
   /** Keys that have to be given to the store. */
   const owed = new Set<string>()
   let isExtensionDue = false
@@ -170,11 +176,25 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         if (taken === 'new') hasChanged = true
         noteUnreadable(change.key, taken)
         noteDebt(change.key, taken === 'older')
-        cursor = { us: change.announcedUs, key: change.key }
       }
       if (hasChanged) known.renew()
-      if (answer.changes.length < pageSize) return { answer: first, at }
+      cursor = endOf(cursor, answer)
+      if (answer.changes.length < pageSize) {
+        readCount = answer.announced
+        return { answer: first, at }
+      }
     }
+  }
+
+  /** The last announcement that was read, with one more page. */
+  function endOf(since: Position, { changes }: PollAnswer): Position {
+    const last = changes.at(-1)
+    if (!last) return since
+    // Otherwise the same page would come for ever.
+    if (changes.length === pageSize && last.key === since.key) {
+      throw new Error('the store holds keys that are too long')
+    }
+    return { us: last.announcedUs, key: last.key }
   }
 
   function noteUnreadable(key: string, taken: Taken): void {
@@ -208,8 +228,11 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
    * Whether something was lost. A store that came back as it once was lacks what was announced last,
    * whatever was written since.
    */
-  function hasLost({ values, announced, newestUs, markUs }: PollAnswer, since: Position): boolean {
+  function hasLost(answer: PollAnswer, since: Position, readBefore: number): boolean {
+    const { values, announced, newestUs, markUs, upToMark } = answer
     if (values !== announced || newestUs < since.us) return true
+    // Somebody put others before those that are known.
+    if (upToMark > readBefore) return true
     const last = known.get(since.key)
     if (last && markUs < since.us && !known.hasEnded(last)) return true
     return announced < known.count - known.endedCount
@@ -226,7 +249,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       const { answer, sinceUs } = await ask(from, audit.position)
       let hasChanged = false
       for (const change of answer.changes) {
-        const { key, value, announcedUs } = change
+        const { key, value } = change
         const taken = known.take(change, sinceUs)
         if (taken === 'new') hasChanged = true
         noteUnreadable(key, taken)
@@ -234,9 +257,9 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         if (value !== '') audit.valued++
         if (value === '' && isOver(key)) audit.orphans.push(key)
         if (value !== '' && taken !== 'older') audit.there.add(key)
-        audit.position = { us: announcedUs, key }
       }
       if (hasChanged) known.renew()
+      audit.position = endOf(audit.position, answer)
       if (answer.changes.length < pageSize) {
         await endAudit(from, audit, answer)
         return true
@@ -258,16 +281,13 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   ) {
     // Values that nothing announces: the other structure was evicted.
     if (last.values > valued) {
-      await from.readValues(async (pairs) => {
-        const good: string[] = []
-        for (let i = 0; i < pairs.length; i += 2) {
+      await from.readUnannounced(async (pairs) => {
+        if (!readOnly) await from.merge(pairs, known.latestUs)
+        // Nobody announces it to one who may not write.
+        for (let i = 0; i < pairs.length && readOnly; i += 2) {
           const [key = '', value = ''] = pairs.slice(i, i + 2)
-          if (/^\d+ \{/.test(value)) good.push(key, value)
-          else orphans.push(key)
-          // Nobody announces it to one who may not write.
-          if (readOnly) known.take({ key, value, announcedUs: 0 }, Infinity)
+          known.take({ key, value, announcedUs: 0 }, Infinity)
         }
-        if (!readOnly) await from.merge(good, known.latestUs)
       })
     }
     for (let i = 0; i < orphans.length && !readOnly; i += mergeSize) {
@@ -282,6 +302,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     if (lost > 0) onNotice(`the store lacked ${lost} revocations that are known here; they go back`)
     // What follows is news. It may be earlier than the last news, where the store was set back.
     cursor = position
+    readCount = last.announced
     audit = undefined
   }
 
@@ -307,10 +328,10 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   async function exchange(from: StoreConnection, isPatient: boolean): Promise<void> {
     // Before anything is known, the audit brings it all.
     if (cursor.us > 0 || !audit) {
-      const since = cursor
+      const [since, readBefore] = [cursor, readCount]
       const { answer, at } = await takeNews(from)
       void copy?.flush()
-      if (!audit && owed.size === 0 && hasLost(answer, since)) {
+      if (!audit && owed.size === 0 && hasLost(answer, since, readBefore)) {
         if (monotonic() >= nextAuditMs) beginAudit()
       }
       if (!audit) noteSync(at)
@@ -319,11 +340,13 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     if (hasAudit && !(await advanceAudit(from, isPatient))) return
     if (isExtensionDue) extendDefaults()
     if (!(await giveOwed(from, isPatient)) || !hasAudit) return
-    const since = cursor
+    const [since, readBefore] = [cursor, readCount]
     const { answer, at } = await takeNews(from)
     noteSync(at)
-    // Whatever is wrong still cannot be mended from here: no need to look again and again.
-    nextAuditMs = hasLost(answer, since) ? monotonic() + auditPauseMs : Number.NEGATIVE_INFINITY
+    auditPauseMs = hasLost(answer, since, readBefore)
+      ? Math.min(mostAuditPauseMs, Math.max(leastAuditPauseMs, 2 * auditPauseMs))
+      : 0
+    nextAuditMs = monotonic() + auditPauseMs
   }
 
   /** Defaults follow the longest lifetime, and no replica may drop them from the store before. */
@@ -377,7 +400,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     const stored = (await options.copy?.load()) ?? { lines: [], isWhole: false }
     const found = new Map<string, Entry>()
     for (const [key, value] of stored.lines) {
-      const read = readValue(value)
+      const read = readValue(key, value)
       if (!read || read.changedUs < (found.get(key)?.changedUs ?? 0)) continue
       found.set(key, { ...read, announcedUs: read.changedUs })
     }
@@ -484,13 +507,9 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     remove: (kind, id) =>
       changeAndKeep(async (to) => {
         const key = revocationKey(kind, id)
-        let changedUs = await to.remove(key, known.latestUs)
         const former = known.get(key)
-        if (changedUs === 0 && former && !former.removed) {
-          // The store lacks it, or has it from before: it would come back from here.
-          await to.merge([key, formatValue(former)], known.latestUs)
-          changedUs = await to.remove(key, known.latestUs)
-        }
+        const value = former && !former.removed ? formatValue(former) : ''
+        const changedUs = await to.remove(key, { floorUs: known.latestUs, value })
         if (changedUs === 0) return false
         // One that is not known here comes with the poll as it is then.
         if (!former) return true

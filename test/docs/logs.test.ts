@@ -35,6 +35,24 @@ describe('the page of logs', () => {
     assert.deepEqual(missing, [])
   })
 
+  it('names every notice about revocations and their store', () => {
+    const notices = ['revocation/revocation-store.ts', 'store/shared-revocations.ts']
+      .concat('store/kept-copy.ts')
+      .flatMap((file) => {
+        const code = readFileSync(new URL(`../../src/${file}`, import.meta.url), 'utf8')
+        // What is said, up to what differs each time.
+        const texts = code.matchAll(
+          /(?:onNotice\(|const text =)\s*(?:\w+\s*\?\s*`([^`$]+)[^`]*`\s*:\s*)?[\w\s?]*['`]([^'`$]+)/g,
+        )
+        return [...texts].flatMap(([, ...found]) => found.filter((text) => text !== undefined))
+      })
+    assert.ok(notices.length >= 8, notices.join('\n'))
+    assert.deepEqual(
+      notices.filter((notice) => !page.includes(`\`${notice.replace(/:.*/, '').trimEnd()}`)),
+      [],
+    )
+  })
+
   it('shows a refusal and an allow with the fields that they have', async () => {
     const allowed: object[] = []
     const service = await startService({

@@ -37,11 +37,15 @@ export function createFakeStore(nowMs: () => number): FakeStore {
         const changedUs = write(key, kept, stampAfter(floorUs, stampOf(former)))
         return { changedUs, ...(isLater && { keptUntil }) }
       },
-      async remove(key, floorUs) {
-        const value = store.values.get(key)
-        if (value === undefined || value.includes('"removed":true')) return 0
-        const json = value.slice(value.indexOf(' ') + 1, -1)
-        return write(key, `${json},"removed":true}`, stampAfter(floorUs, stampOf(value)))
+      async remove(key, { floorUs, value: ours }) {
+        const theirs = store.values.get(key) ?? ''
+        const value = stampOf(ours) > stampOf(theirs) ? ours : theirs
+        if (value === '' || value.includes('"removed":true')) return 0
+        const { keptUntil: _, ...known } = JSON.parse((ours || value).replace(/^\d+ /, ''))
+        const keptUntil = Math.max(endOf(theirs), endOf(ours))
+        const kept = keptUntil > known.until && { keptUntil }
+        const json = JSON.stringify({ ...known, ...kept, removed: true })
+        return write(key, json, stampAfter(floorUs, stampOf(theirs), stampOf(ours)))
       },
       async merge(pairs, floorUs) {
         let stamp = stampAfter(floorUs)
@@ -55,7 +59,7 @@ export function createFakeStore(nowMs: () => number): FakeStore {
       },
       async poll(since, limit) {
         const changes = [...store.announced]
-          .filter(([, us]) => us > since.us)
+          .filter(([key, us]) => us > since.us || (us === since.us && key !== since.key))
           .toSorted(([, one], [, other]) => one - other)
           .slice(0, limit)
           .map(([key, announcedUs]) => ({
@@ -68,6 +72,7 @@ export function createFakeStore(nowMs: () => number): FakeStore {
           announced: store.announced.size,
           newestUs: newest(),
           markUs: store.announced.get(since.key) ?? -1,
+          upToMark: [...store.announced.values()].filter((us) => us <= since.us).length,
           changes,
         }
       },
@@ -78,8 +83,8 @@ export function createFakeStore(nowMs: () => number): FakeStore {
           store.announced.delete(key)
         }
       },
-      async readValues(use) {
-        await use([...store.values].flat())
+      async readUnannounced(use) {
+        await use([...store.values].filter(([key]) => !store.announced.has(key)).flat())
       },
       describe: async () => ({}),
       close() {},
