@@ -174,7 +174,11 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
     const aheadMs = heard ? heard.storeUs / 1e3 - heard.wallMs : 0
     const offsetMs = Math.abs(aheadMs) < sameClockMs ? 0 : aheadMs
     const announcedSeconds = Math.ceil(entry.announcedUs / 1e6 - offsetMs / 1e3)
-    const listedUntil = announcedSeconds + windowSeconds + clockAheadSeconds
+    const heardSeconds = Math.ceil((now() + heardMs - monotonic()) / 1e3)
+    // One that came late was in no list of this replica before.
+    const isLate = heardSeconds - announcedSeconds > windowSeconds
+    const sinceSeconds = isLate ? heardSeconds : announcedSeconds
+    const listedUntil = sinceSeconds + windowSeconds + clockAheadSeconds
     recent.set(key, { entry, heardMs, listedUntil })
     recentShown = undefined
   }

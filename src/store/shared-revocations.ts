@@ -110,6 +110,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   let audit: Audit | undefined
   let auditPauseMs = 0
   let nextAuditMs = Number.NEGATIVE_INFINITY
+  /** All that was announced up to then (µs) was known here once. */
+  let settledUs = Number.NEGATIVE_INFINITY
   /** How many announcements there were when all of them had been read. */
   let readCount = Infinity
   /** Keys that have to be given to the store. */
@@ -249,8 +251,10 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       const { answer, sinceUs } = await ask(from, audit.position)
       let hasChanged = false
       for (const change of answer.changes) {
-        const { key, value } = change
-        const taken = known.take(change, sinceUs)
+        const { key, value, announcedUs } = change
+        // One from before that was not there before: verdicts were given without it, however old it is.
+        const isLate = announcedUs <= settledUs
+        const taken = known.take(change, isLate ? Number.NEGATIVE_INFINITY : sinceUs)
         if (taken === 'new') hasChanged = true
         noteUnreadable(key, taken)
         noteDebt(key, false)
@@ -361,6 +365,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
 
   function noteSync(at: Moment): void {
     synced = at
+    settledUs = cursor.us
     problem = undefined
   }
 

@@ -124,12 +124,19 @@ describe('times that no replica would write', () => {
     await begin()
     const clock = now()
     const store = await open({ clock })
+    store.setVerdictLife?.(600)
     await store.add(keyNamed('a'))
     await store.reload()
     await write('key late', `7 ${jsonOf('key', 'late')}`, '1000')
     clock.monotonicMs += 61_000
     await store.reload()
     assert.deepEqual(idsOf(store), ['a', 'late'])
+    // Verdicts were given without it until now, and HAProxy may have them for as long as any.
+    const listed = store.list.recent?.().find(({ revocation }) => revocation.id === 'late')
+    assert.ok((listed?.listedUntil ?? 0) > clock.wallMs / 1_000 + 1_500, `${listed?.listedUntil}`)
+    const fresh = await open({ clock })
+    assert.ok(fresh.list.get('key', 'late'))
+    assert.ok(!fresh.list.recent?.().some(({ revocation }) => revocation.id === 'late'))
   })
 
   for (const time of ['1e17', 'inf', '9007199254740993']) {
