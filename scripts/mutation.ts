@@ -21,10 +21,13 @@ const testsOf: Readonly<Record<string, readonly string[]>> = {
     'attack/{algorithm-confusion,token-material}.test.ts',
   ],
   keys: [
-    'unit/{discovery,keyring,key-store,authority,http,issuer-keys}.test.ts',
+    'unit/{discovery,keyring,key-store,authority,http,issuer-keys,elapsed-clock,proxy}.test.ts',
     'conformance/{issuers,keys}.test.ts',
   ],
-  policy: ['unit/policy.test.ts', 'conformance/{policies,grants,actors,audiences,users}.test.ts'],
+  policy: [
+    'unit/{policy,conditions,words,missing}.test.ts',
+    'conformance/{policies,grants,actors,audiences,users}.test.ts',
+  ],
   identity: ['unit/headers.test.ts', 'property/encode.test.ts', 'conformance/users.test.ts'],
 }
 

@@ -1,5 +1,8 @@
-/** Members that hold a token: OAuth, MSAL and Azure CLI, Az PowerShell. */
-const tokenMembers = ['access_token', 'accessToken', 'Token', 'token']
+/** Members that hold an access token: OAuth, MSAL and Azure CLI, Az PowerShell. */
+const tokenMembers = new Set(['access_token', 'accesstoken', 'token'])
+
+/** The form of a signed token; its header and claims begin with `{"`. */
+const signedToken = /eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*/g
 
 /** Decodes UTF-8, and UTF-16 as Windows PowerShell writes it into files; a byte order mark is left out. */
 export function decodeText(bytes: Uint8Array): string {
@@ -12,29 +15,48 @@ export function decodeText(bytes: Uint8Array): string {
 }
 
 /**
- * The token in what people have at hand: the token, `Bearer TOKEN`, the whole header, or the JSON of a
- * token endpoint or tool. What is none of these is returned as it is, for the checks to name it.
+ * The token in what people have at hand: the token, `Bearer TOKEN`, the whole header, the JSON of a token
+ * endpoint or tool, or any text with one token in it, such as a curl command. What is none of these is
+ * returned as it is, for the checks to name it.
  */
 export function findToken(text: string): string {
   const trimmed = text.trim()
-  const found = /^["{]/.test(trimmed) ? tokenInJson(trimmed) : undefined
-  return (found ?? trimmed)
+  const inJson = /^["{[]/.test(trimmed) ? tokenInJson(trimmed) : undefined
+  const found = (inJson ?? trimmed)
     .replace(/^(proxy-)?authorization\s*:\s*/i, '')
     .replace(/^bearer\s+/i, '')
     .trim()
+  // A token with something between its characters is for the checks to name.
+  if (/^[\w-]+(\.[\w-]*)*$/.test(found)) return found
+  const [token, another] = new Set(found.match(accessTokenIn(found)) ?? [])
+  return token !== undefined && another === undefined ? token : found
 }
 
+/** Of a text that says which is the access token, only that one. */
+function accessTokenIn(text: string): RegExp {
+  const named = new RegExp(`(?<=\\baccess_?token\\W{1,4})${signedToken.source}`, 'gi')
+  return named.test(text) ? named : signedToken
+}
+
+/** The first access token of a document, the outer members before the inner ones. */
 function tokenInJson(text: string): string | undefined {
-  let value: unknown
+  let waiting: unknown[]
   try {
-    value = JSON.parse(text)
+    waiting = [JSON.parse(text)]
   } catch {
     return undefined
   }
-  if (typeof value === 'string') return value
-  if (typeof value !== 'object' || value === null) return undefined
-  const members = new Map(Object.entries(value))
-  return tokenMembers.map((name) => members.get(name)).find((one) => typeof one === 'string')
+  for (const value of waiting) {
+    if (typeof value === 'string' && waiting.length === 1) return value
+    if (typeof value !== 'object' || value === null) continue
+    const entries = Object.entries(value)
+    const found = entries.find(
+      ([name, member]) => typeof member === 'string' && tokenMembers.has(name.toLowerCase()),
+    )
+    if (found) return String(found[1])
+    for (const member of Object.values(value)) waiting.push(member)
+  }
+  return undefined
 }
 
 function decode(encoding: string, bytes: Uint8Array): string {

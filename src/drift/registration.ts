@@ -79,6 +79,9 @@ export function readRegistration(text: string): Registration | string {
 
 /** The one application of a list, as of `az ad app list` or `GET /applications`. */
 function onlyOneOf(parsed: unknown): unknown {
+  if (isObject(parsed) && typeof parsed['@odata.nextLink'] === 'string') {
+    return 'is the first page of a list; print one application, as with az ad app show --id APP-ID'
+  }
   const list = Array.isArray(parsed)
     ? parsed
     : isObject(parsed) && Array.isArray(parsed.value)
@@ -91,31 +94,65 @@ function onlyOneOf(parsed: unknown): unknown {
 /** Formats that hold less than an application does, or the same under other names. */
 function nameOtherFormat(raw: JsonObject): string | undefined {
   const has = (...names: readonly string[]) => names.some((name) => Object.hasOwn(raw, name))
-  const id = [raw.appId, raw.AppId, raw.ApplicationId, raw.client_id, raw.application_id].find(
+  const ids = [raw.appId, raw.AppId, raw.ApplicationId, raw.client_id, raw.application_id]
+  const id = [...ids, raw.clientId, raw.applicationId].find(
     (value) => typeof value === 'string' && /^[0-9a-f-]{36}$/i.test(value),
   )
   const print = `print the application with az ad app show --id ${id ?? 'APP-ID'}`
-  if (has('servicePrincipalNames', 'servicePrincipalType', 'appOwnerOrganizationId')) {
+  if (isObject(raw.error)) return `is an error in place of a registration; ${print}`
+  if (has(...ofServicePrincipals)) {
     return `is a service principal (enterprise application), which lacks most of the registration; ${print}`
   }
-  if (has('oauth2Permissions', 'accessTokenAcceptedVersion', 'availableToOtherTenants')) {
+  if (has(...ofAzureAdGraph) || typeof raw.publicClient === 'boolean') {
     return `is in the format of Azure AD Graph or of the old manifest; ${print}`
   }
   if (has('AppId', 'ApplicationId', 'AppRoles', 'IdentifierUris')) {
     return `is what PowerShell prints, which cuts nested values off; ${print}`
   }
-  if (has('terraform_version', 'client_id', 'application_id', 'app_role', 'identifier_uris')) {
-    return `is of terraform; ${print}`
+  if (has(...ofTerraform)) return `is of terraform; ${print}`
+  if (has('clientId', 'applicationId', 'resources', '$schema')) {
+    return `is of a tool that creates registrations, such as Pulumi or Bicep; ${print}`
   }
   return undefined
 }
+
+/** Members that applications do not have, in the format that each stands for. */
+const ofServicePrincipals = [
+  'servicePrincipalNames',
+  'servicePrincipalType',
+  'appOwnerOrganizationId',
+  'appRoleAssignmentRequired',
+  'oauth2PermissionScopes',
+]
+const ofAzureAdGraph = [
+  'oauth2Permissions',
+  'accessTokenAcceptedVersion',
+  'availableToOtherTenants',
+  'objectType',
+  'odata.type',
+  'homepage',
+  'replyUrls',
+  'replyUrlsWithType',
+  'oauth2AllowImplicitFlow',
+]
+const ofTerraform = [
+  'terraform_version',
+  'format_version',
+  'root_module',
+  'planned_values',
+  'resource',
+  'client_id',
+  'application_id',
+  'app_role',
+  'identifier_uris',
+]
 
 /** Members that the checks read, and what each must be where it is not null. */
 const members: readonly (readonly [path: string, isReadable: (value: unknown) => boolean])[] = [
   ['identifierUris', isListOf((item) => typeof item === 'string')],
   ['api.requestedAccessTokenVersion', (value) => /^(1|2|null)$/.test(String(value))],
-  ['api.oauth2PermissionScopes', isListOf(isObject)],
-  ['appRoles', isListOf(isObject)],
+  ['api.oauth2PermissionScopes', isListOf(isPermission)],
+  ['appRoles', isListOf((role) => isPermission(role) && isNames(role.allowedMemberTypes ?? []))],
   ['optionalClaims', isReadableClaims],
   ['groupMembershipClaims', (value) => value === null || typeof value === 'string'],
   ['signInAudience', (value) => value === null || typeof value === 'string'],
@@ -141,9 +178,28 @@ function isListOf(isItem: (item: unknown) => boolean): (value: unknown) => boole
 function isReadableClaims(value: unknown): boolean {
   if (value === null) return true
   if (!isObject(value)) return false
-  const isClaims = isListOf(isObject)
+  const isClaims = isListOf(isOptionalClaim)
   const { idToken, accessToken, saml2Token = null } = value
   return [idToken, accessToken, saml2Token].every(isClaims)
+}
+
+/** A scope or role that is not cut off; Graph has no value for a role without one. */
+function isPermission(entry: unknown): entry is JsonObject {
+  if (!isObject(entry)) return false
+  const { id = '', value = null, isEnabled } = entry
+  const isText = typeof id === 'string' && (value === null || typeof value === 'string')
+  return isText && typeof isEnabled === 'boolean'
+}
+
+/** Null stands for none; a text is what PowerShell makes of a list that is too deep. */
+function isOptionalClaim(claim: unknown): boolean {
+  if (!isObject(claim) || typeof claim.name !== 'string') return false
+  const { additionalProperties = null } = claim
+  return additionalProperties === null || isNames(additionalProperties)
+}
+
+function isNames(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }
 
 /** The objects of a list; everything else is left out. */

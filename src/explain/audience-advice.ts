@@ -122,7 +122,12 @@ function isAlike(one: string, other: string, likeness: Near['likeness']): boolea
 
 const withoutSlash = (text: string) => text.replace(/\/+$/, '')
 const withoutSpn = (text: string) => text.replace(/^spn:/, '')
-const bare = (text: string) => withoutSlash(withoutSpn(text.toLowerCase())).replace(/^api:\/\//, '')
+/** What an audience names; the portal suggests api://CLIENT-ID, and api://TENANT-ID/CLIENT-ID too. */
+const bare = (text: string) =>
+  withoutSlash(withoutSpn(text.toLowerCase()))
+    .replace(/^api:\/\//, '')
+    .replace(tenantInFront, '')
+const tenantInFront = /^[0-9a-f-]{36}\/(?=[0-9a-f-]{36}$)/
 /**
  * `api://G/Orders.Read` and `G/.default` are scopes: an audience and a last part. An https identifier
  * URI may have a path of its own, so there the last part must look like a scope.

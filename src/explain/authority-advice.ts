@@ -75,6 +75,14 @@ export function adviseOnIssuer(facts: Facts): Change[] {
   }
   const other = adviseOnOtherAuthority(facts)
   if (other.length > 0) return other
+  if (/^https:\/\/[^/]+\.b2clogin\.com\//.test(String(facts.payload.iss))) {
+    return [
+      change(
+        'request',
+        'The token comes from Azure AD B2C, which is not supported. Request one from Entra ID or Entra External ID.',
+      ),
+    ]
+  }
   return [
     change(
       'configuration',

@@ -310,6 +310,19 @@ describe('a registration file', () => {
     ['of a service principal', { appId: id, servicePrincipalNames: [id] }, /service principal/],
     ['of PowerShell', { AppId: id, AppRoles: [] }, /PowerShell/],
     ['of terraform', { client_id: id, app_role: [] }, /terraform/],
+    [
+      'of a service principal without its names',
+      { appId: id, appRoleAssignmentRequired: false },
+      /service principal/,
+    ],
+    [
+      'of a service principal with its scopes',
+      { appId: id, oauth2PermissionScopes: [], appRoles: [] },
+      /service principal/,
+    ],
+    ['of Azure AD Graph, in part', { appId: id, objectType: 'Application' }, /Azure AD Graph/],
+    ['of Azure AD Graph, a public client', { appId: id, publicClient: false }, /Azure AD Graph/],
+    ['of Pulumi', { clientId: id, appRoles: [] }, /Pulumi/],
     ['of a list with one of another kind', { value: [{ AppId: id }] }, /PowerShell/],
   ]
   for (const [name, raw, says] of formats) {
@@ -317,6 +330,49 @@ describe('a registration file', () => {
       const problem = String(readRegistration(JSON.stringify(raw)))
       assert.match(problem, says)
       assert.match(problem, new RegExp(`az ad app show --id ${id}$`))
+    })
+  }
+
+  const withoutId: readonly [name: string, raw: object, says: RegExp][] = [
+    ['a plan of terraform', { format_version: '1.2', planned_values: {} }, /terraform/],
+    ['terraform as JSON', { resource: { azuread_application: {} } }, /terraform/],
+    ['a template of Bicep', { $schema: 'x', resources: [] }, /Bicep/],
+    ['an error of Graph', { error: { code: 'Request_ResourceNotFound' } }, /is an error/],
+    ['one page', { value: [{ appId: id }], '@odata.nextLink': 'https://x' }, /first page/],
+  ]
+  for (const [name, raw, says] of withoutId) {
+    it(`that is ${name} is named, with the command that prints the right one`, () => {
+      const problem = String(readRegistration(JSON.stringify(raw)))
+      assert.match(problem, says)
+      assert.match(problem, /az ad app show --id APP-ID$/)
+    })
+  }
+
+  // As tools cut off what is nested too deeply, or write lists of one as their only member.
+  const cutOff: readonly [path: string, change: Change][] = [
+    ['appRoles', (app) => Object.assign(app.appRoles[0], { allowedMemberTypes: 'User' })],
+    ['appRoles', (app) => Object.assign(app.appRoles[0], { isEnabled: 'true' })],
+    ['api.oauth2PermissionScopes', (app) => delete app.api.oauth2PermissionScopes[0].isEnabled],
+    [
+      'api.oauth2PermissionScopes',
+      (app) => Object.assign(app.api.oauth2PermissionScopes[0], { value: ['Orders.Read'] }),
+    ],
+    [
+      'optionalClaims',
+      (app) =>
+        app.optionalClaims.accessToken.push({ name: 'aud', additionalProperties: 'use_guid' }),
+    ],
+    ['optionalClaims', (app) => app.optionalClaims.idToken.push({ source: null })],
+  ]
+  for (const [path, change] of cutOff) {
+    it(`that is cut off within ${path} is not compared there: ${change}`, () => {
+      const app = readRegistration(JSON.stringify(registration(change).raw))
+      assert.deepEqual(typeof app === 'string' ? app : app.missing, [path])
+      const found = registrationFindings(registration(change), cleanConfig)
+      assert.deepEqual(
+        found.map((one) => one.split(' ')[0]),
+        ['registration-partial'],
+      )
     })
   }
 

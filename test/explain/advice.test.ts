@@ -111,6 +111,13 @@ describe('explain tells what to change', () => {
       /other token version/,
     ],
     [
+      'the id of the tenant in front',
+      `api://${contoso}/${ordersId}`,
+      [ordersId],
+      ['policy', /is the same API/],
+      /another API/,
+    ],
+    [
       'spn: in front',
       `spn:${ordersId}`,
       [`api://${ordersId}`, ordersId],
@@ -190,6 +197,12 @@ describe('explain tells what to change', () => {
       ])
     })
   }
+
+  it('when the token comes from Azure AD B2C', async () => {
+    const iss = `https://contoso.b2clogin.com/${contoso}/v2.0/`
+    const explanation = await explain({ persona: 'alice', claims: { iss } })
+    assertAdvice(explanation, 'issuer_mismatch', ['request', /Azure AD B2C.*not supported/])
+  })
 
   it('but never an authority that anybody can have', async () => {
     for (const host of ['evil.ciamlogin.com', `${contoso}.ciamlogin.com.evil.example`]) {

@@ -78,6 +78,15 @@ describe('the command explain', () => {
       JSON.stringify(token),
       `Authorization: Bearer ${token}`,
       `authorization:bearer  ${token}\r\n`,
+      JSON.stringify([{ accessToken: token, tenant: 'x' }]),
+      JSON.stringify({ status: 200, body: { id_token: 'a.b.c', access_token: token } }),
+      JSON.stringify({ headers: { Authorization: `Bearer ${token}` } }),
+      JSON.stringify(JSON.stringify({ access_token: token })),
+      `'${token}'`,
+      `export ACCESS_TOKEN="${token}"`,
+      `access_token=${token}&token_type=Bearer&expires_in=3599`,
+      `curl -H "Authorization: Bearer ${token}" https://orders.example/`,
+      `GET /orders HTTP/1.1\r\nHost: orders.example\r\nAuthorization: Bearer ${token}\r\n\r\n`,
     ]
     for (const text of texts) {
       assert.equal((await run(orders, { stdin: text })).code, 0, text.slice(0, 30))
@@ -86,6 +95,24 @@ describe('the command explain', () => {
       const bigEndian = Buffer.from(`\uFEFF${text}`, 'utf16le').swap16()
       assert.equal((await run(orders, { stdin: bigEndian })).code, 0)
     }
+  })
+
+  it('takes the access token where an ID token stands before it', async () => {
+    const [idToken, token] = [
+      await authority.issue({ persona: 'alice', idToken: true }),
+      await authority.issue({ persona: 'alice' }),
+    ]
+    const text = `{"id_token": "${idToken}", "access_token": "${token}"`
+    for (const stdin of [text, `${text}}`]) assert.equal((await run(orders, { stdin })).code, 0)
+  })
+
+  it('chooses none of two tokens', async () => {
+    const tokens = [
+      await authority.issue({ persona: 'alice' }),
+      await authority.issue({ persona: 'gina' }),
+    ]
+    const ran = await run(orders, { stdin: tokens.join(', ') })
+    assert.match(ran.stdout, /^policy orders: deny 400 malformed_credentials/)
   })
 
   it('takes no token out of JSON that has none', async () => {

@@ -52,8 +52,11 @@ export const limitMs = 20_000
 /** Gives up long after the limit, so that a hang is seen as one and ends all the same. */
 const patienceMs = 2 * limitMs
 
-/** More than this many under way at a time are no traffic but an attack on the test machine. */
-const maxUnderWay = 500
+/**
+ * Most that are under way at a time. A machine that answers only ten in a second would otherwise have a
+ * queue so long that each waits beyond the limit, whatever the fault.
+ */
+const maxUnderWay = 150
 
 /** Valid tokens, known and ever new, and each way of being none. */
 export async function usualKinds(authority: Authority): Promise<Kinds> {
