@@ -3,31 +3,10 @@ import { nearest } from '../nearest.ts'
 import type { Actor, DenyConfig, GrantConfig, PolicyConfig, TenantConfig } from './config.ts'
 import { defaults } from './defaults.ts'
 import { checkGuids, isGuid } from './guid.ts'
+import { nameMicrosoftApi } from './microsoft-apis.ts'
 import { type Path, quote, type Report } from './problems.ts'
 import { AUDIENCES_DESCRIPTION, denyRuleSchema, GUID_PATTERN, grantSchema } from './schema.ts'
 import { entriesOf, itemsOf, mappingOf, memberOf, numberOr, textOf } from './values.ts'
-
-// A token for one of these is issued for Microsoft's API, and any app can get one: whoever accepts
-// it lets another API's callers in (confused deputy).
-const FIRST_PARTY_AUDIENCES = new Set([
-  '00000003-0000-0000-c000-000000000000',
-  'https://graph.microsoft.com',
-  'https://graph.microsoft.us',
-  'https://dod-graph.microsoft.us',
-  'https://microsoftgraph.chinacloudapi.cn',
-  '00000002-0000-0000-c000-000000000000',
-  'https://graph.windows.net',
-  '797f4846-ba00-4fd7-ba43-dac1f8f63013',
-  'https://management.azure.com',
-  'https://management.core.windows.net',
-  'https://vault.azure.net',
-  'https://storage.azure.com',
-  'https://database.windows.net',
-  'fb60f99c-7a34-4190-8149-302f77469936',
-  'azureadtokenexchange',
-  'azureadtokenexchangeusgov',
-  'azureadtokenexchangechina',
-])
 
 const GUID_HINT = 'Write each id as a GUID.'
 const GUID_HINTS: Readonly<Record<string, string>> = {
@@ -155,11 +134,7 @@ function checkTenantNames(
 function checkAudiences(value: unknown, path: Path, report: Report): string[] {
   const audiences = itemsOf(value).map((item, index) => {
     const text = textOf(item) ?? ''
-    const plain = text
-      .toLowerCase()
-      .replace(/^api:\/\//, '')
-      .replace(/\/+$/, '')
-    if (FIRST_PARTY_AUDIENCES.has(plain)) {
+    if (nameMicrosoftApi(text) !== undefined) {
       report(
         [...path, index],
         `is an API of Microsoft: ${quote(text)}; its tokens were not issued for your API`,

@@ -1,35 +1,14 @@
+import { nameMicrosoftApi } from '../config/microsoft-apis.ts'
 import { change, isGuidLike, requestScope } from './advice.ts'
 import type { Change } from './explanation.ts'
 import type { Facts } from './facts.ts'
-
-const microsoftApis: ReadonlyMap<string, string> = new Map([
-  ['00000003-0000-0000-c000-000000000000', 'Microsoft Graph'],
-  ['https://graph.microsoft.com', 'Microsoft Graph'],
-  ['00000002-0000-0000-c000-000000000000', 'Azure AD Graph'],
-  ['https://graph.windows.net', 'Azure AD Graph'],
-  ['797f4846-ba00-4fd7-ba43-dac1f8f63013', 'Azure Resource Manager'],
-  ['https://management.azure.com', 'Azure Resource Manager'],
-  ['https://management.core.windows.net', 'Azure Resource Manager'],
-  ['https://graph.microsoft.us', 'Microsoft Graph (US government)'],
-  ['https://dod-graph.microsoft.us', 'Microsoft Graph (US government)'],
-  ['https://microsoftgraph.chinacloudapi.cn', 'Microsoft Graph (China)'],
-  ['https://management.usgovcloudapi.net', 'Azure Resource Manager (US government)'],
-  ['https://management.chinacloudapi.cn', 'Azure Resource Manager (China)'],
-  ['cfa8b339-82a2-471a-a3c9-0fc0be7a4093', 'Azure Key Vault'],
-  ['https://vault.azure.net', 'Azure Key Vault'],
-  ['e406a681-f3d4-42a8-90b6-c2b029497af1', 'Azure Storage'],
-  ['https://storage.azure.com', 'Azure Storage'],
-  ['https://database.windows.net', 'Azure SQL'],
-  ['499b84ac-1321-427f-aa17-267ca6975798', 'Azure DevOps'],
-  ['api://azureadtokenexchange', 'workload identity federation'],
-])
 
 /** Audience as GUID or URI, which the token version decides, is what people lose days over. */
 export function adviseOnAudience(facts: Facts): Change[] {
   const { policy, payload, claims } = facts
   const aud = String(payload.aud)
   const audiences = [...policy.audiences]
-  const api = microsoftApis.get(aud.toLowerCase().replace(/\/+$/, ''))
+  const api = nameMicrosoftApi(aud)
   if (api !== undefined) {
     return [
       change(

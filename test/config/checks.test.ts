@@ -4,8 +4,10 @@ import { configOf, OTHER, problemsOf, TENANT, yaml } from './fixture.ts'
 
 type Parts = Parameters<typeof yaml>[0]
 
+type Row = readonly [string, Parts | string, string, RegExp]
+
 /** Each row: what is refused, the file, the path of the only problem, what the line says. */
-const refused: readonly [string, Parts | string, string, RegExp][] = [
+const refused: readonly Row[] = [
   // Shape
   ['an empty file', '', '(file)', /has no value/],
   ['a list as the file', '[]', '(file)', /is a list where a mapping/],
@@ -192,6 +194,22 @@ const refused: readonly [string, Parts | string, string, RegExp][] = [
     'policies.orders.audiences[0]',
     /API of Microsoft/,
   ],
+  ...[
+    'spn:00000003-0000-0000-c000-000000000000',
+    'https://management.usgovcloudapi.net/',
+    'cfa8b339-82a2-471a-a3c9-0fc0be7a4093',
+    'https://servicebus.azure.net',
+    'https://analysis.windows.net/powerbi/api',
+    '6DAE42F8-4368-4678-94FF-3960E28E3630',
+    'https://Contoso.sharepoint.com',
+  ].map(
+    (audience): Row => [
+      `the audience of another API of Microsoft: ${audience}`,
+      { audience: `"${audience}"` },
+      'policies.orders.audiences[0]',
+      /API of Microsoft/,
+    ],
+  ),
   [
     'a relative resource',
     { policy: 'resource: /orders' },
