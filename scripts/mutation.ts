@@ -58,7 +58,7 @@ function mutate(folder: string): string {
       coverageAnalysis: 'perTest',
       mutate: [`src/${folder}/**/*.ts`],
       // Stryker would rewrite tsconfig.json with a library that TypeScript 7 does not have.
-      ignorePatterns: ['mutation', 'toolchain', 'bench', 'docs', 'tsconfig*.json'],
+      ignorePatterns: ['.cache', 'mutation', 'toolchain', 'bench', 'docs', 'tsconfig*.json'],
       concurrency: Math.min(2, availableParallelism()),
       timeoutMS: 10_000,
       tempDirName: '.cache/mutation/sandbox',

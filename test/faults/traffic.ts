@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { Agent, request } from 'node:http'
+import type { Socket } from 'node:net'
 import type { TestContext } from 'node:test'
 import { type Authority, contoso } from '../serve/authority.ts'
 import { eventually } from '../support/eventually.ts'
@@ -167,6 +168,10 @@ const expectations = new WeakMap<Traffic, ReadonlyMap<string, string | undefined
 /** Sampled, so that a verifier that traces makes a span of each request. */
 const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
 
+/** When a kept connection was used last, and after how long it may be closed (ms): a pause of the machine. */
+const lastUsedMs = new WeakMap<Socket, number>()
+const staleMs = 5_000
+
 function send(
   port: number,
   id: string,
@@ -175,6 +180,7 @@ function send(
 ): Promise<string> {
   return new Promise((resolve) => {
     const failed = (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message)
+    let idleMs = 0
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` }
     const headers = { 'x-sent-id': id, traceparent, ...authorization }
     const outgoing = request(
@@ -185,8 +191,17 @@ function send(
         response.resume()
       },
     )
+    outgoing.on('socket', (socket) => {
+      idleMs = performance.now() - (lastUsedMs.get(socket) ?? performance.now())
+      outgoing.on('close', () => lastUsedMs.set(socket, performance.now()))
+    })
     outgoing.on('timeout', () => outgoing.destroy(new Error('hang')))
-    outgoing.on('error', failed)
+    outgoing.on('error', (error: NodeJS.ErrnoException) => {
+      // HAProxy closes a connection that was idle for so long, at whatever moment.
+      const isStale = outgoing.reusedSocket && idleMs > staleMs && error.code === 'ECONNRESET'
+      if (isStale) resolve(send(port, id, token, agent))
+      else failed(error)
+    })
     outgoing.end()
   })
 }
