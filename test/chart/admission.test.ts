@@ -7,6 +7,7 @@ import {
   type AdmissionCase,
   authUrlCases,
   bypassCases,
+  filtered,
   ingress,
 } from '../recipes/admission-cases.ts'
 import { readPolicies, refusalsOf } from '../recipes/admission-policies.ts'
@@ -90,6 +91,31 @@ describe('the admission policies of the chart', () => {
       const [{ operator, values }] = spec.matchResources.namespaceSelector.matchExpressions
       assert.deepEqual([operator, values], ['NotIn', ['haproxy-controller']])
     }
+  })
+
+  it('refuse the header names of config.identityHeaders and admissionPolicy.identityHeaders', () => {
+    const names = `config: { identityHeaders: { X-User: oid, X^Tenant: tid } }
+admissionPolicy: { enabled: true, identityHeaders: [X-Team] }`
+    const policies = policiesOf(render(names), /./)
+    const by = (annotation: string, value: string) =>
+      refusalsOf(policies, ingress({ [annotation]: value })).join()
+    for (const name of ['X-User', 'x_user', 'X.Tenant', 'x-team']) {
+      const changes = /changes a header by which/
+      assert.match(by('haproxy.org/request-set-header', `X-A a\n${name} admin`), changes, name)
+      assert.match(by('haproxy-ingress.github.io/headers', `${name}: admin`), changes, name)
+      assert.match(by('haproxy-ingress.github.io/request-del-headers', `A, ${name}`), changes, name)
+      for (const modifier of [{ set: [{ name, value: 'admin' }] }, { remove: [name] }]) {
+        const said = refusalsOf(policies, filtered('HTTPRoute', modifier)).join()
+        assert.match(said, changes, name)
+      }
+    }
+    assert.equal(by('haproxy.org/request-set-header', 'X-Username a\nX-A X-User'), '')
+    assert.deepEqual(refusalsOf(policies, filtered('HTTPRoute', { remove: ['X-Username'] })), [])
+    const standard = policiesOf(
+      render('config: { identityHeaders: remote-user }\nadmissionPolicy: { enabled: true }'),
+      /./,
+    )
+    assert.deepEqual(refusalsOf(standard, ingress({ 'haproxy.org/request-set-header': 'a b' })), [])
   })
 
   it('of two releases have names of their own', () => {

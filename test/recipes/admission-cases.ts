@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: HAProxy writes variables like this
 /** What the admission policies refuse and what they admit, by the policy that is asked. */
 import type { Creation } from './admission-policies.ts'
 
@@ -64,13 +65,13 @@ function route(kind: string, apiVersion: string, spec: object): Creation {
   }
 }
 
-/** A route that changes headers, for all its backends or for the second one. */
 const backend = { service: { name: 'orders', port: { number: 80 } } }
 
 /** A line of HAProxy, where a field is written into its configuration as it is. */
 const secondLine = '\n  http-request set-header X-Auth-Request-User admin'
 
-function filtered(kind: string, requestHeaderModifier: object, ofBackend = false): Creation {
+/** A route that changes headers, for all its backends or for the second one. */
+export function filtered(kind: string, requestHeaderModifier: object, ofBackend = false): Creation {
   const filters = [
     { type: 'URLRewrite', urlRewrite: { hostname: 'orders.example.com' } },
     { type: 'RequestHeaderModifier', requestHeaderModifier },
@@ -92,7 +93,7 @@ const gateway = (listener: object, gatewayClassName = 'haproxy') =>
 const resource = (kind: string, spec: object, version = 'v3') =>
   route(kind, `ingress.${version}.haproxy.org/${version}`, spec)
 
-const prefixes = [
+const annotationPrefixes = [
   'haproxy-ingress.github.io/',
   'ingress.kubernetes.io/',
   'haproxy.org/',
@@ -106,7 +107,10 @@ const truths = ['true', 'True', 'TRUE', 't', 'T', '1', 'enabled', 'on', 'ON', 'y
 
 const passthrough = 'ssl-passthrough goes around'
 const lines = 'Lines of HAProxy'
-const header = 'sets a header'
+const header = 'changes a header'
+const condition = 'a comment or a condition'
+const expression = 'an expression that changes variables'
+const credentials = 'sets credentials'
 
 /** For recipes/kubernetes/admission-policy.yaml. */
 export const bypassCases: readonly AdmissionCase[] = [
@@ -123,7 +127,7 @@ export const bypassCases: readonly AdmissionCase[] = [
       'kubectl.kubernetes.io/last-applied-configuration': '{"a":"ssl-passthrough"}',
     }),
   },
-  ...prefixes.flatMap((prefix) => [
+  ...annotationPrefixes.flatMap((prefix) => [
     ...truths.map((value) => ({
       title: `${prefix}ssl-passthrough: '${value}'`,
       creation: ingress({ [`${prefix}ssl-passthrough`]: value }),
@@ -173,6 +177,8 @@ export const bypassCases: readonly AdmissionCase[] = [
       'x_auth_request_roles',
       'X.Entra.Auth.User',
       'Remote-User',
+      'remote_groups',
+      'Remote-Anything',
       'X-MS-CLIENT-PRINCIPAL',
     ].map((name) => ({
       title: `${prefix}request-set-header with ${name}`,
@@ -185,7 +191,7 @@ export const bypassCases: readonly AdmissionCase[] = [
       refusal: header,
     },
   ]),
-  ...prefixes.slice(0, 5).flatMap((prefix) =>
+  ...annotationPrefixes.slice(0, 5).flatMap((prefix) =>
     ['balance-algorithm', 'session-cookie-keywords', 'src-ip-header', 'made-up-later'].flatMap(
       (name) => [
         {
@@ -305,6 +311,23 @@ export const bypassCases: readonly AdmissionCase[] = [
       refusal: 'A path has no blanks',
     })),
   ),
+  ...['\v', '"', "'", '#'].flatMap((sign) => [
+    {
+      title: `a path with ${JSON.stringify(sign)}`,
+      creation: ingress(
+        {},
+        { rules: [{ http: { paths: [{ path: `/a${sign}b`, pathType: 'Prefix', backend }] } }] },
+      ),
+      refusal: 'A path has no blanks',
+    },
+    {
+      title: `an HTTPRoute with a path with ${JSON.stringify(sign)}`,
+      creation: route('HTTPRoute', 'gateway.networking.k8s.io/v1', {
+        rules: [{ matches: [{ path: { type: 'PathPrefix', value: `/a${sign}b` } }] }],
+      }),
+      refusal: 'A path has no blanks',
+    },
+  ]),
   {
     title: 'paths and regular expressions without blanks',
     creation: ingress(
@@ -355,10 +378,174 @@ export const bypassCases: readonly AdmissionCase[] = [
       {
         title: `${kind} with a filter of a backend: ${JSON.stringify(modifier)}`,
         creation: filtered(kind, modifier, true),
-        refusal: 'A filter of a backendRef changes',
+        refusal: 'A filter changes a header',
       },
     ]),
   ),
+  ...annotationPrefixes.flatMap((prefix) => [
+    ...['X-Auth-Request-User', 'X-Team, Remote-Groups'].map((names) => ({
+      title: `${prefix}request-del-headers of ${names}`,
+      creation: ingress({ [`${prefix}request-del-headers`]: names }),
+      refusal: header,
+    })),
+    ...['X-"Auth"-Request-User', 'X-A -m beg', 'a\nb'].map((names) => ({
+      title: `${prefix}request-del-headers of ${JSON.stringify(names)}`,
+      creation: ingress({ [`${prefix}request-del-headers`]: names }),
+      refusal: 'request-del-headers has names',
+    })),
+    ...[
+      'Authorization',
+      ' cookie',
+      'Proxy-Authorization',
+      'CONNECTION',
+      'Transfer-Encoding',
+    ].flatMap((name) => [
+      {
+        title: `${prefix}request-set-header with ${name}`,
+        creation: ingress({ [`${prefix}request-set-header`]: `X-Team shop\n${name} a` }),
+        refusal: credentials,
+      },
+      {
+        title: `${prefix}headers with ${name}`,
+        creation: ingress({ [`${prefix}headers`]: `${name}: a` }),
+        refusal: credentials,
+      },
+    ]),
+    ...['auth-type', 'auth-secret'].map((name) => ({
+      title: `${prefix}${name}`,
+      creation: ingress({ [`${prefix}${name}`]: 'basic-auth' }),
+      refusal: 'write a Secret',
+    })),
+    {
+      title: `${prefix}src-ip-header`,
+      creation: ingress({ [`${prefix}src-ip-header`]: 'X-Client-Ip' }),
+      refusal: 'src-ip-header lets a client choose',
+    },
+    ...['..', 'orders X-Auth', "orders' '*", 'orders?policy=stock', ''].map((policy) => ({
+      title: `${prefix}auth-url of the verifier with policy '${policy}'`,
+      creation: ingress({
+        [`${prefix}auth-url`]: `svc://default/verifier-haproxy-entra-auth:verify/verify/${policy}`,
+      }),
+      refusal: 'auth-url and oauth let another service',
+    })),
+  ]),
+  ...annotationPrefixes.slice(0, 5).flatMap((prefix) => [
+    ...Object.entries({
+      'set-host': ['stock.example.com if TRUE #', 'a i"f" { str(a) a', 'a\vif { str(a) a'],
+      'path-rewrite': ['/admin#', '/.* /admin# '],
+      'request-set-header': ['X-Team "a" if TRUE # "', 'X-Team "a" "unless" { str(a) a "'],
+      'request-redirect': ['evil.example#'],
+      'cors-allow-origin': ['https://evil.example } || { always_false'],
+      'allow-list': ['patterns/a } || !{ always_false'],
+      'auth-signin': ['/login#'],
+      'made-up-later': ['a #', "a 'i\\f' TRUE"],
+    }).flatMap(([name, values]) =>
+      values.map((value) => ({
+        title: `${prefix}${name}: ${JSON.stringify(value)}`,
+        creation: ingress({ [`${prefix}${name}`]: value }),
+        refusal: condition,
+      })),
+    ),
+    ...Object.entries({
+      'request-capture': ['str(admin),set-var(txn.entra.user)', 'src,src_clr_gpc0'],
+      'request-set-header': ['X-Key "${ENTRA_AUTH_CALLER_KEY}"', 'X-Key %[env(KEY)]'],
+      'response-set-header': ['X-Key "$ENTRA_AUTH_CALLER_KEY"', 'X-A %[sc2_clr_gpc0]'],
+      headers: ['X-A: %[req.hdr(a),lua.entra-auth-hit]'],
+    }).flatMap(([name, values]) =>
+      values.map((value) => ({
+        title: `${prefix}${name}: ${JSON.stringify(value)}`,
+        creation: service({ [`${prefix}${name}`]: value }),
+        refusal: expression,
+      })),
+    ),
+  ]),
+  {
+    title: 'rewrites, redirects and headers as they are usual',
+    creation: ingress({
+      'haproxy.org/path-rewrite': '/api/([^/]{2})/(.*)$ /\\2',
+      'haproxy.org/cors-allow-origin': '^https://(www\\.)?example\\.(com|org)$',
+      'haproxy.org/response-set-header': 'Content-Security-Policy "default-src \'self\'"',
+      'haproxy.org/set-host': 'orders.internal',
+      'haproxy-ingress.github.io/app-root': '/#/home',
+      'haproxy-ingress.github.io/redirect-to': 'https://example.com/#/moved',
+      'haproxy-ingress.github.io/rewrite-target': '/\\1',
+      'haproxy-ingress.github.io/request-del-headers': 'Authorization,Cookie',
+      'haproxy-ingress.github.io/auth-url':
+        'svc://default/verifier-haproxy-entra-auth:verify/verify/orders',
+      'nginx.ingress.kubernetes.io/auth-type': 'basic',
+      'example.com/note': 'if TRUE # ${NAME}',
+    }),
+  },
+  ...(['HTTPRoute', 'GRPCRoute'] as const).flatMap((kind) => [
+    ...[
+      { set: [{ name: 'Remote-Groups', value: 'admins' }] },
+      { remove: ['remote_email'] },
+    ].flatMap((modifier) =>
+      [false, true].map((ofBackend) => ({
+        title: `${kind} with a filter${ofBackend ? ' of a backend' : ''}: ${JSON.stringify(modifier)}`,
+        creation: filtered(kind, modifier, ofBackend),
+        refusal: 'A filter changes a header',
+      })),
+    ),
+    ...['Authorization', 'cookie', 'Connection'].flatMap((name) =>
+      [false, true].map((ofBackend) => ({
+        title: `${kind} with a filter${ofBackend ? ' of a backend' : ''} that sets ${name}`,
+        creation: filtered(kind, { set: [{ name, value: 'a' }] }, ofBackend),
+        refusal: 'A filter sets credentials',
+      })),
+    ),
+    ...[
+      { type: 'ExternalAuth', externalAuth: { protocol: 'HTTP', backendRef: { name: 'yes' } } },
+      { type: 'ExternalAuth' },
+      { type: 'ExtensionRef', extensionRef: { group: 'a.example', kind: 'A', name: 'a' } },
+    ].map((filter) => ({
+      title: `${kind} with a filter ${JSON.stringify(filter)}`,
+      creation: route(kind, 'gateway.networking.k8s.io/v1', { rules: [{ filters: [filter] }] }),
+      refusal: 'A filter of this type',
+    })),
+    ...['%[str(a),set-var(txn.entra.user)]', '"${ENTRA_AUTH_CALLER_KEY}"'].map((value) => ({
+      title: `${kind} with a filter of the value ${value}`,
+      creation: filtered(kind, { set: [{ name: 'X-Team', value }] }),
+      refusal: 'The value of a header holds an expression',
+    })),
+    {
+      title: `${kind} with a match of a header with a quote in its name`,
+      creation: route(kind, 'gateway.networking.k8s.io/v1', {
+        rules: [{ matches: [{ headers: [{ name: "X-'Team'", value: 'a' }] }] }],
+      }),
+      refusal: 'The name of a header in a match',
+    },
+  ]),
+  {
+    title: 'an HTTPRoute with matches, a redirect and a mirror',
+    creation: route('HTTPRoute', 'gateway.networking.k8s.io/v1', {
+      rules: [
+        {
+          matches: [
+            {
+              path: { type: 'PathPrefix', value: '/api' },
+              headers: [{ name: 'X-Version', value: '2' }],
+            },
+            {},
+          ],
+          filters: [
+            { type: 'RequestRedirect', requestRedirect: { hostname: 'a.example' } },
+            { type: 'RequestMirror', requestMirror: { backendRef: { name: 'copy', port: 80 } } },
+          ],
+        },
+      ],
+    }),
+  },
+  ...[
+    { config: { mode: 'http' }, 'http-requests': [{ type: 'set-header' }] },
+    { config: {}, acls: [{ acl_name: 'a' }] },
+    { config: {}, description: 'a' },
+    { config: { config: { description: 'a' } } },
+  ].map((spec) => ({
+    title: `a Backend with a config and ${JSON.stringify(spec)}`,
+    creation: resource('Backend', spec, 'v1'),
+    refusal: 'This field of a Backend',
+  })),
   { title: 'a Gateway for HTTP', creation: gateway({ name: 'http', port: 80, protocol: 'HTTP' }) },
   {
     title: 'a Gateway for HTTPS',
@@ -471,7 +658,7 @@ export const authUrlCases: readonly AdmissionCase[] = [
       namespace: 'default',
     },
   },
-  ...['nowhere', 'Backend ', ''].map((value) => ({
+  ...['nowhere', 'Backend ', '', 'frontend', 'Frontend'].map((value) => ({
     title: `auth-external-placement: '${value}'`,
     creation: ingress({
       [authUrl]: verifier,
@@ -483,6 +670,20 @@ export const authUrlCases: readonly AdmissionCase[] = [
     title: 'auth-external-placement of a Service',
     creation: service({ 'ingress.kubernetes.io/auth-external-placement': 'none' }),
     refusal: 'auth-external-placement is',
+  },
+  ...['server-alias', 'server-alias-regex'].flatMap((name) =>
+    ['haproxy-ingress.github.io/', 'ingress.kubernetes.io/'].map((prefix) => ({
+      title: `${prefix}${name}, which is in no list of auth-url`,
+      creation: ingress({ [authUrl]: verifier, [`${prefix}${name}`]: 'open.example.com' }),
+      refusal: 'A server-alias can be reached',
+    })),
+  ),
+  {
+    title: 'auth-external-placement: backend',
+    creation: ingress({
+      [authUrl]: verifier,
+      'haproxy-ingress.github.io/auth-external-placement': 'backend',
+    }),
   },
   {
     title: 'auth-method: POST, which the verifier refuses',

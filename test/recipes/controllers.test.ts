@@ -1,20 +1,28 @@
 /** A policy for each host, by the lines of the pages, behind what the controllers write themselves. */
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { Agent } from 'node:http'
+import { request as httpsRequest } from 'node:https'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { type EchoApp, startEchoApp } from '../../scripts/local-stack/echo-app.ts'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { type Haproxy, startHaproxy } from '../../scripts/local-stack/haproxy.ts'
+import { createTlsIdentity } from '../../src/dev-entra/tls.ts'
 import { managedHeaders, spellingsOf } from '../../src/haproxy/strip.ts'
 import { haproxyBlocks } from '../docs/haproxy-blocks.ts'
 import { ask, askRaw, values } from '../e2e/client.ts'
 import { type Authority, contoso, ordersId, startAuthority } from '../serve/authority.ts'
 import { makeFolder, startService, untilReady } from '../serve/process.ts'
-import { controllers } from './controllers.ts'
+import { readPolicies, refusalsOf } from './admission-policies.ts'
+import { controllers, httpRouteOf } from './controllers.ts'
+import { recipeFile } from './recipe-files.ts'
 
 const limit = 60
 const routes = ['orders', 'stock'].map((policy) => ({ host: `${policy}.example.com`, policy }))
+/** A team that gives its own application the host of another one. */
+const moved = { host: 'moved.example.com', policy: 'moved', setHost: 'stock.example.com' }
 
 /** Hosts that two expressions may read as two hosts. */
 const oddHosts = [
@@ -47,6 +55,7 @@ for (const controller of controllers) {
     let authority: Authority
     let app: EchoApp
     let haproxy: Haproxy
+    let tlsPort = 0
 
     before(async () => {
       const folder = makeFolder(life)
@@ -68,8 +77,16 @@ policies:
         ({ place }) => place === 'frontend-action',
       )
       assert.ok(block)
-      const { maps, configs } = controller.write(routes, app.address, block.lines.join('\n'))
+      const { maps, configs } = controller.write(
+        [...routes, moved],
+        app.address,
+        block.lines.join('\n'),
+      )
       for (const [name, text] of Object.entries(maps)) writeFileSync(join(folder, name), text)
+      const { cert, key } = await createTlsIdentity(Date.now, randomBytes)
+      writeFileSync(join(folder, 'tls.pem'), cert + key)
+      const [port = 0] = await freePorts(1)
+      tlsPort = port
       haproxy = await startHaproxy({
         verifier: service.address,
         application: app.address,
@@ -81,7 +98,10 @@ policies:
           )
           return file
         }),
-        env: { ENTRA_AUTH_BAD_TOKENS_PER_10S: String(limit) },
+        env: {
+          ENTRA_AUTH_BAD_TOKENS_PER_10S: String(limit),
+          TEST_TLS_BIND: `127.0.0.1:${tlsPort}`,
+        },
       })
       life.after(() => haproxy.stop())
     })
@@ -107,6 +127,16 @@ policies:
         const none = await ask(haproxy.port, { host, headers: [] })
         assert.equal(none.status, 401)
         assert.deepEqual(values(none, 'x-entra-auth-reason'), ['no_credentials'])
+        assert.deepEqual(backends(), [])
+      }
+    })
+
+    it('takes the policy of the host that was asked, where an Ingress or a route sets another host', async () => {
+      for (const { policy } of routes) {
+        app.requests.length = 0
+        const { host } = moved
+        const reply = await ask(haproxy.port, { host, headers: [await bearerFor(policy)] })
+        assert.equal(reply.status, 503)
         assert.deepEqual(backends(), [])
       }
     })
@@ -169,6 +199,60 @@ policies:
       }
       assert.equal(seen[0], 'token_malformed')
       assert.equal(seen.at(-1), 'too_many_bad_tokens')
+    })
+
+    if (!controller.name.endsWith('Gateway API')) return
+
+    it('has routes that the admission policies admit', () => {
+      const policies = readPolicies(recipeFile('kubernetes/admission-policy.yaml'))
+      for (const route of [...routes, moved]) {
+        const creation = {
+          group: 'gateway.networking.k8s.io',
+          resource: 'httproutes',
+          namespace: 'default',
+          object: httpRouteOf(route),
+        }
+        assert.deepEqual(refusalsOf(policies, creation), [])
+      }
+    })
+
+    it('protects the listener for HTTPS too, and filters run behind the action', async () => {
+      const [name, token] = await bearerFor('orders')
+      const over = (headers: Record<string, string>) =>
+        new Promise<number>((done, fail) => {
+          const request = httpsRequest(
+            {
+              host: '127.0.0.1',
+              port: tlsPort,
+              headers: { host: 'orders.example.com', ...headers },
+              rejectUnauthorized: false,
+              agent: false,
+            },
+            (response) => {
+              response.resume()
+              response.on('end', () => done(response.statusCode ?? 0))
+            },
+          )
+          request.on('error', fail)
+          request.end()
+        })
+      app.requests.length = 0
+      assert.equal(await over({}), 401)
+      assert.equal(await over({ [name]: token, host: 'stock.example.com' }), 401)
+      assert.deepEqual(app.requests, [])
+      assert.equal(
+        await over({ [name]: token, X_Auth_Request_User: 'admin', 'X-Team': 'forged' }),
+        200,
+      )
+      const [seen] = app.requests
+      assert.ok(seen)
+      assert.deepEqual(values(seen, 'x-auth-request-user'), [
+        'a1111111-1111-4111-8111-111111111111',
+      ])
+      assert.deepEqual(values(seen, 'x_auth_request_user'), [])
+      assert.deepEqual(values(seen, 'x-team'), ['shop'])
+      assert.deepEqual(values(seen, 'x-way'), ['gateway'])
+      assert.deepEqual(values(seen, 'authorization'), [])
     })
   })
 }

@@ -1,7 +1,8 @@
 /**
  * What the ingress controllers write around the snippets of the recipes: their own expressions for host,
  * path and backend, in their order. After the templates of kubernetes-ingress 3.2 and of haproxy-ingress
- * 0.15, less TLS. A route of the Gateway API stands in the same maps as an Ingress in haproxy-ingress.
+ * 0.15. The lines of an annotation, or of a filter of an HTTPRoute, stand where the controllers have them:
+ * in the frontend before the snippet, or in the backend.
  */
 import { parse } from 'yaml'
 import { recipeFile } from './recipe-files.ts'
@@ -10,6 +11,8 @@ import { recipeFile } from './recipe-files.ts'
 export interface Route {
   readonly host: string
   readonly policy: string
+  /** Another host, by an annotation of the Ingress or a filter of the HTTPRoute. */
+  readonly setHost?: string
 }
 
 export interface Controller {
@@ -53,7 +56,10 @@ export const controllers: readonly Controller[] = [
       maps: {
         'host.map': routes.map(({ host }) => `${host} ${host}\n`).join(''),
         'path-prefix.map': routes
-          .map(({ host, policy }) => `${host}/ default_${policy}_http.x\n`)
+          .map(
+            ({ host, policy, setHost }) =>
+              `${host}/ default_${policy}_http.${setHost === undefined ? 'x' : `sets-${policy}`}\n`,
+          )
           .join(''),
       },
       configs: [
@@ -78,6 +84,13 @@ frontend http from haproxytech
     # The annotations rate-limit-requests and rate-limit-period of an Ingress.
     http-request track-sc0 src table RateLimit-1000 if { var(txn.path_match) -m found }
     http-request deny deny_status 403 if { sc0_http_req_rate(RateLimit-1000) gt 100000 }
+${routes
+  .filter(({ setHost }) => setHost)
+  .map(
+    ({ policy, setHost }) =>
+      `    http-request set-header Host ${setHost} if { var(txn.path_match) -m dom sets-${policy} }`,
+  )
+  .join('\n')}
 ${choose(ingress.config['frontend-config-snippet'], actions)}
     use_backend %[var(txn.path_match),field(1,.)]
     default_backend haproxy-controller_default-local-service_http
@@ -126,7 +139,7 @@ defaults
 ${community.config['config-sections']}
 ${routes
   .map(
-    ({ policy }) => `
+    ({ policy, setHost }) => `
 backend default_${policy}_80
     mode http
     # The annotation limit-rps.
@@ -134,7 +147,7 @@ backend default_${policy}_80
     http-request track-sc1 src
     http-request deny deny_status 403 if { sc1_conn_rate gt 100000 }
     http-request set-header x-backend ${policy}
-    server srv001 ${application} weight 1
+${setHost === undefined ? '' : `    http-request set-header host ${setHost}\n`}    server srv001 ${application} weight 1
 `,
   )
   .join('')}
@@ -159,4 +172,113 @@ ${choose(community.config['config-frontend-late'], actions)}
       ],
     }),
   },
+  {
+    name: 'haproxy-ingress with the Gateway API',
+    page: 'docs/recipes/haproxy-ingress.md',
+    write: (routes, application, actions) => ({
+      maps: {
+        '_front_http_host__prefix.map': routes
+          .flatMap((route) => httpRouteOf(route).spec.hostnames.map((host) => ({ ...route, host })))
+          .map(({ host, policy }) => `${host}#/ default_${policy}__rule0\n`)
+          .join(''),
+      },
+      configs: [
+        `global
+    log stdout format raw local0 notice
+${margin(community.config['config-global']).replace(/^ +setenv ENTRA_AUTH_LUA_FILE .*\n/m, '')}
+
+defaults
+    log global
+    option redispatch${timeouts}
+
+${community.config['config-sections']}
+${routes
+  .map(
+    (route) => `
+backend default_${route.policy}__rule0
+    mode http
+    http-request set-header x-backend ${route.policy}
+${filterLines(httpRouteOf(route))}
+    server srv001 ${application} weight 1
+`,
+  )
+  .join('')}
+backend _error404
+    mode http
+    http-request set-header x-backend default
+    server srv001 ${application} weight 1
+
+# The listener of the Gateway with the protocol HTTP, then the one with HTTPS and tls.mode Terminate.
+frontend _front_http
+    mode http
+    bind "\${ENTRA_AUTH_BIND}"
+    monitor-uri /haproxy-livez
+    http-request set-var(req.path) path
+    http-request set-var(req.host) hdr(host),field(1,:),lower
+    http-request set-var(req.base) var(req.host),concat(\\#,req.path)
+    http-request set-header X-Forwarded-Proto http
+    http-request set-var(req.backend) var(req.base),map_dir(MAPS/_front_http_host__prefix.map)
+${choose(community.config['config-frontend-late'], actions)}
+    use_backend %[var(req.backend)] if { var(req.backend) -m found }
+    default_backend _error404
+
+frontend _front_https
+    mode http
+    bind "\${TEST_TLS_BIND}" ssl alpn h2,http/1.1 crt MAPS/tls.pem
+    http-request set-var(req.path) path
+    http-request set-var(req.host) hdr(host),field(1,:),lower
+    http-request set-var(req.base) var(req.host),concat(\\#,req.path)
+    http-request set-var(req.hostbackend) var(req.base),map_dir(MAPS/_front_http_host__prefix.map)
+    http-request set-header X-Forwarded-Proto https
+${choose(community.config['config-frontend-late'], actions)}
+    use_backend %[var(req.hostbackend)] if { var(req.hostbackend) -m found }
+    default_backend _error404
+`,
+      ],
+    }),
+  },
 ]
+
+/** An HTTPRoute with the filters that the controller reads. */
+export function httpRouteOf({ host, policy, setHost }: Route) {
+  const set = [
+    { name: 'X-Team', value: 'shop' },
+    ...(setHost === undefined ? [] : [{ name: 'Host', value: setHost }]),
+  ]
+  return {
+    apiVersion: 'gateway.networking.k8s.io/v1',
+    kind: 'HTTPRoute',
+    metadata: { name: policy, namespace: 'default' },
+    spec: {
+      parentRefs: [{ name: 'web' }],
+      hostnames: [host],
+      rules: [
+        {
+          matches: [{ path: { type: 'PathPrefix', value: '/' } }],
+          filters: [
+            {
+              type: 'RequestHeaderModifier',
+              requestHeaderModifier: {
+                set,
+                add: [{ name: 'X-Way', value: 'gateway' }],
+                remove: ['Authorization'],
+              },
+            },
+          ],
+          backendRefs: [{ name: policy, port: 80 }],
+        },
+      ],
+    },
+  }
+}
+
+function filterLines({ spec }: ReturnType<typeof httpRouteOf>): string {
+  return spec.rules
+    .flatMap(({ filters }) => filters)
+    .flatMap(({ requestHeaderModifier: { set, add, remove } }) => [
+      ...set.map(({ name, value }) => `    http-request set-header ${name} ${value}`),
+      ...add.map(({ name, value }) => `    http-request add-header ${name} ${value}`),
+      ...remove.map((name) => `    http-request del-header ${name}`),
+    ])
+    .join('\n')
+}
