@@ -1,6 +1,7 @@
 /**
  * Gets a control plane of Kubernetes into `.cache/kubernetes/`: etcd out of Debian's package, and
- * kube-apiserver built from its Go module, once, which takes 15 to 30 minutes on two processors.
+ * kube-apiserver and kubectl built from their Go module, once, which takes 7 to 30 minutes on two
+ * processors.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
@@ -31,10 +32,13 @@ export function etcdCommand(): Promise<Command> {
   )
 }
 
-/** The path of kube-apiserver; builds it at the first call. Throws where there is no Go. */
-export function apiServerPath(): string {
+/** A program in the module of Kubernetes. */
+export type KubernetesProgram = 'kube-apiserver' | 'kubectl'
+
+/** The path of a program; builds it at the first call. Throws where there is no Go. */
+export function kubernetesPath(program: KubernetesProgram): string {
   const folder = join(home, kubernetesVersion)
-  const path = join(folder, 'kube-apiserver')
+  const path = join(folder, program)
   if (existsSync(path)) return path
   mkdirSync(folder, { recursive: true })
   const replaced = staging
@@ -42,9 +46,9 @@ export function apiServerPath(): string {
     .map((name) => `replace k8s.io/${name} => k8s.io/${name} v0${kubernetesVersion.slice(1)}`)
   const lines = ['module kube', 'go 1.25.0', `require k8s.io/kubernetes v${kubernetesVersion}`]
   writeFileSync(join(folder, 'go.mod'), `${[...lines, ...replaced].join('\n')}\n`)
-  const main = 'k8s.io/kubernetes/cmd/kube-apiserver'
+  const main = `k8s.io/kubernetes/cmd/${program}`
   writeFileSync(join(folder, 'tools.go'), `//go:build tools\npackage tools\nimport _ "${main}"\n`)
-  process.stderr.write(`building kube-apiserver ${kubernetesVersion}, which takes a while\n`)
+  process.stderr.write(`building ${program} ${kubernetesVersion}, which takes a while\n`)
   go(folder, ['mod', 'tidy', '-e'])
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(kubernetesVersion) ?? []
   const version = Object.entries({ Version: `v${kubernetesVersion}`, Major: major, Minor: minor })
@@ -58,6 +62,6 @@ export function apiServerPath(): string {
 function go(cwd: string, args: readonly string[]): void {
   const env = { ...process.env, CGO_ENABLED: '0' }
   const { status, error } = spawnSync('go', args, { cwd, env, stdio: ['ignore', 2, 2] })
-  if (error) throw new Error(`Go is needed to build kube-apiserver: ${error.message}`)
+  if (error) throw new Error(`Go is needed to build Kubernetes: ${error.message}`)
   if (status !== 0) throw new Error(`go ${args[0]} ended with ${status}`)
 }
