@@ -225,6 +225,23 @@ describe('the chart at the API server', () => {
     })
   }
 
+  it('keeps the number of pods when autoscaling is turned on', async () => {
+    const namespace = 'autoscaling'
+    await addNamespace(namespace)
+    const shape = shapes.find(({ name }) => name === 'minimal') ?? assert.fail('no shape')
+    const install = (...more: string[]) => {
+      const args = ['upgrade', '--install', 'edge', chartFolder, '--namespace', namespace]
+      const { status, stderr } = helm([...args, '--values', shape.file, ...more], newest.path)
+      assert.equal(status, 0, stderr)
+    }
+    const deployment = `${pathOf('apps/v1', 'deployments', namespace)}/edge-haproxy-entra-auth`
+    const replicas = async () => (await server.ask('GET', deployment)).body.spec.replicas
+    install('--set', 'replicaCount=3')
+    assert.equal(await replicas(), 3)
+    install('--set', 'autoscaling.enabled=true')
+    assert.equal(await replicas(), 3)
+  })
+
   it('refuses with its own admission policies what those of the recipes refuse', async () => {
     const namespace = 'platform'
     await addNamespace(namespace)
