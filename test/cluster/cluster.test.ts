@@ -86,6 +86,7 @@ before(async () => {
     ['Defaults', 'defaults'],
     ['Backend', 'backends'],
     ['Frontend', 'frontends'],
+    ['Listener', 'listeners'],
   ] as const) {
     for (const version of ['v1', 'v3']) {
       await addKind(server, `ingress.${version}.haproxy.org`, kind, plural, [version])

@@ -431,7 +431,12 @@ export const bypassCases: readonly AdmissionCase[] = [
   ]),
   ...annotationPrefixes.slice(0, 5).flatMap((prefix) => [
     ...Object.entries({
-      'set-host': ['stock.example.com if TRUE #', 'a i"f" { str(a) a', 'a\vif { str(a) a'],
+      'set-host': [
+        'stock.example.com if TRUE #',
+        'a i"f" { str(a) a',
+        'a\vif { str(a) a',
+        'a \\x69f \\x7b str(a) a',
+      ],
       'path-rewrite': ['/admin#', '/.* /admin# '],
       'request-set-header': ['X-Team "a" if TRUE # "', 'X-Team "a" "unless" { str(a) a "'],
       'request-redirect': ['evil.example#'],
@@ -448,7 +453,11 @@ export const bypassCases: readonly AdmissionCase[] = [
     ),
     ...Object.entries({
       'request-capture': ['str(admin),set-var(txn.entra.user)', 'src,src_clr_gpc0'],
-      'request-set-header': ['X-Key "${ENTRA_AUTH_CALLER_KEY}"', 'X-Key %[env(KEY)]'],
+      'request-set-header': [
+        'X-Key "${ENTRA_AUTH_CALLER_KEY}"',
+        'X-Key %[env(KEY)]',
+        'X-Key %[e"n"v(KEY)]',
+      ],
       'response-set-header': ['X-Key "$ENTRA_AUTH_CALLER_KEY"', 'X-A %[sc2_clr_gpc0]'],
       headers: ['X-A: %[req.hdr(a),lua.entra-auth-hit]'],
     }).flatMap(([name, values]) =>
@@ -503,7 +512,12 @@ export const bypassCases: readonly AdmissionCase[] = [
       creation: route(kind, 'gateway.networking.k8s.io/v1', { rules: [{ filters: [filter] }] }),
       refusal: 'A filter of this type',
     })),
-    ...['%[str(a),set-var(txn.entra.user)]', '"${ENTRA_AUTH_CALLER_KEY}"'].map((value) => ({
+    ...[
+      '%[str(a),set-var(txn.entra.user)]',
+      "%[str(a),s''et-var(txn.a)]",
+      '%[\\x65nv(KEY)]',
+      '"${ENTRA_AUTH_CALLER_KEY}"',
+    ].map((value) => ({
       title: `${kind} with a filter of the value ${value}`,
       creation: filtered(kind, { set: [{ name: 'X-Team', value }] }),
       refusal: 'The value of a header holds an expression',
@@ -583,6 +597,11 @@ export const bypassCases: readonly AdmissionCase[] = [
       refusal: 'writes HAProxy',
     })),
   ),
+  {
+    title: 'a kind of a later version',
+    creation: { ...resource('Listener', {}), resource: 'listeners' },
+    refusal: 'writes HAProxy',
+  },
   { title: 'a Frontend', creation: resource('Frontend', {}), refusal: 'writes HAProxy' },
   { title: 'a Backend with a timeout', creation: resource('Backend', { server_timeout: 1000 }) },
   { title: 'a Backend of v1', creation: resource('Backend', { config: { mode: 'http' } }, 'v1') },

@@ -46,7 +46,8 @@ export function refusalsOf(policies: readonly AdmissionPolicy[], creation: Creat
 }
 
 function fits({ apiGroups, operations, resources }: Rule, { group, resource }: Creation): boolean {
-  return apiGroups.includes(group) && resources.includes(resource) && operations.includes('CREATE')
+  const covers = resources.includes(resource) || resources.includes('*')
+  return apiGroups.includes(group) && covers && operations.includes('CREATE')
 }
 
 function evaluate(spec: AdmissionPolicy['spec'], creation: Creation): string[] {
