@@ -17,6 +17,10 @@ export interface SignInCheckContext {
   readonly modifiedMs: (path: string) => number | undefined
   /** Names of the files in a folder; undefined where there is no such folder. */
   readonly listFolder: (path: string) => readonly string[] | undefined
+  /** Bytes of a file; undefined where nobody can tell. */
+  readonly sizeOf: (path: string) => number | undefined
+  /** Reads the sealing keys of a folder; rejects with what is wrong with them. */
+  readonly readSealingKeys: (folder: string) => Promise<unknown>
   readonly randomId: () => string
   readonly createHttp: () => Http
   readonly offline: boolean
@@ -36,7 +40,10 @@ export async function checkSignIn(config: Config, context: SignInCheckContext): 
   return [
     ...noteRedirectUris(signIn),
     ...checkRevocations(config),
-    ...checkSealingKeys(signIn, context),
+    ...checkSessionGrants(config),
+    ...checkTimes(signIn),
+    ...(await checkSealingKeys(signIn, context)),
+    ...checkLogo(signIn, context),
     ...checkSecret(signIn, context),
     ...checkCertificate(signIn, context),
     ...(context.offline ? [] : await tryCredential(signIn, tenant, context)),
@@ -75,10 +82,58 @@ function checkRevocations(config: Config): Finding[] {
   ]
 }
 
-function checkSealingKeys(signIn: SignInConfig, { listFolder }: SignInCheckContext): Finding[] {
+/** Without a grant for sessions people sign in and get nowhere. */
+function checkSessionGrants({ policies }: Config): Finding[] {
+  if (policies.some(({ allow }) => allow.some((grant) => grant.session === true))) return []
+  return [
+    {
+      level: 'warning',
+      path: 'signIn',
+      message:
+        'lets people sign in, and no policy admits them: none has a grant with session: true',
+      hint: 'Add a grant such as { actor: user, session: true } to a policy.',
+    },
+  ]
+}
+
+function checkTimes({ recheckMinutes, sessionHours }: SignInConfig): Finding[] {
+  if (recheckMinutes < sessionHours * 60) return []
+  return [
+    {
+      level: 'warning',
+      path: formatPath(['signIn', 'recheckMinutes']),
+      message: `is not shorter than sessionHours (${sessionHours} h): nobody asks Entra about a person before the session ends`,
+      hint: 'Make recheckMinutes shorter, so that a disabled account is noticed.',
+    },
+  ]
+}
+
+async function checkSealingKeys(
+  signIn: SignInConfig,
+  { listFolder, readSealingKeys }: SignInCheckContext,
+): Promise<Finding[]> {
   const path = formatPath(['signIn', 'sealingKeys'])
   const names = listFolder(signIn.sealingKeys)?.filter((name) => !name.startsWith('.'))
-  if (names !== undefined && names.length > 0) return []
+  if (names !== undefined && names.length > 0) {
+    try {
+      await readSealingKeys(signIn.sealingKeys)
+      return []
+    } catch (error) {
+      const { message } = error as Error
+      const isForbidden = /\((EACCES|EPERM)\)/.test(message)
+      return [
+        {
+          // Whoever runs this may read less than the service, as it should be.
+          level: isForbidden ? 'warning' : 'problem',
+          path,
+          message: `cannot be used: ${message}`,
+          hint: isForbidden
+            ? 'Run this as the user of the service to check the keys.'
+            : 'Correct the file or remove it: the service does not start with it.',
+        },
+      ]
+    }
+  }
   return [
     {
       level: 'warning',
@@ -87,6 +142,28 @@ function checkSealingKeys(signIn: SignInConfig, { listFolder }: SignInCheckConte
       hint: 'Give all replicas the same folder, or write a key there with "openssl rand -base64 32".',
     },
   ]
+}
+
+/** Longest picture on the pages, in bytes. */
+const maxLogoBytes = 32 * 1024
+
+function checkLogo({ page }: SignInConfig, { readFile, sizeOf }: SignInCheckContext): Finding[] {
+  const { logoFile } = page
+  if (logoFile === undefined) return []
+  const problem = (message: string): Finding[] => [
+    {
+      level: 'problem',
+      path: formatPath(['signIn', 'page', 'logoFile']),
+      message,
+      hint: 'Name an SVG or PNG file of at most 32 KiB: the service does not start without it.',
+    },
+  ]
+  try {
+    readFile(logoFile)
+  } catch (error) {
+    return problem(`cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unreadable'})`)
+  }
+  return (sizeOf(logoFile) ?? 0) > maxLogoBytes ? problem('is larger than 32 KiB') : []
 }
 
 function checkSecret({ credential }: SignInConfig, context: SignInCheckContext): Finding[] {

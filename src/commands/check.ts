@@ -6,6 +6,7 @@ import { formatReport } from '../check/format.ts'
 import type { StoreConfig } from '../config/config.ts'
 import { loadConfig } from '../config/load.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
+import { readSealingKeys } from '../session/key-folder.ts'
 import { formatJson, screenOf } from '../terminal.ts'
 import { quietRuntime } from './explain.ts'
 import { type CommandIo, exitCodes } from './io.ts'
@@ -57,6 +58,8 @@ async function check({ config: file, json, offline }: CheckOptions, io: CommandI
       readFile: io.readFile,
       listFolder: io.listFolder,
       modifiedMs: (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs,
+      sizeOf: (path) => statSync(path, { throwIfNoEntry: false })?.size,
+      readSealingKeys,
       randomId: randomUUID,
     },
     describeStore,

@@ -11,7 +11,7 @@ export function readCookies(rawHeaders: readonly string[], name: string): readon
   const values: string[] = []
   for (let i = 0; i < rawHeaders.length; i += 2) {
     if (rawHeaders[i]?.toLowerCase() !== 'cookie') continue
-    for (const pair of (rawHeaders[i + 1] ?? '').split(';')) {
+    for (const pair of String(rawHeaders[i + 1]).split(';')) {
       const at = pair.indexOf('=')
       if (at > 0 && trim(pair.slice(0, at)) === name) values.push(trim(pair.slice(at + 1)))
     }

@@ -77,11 +77,15 @@ export function createKeyFolder(
 
   /** Whether the newest key is one of the service's own and due to be replaced. */
   function isRotationDue(): boolean {
-    const [, day] = ownName.exec(known.at(-1)?.name ?? '') ?? []
+    const [, day] = ownName.exec(String(known.at(-1)?.name)) ?? []
     return day !== undefined && clock() - Date.parse(day) >= rotationMs
   }
 
   async function makeKey(): Promise<void> {
+    // One more could not be read, and neither could the others.
+    if ((await listKeyFiles(folder)).length === maxFiles) {
+      throw new SealingKeysError(`${folder} has ${maxFiles} files`)
+    }
     const name = `sealing-${new Date(clock()).toISOString().slice(0, 10)}.key`
     await writeNew(folder, name, `${randomBytes(32).toString('base64url')}\n`)
     // All but the last two have sealed nothing for a rotation, and no session lives for as long.

@@ -22,9 +22,9 @@ export function readSessionRequest(rawHeaders: readonly string[]): SessionReques
 function valuesOf(rawHeaders: readonly string[], name: string): readonly string[] {
   const values: string[] = []
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    const header = rawHeaders[i] ?? ''
-    if (header.length === name.length && header.toLowerCase() === name) {
-      values.push(rawHeaders[i + 1] ?? '')
+    const header = rawHeaders[i]
+    if (header?.length === name.length && header.toLowerCase() === name) {
+      values.push(String(rawHeaders[i + 1]))
     }
   }
   return values

@@ -170,7 +170,6 @@ function packGuids(guids: readonly string[]): string {
 function unpackGuids(packed: string): readonly string[] {
   if (packed === '') return none
   const digits = Buffer.from(packed, 'base64url').toString('hex')
-  return (digits.match(/.{32}/g) ?? []).map((hex) =>
-    hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
-  )
+  const guids = digits.matchAll(/(.{8})(.{4})(.{4})(.{4})(.{12})/g)
+  return Array.from(guids, ([, ...parts]) => parts.join('-'))
 }

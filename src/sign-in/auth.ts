@@ -69,7 +69,8 @@ export async function answerAuth(
     return reply.code(202).header('X-Entra-Auth-Report', verdict.failure).send()
   }
   if (verdict.session) {
-    const host = rules.sessions?.hosts.match(forwardedHost) ?? ''
+    // A session counts at a known host only.
+    const host = String(rules.sessions?.hosts.match(forwardedHost))
     const origin = originOf(host, isHttps(request))
     // nginx always asks with GET. If it does not send the original method, the request may have
     // been a form.
@@ -88,7 +89,7 @@ export async function answerAuth(
   const sight = context.onFirstSight && verdict.firstSight?.()
   if (sight) context.onFirstSight?.(policy.name, sight, readCorrelation(headers))
   const identity = verdict.allowance.headers
-  for (let i = 0; i < identity.length; i += 2) reply.header(identity[i] ?? '', identity[i + 1])
+  for (let i = 0; i < identity.length; i += 2) reply.header(String(identity[i]), identity[i + 1])
   return reply
     .code(202)
     .header('X-Entra-Auth-Verdict', 'allow')
@@ -113,7 +114,7 @@ function withHost(rawHeaders: readonly string[], host: string | undefined): read
   const isThere = rawHeaders.some(
     (name, i) => i % 2 === 0 && name.toLowerCase() === 'x-forwarded-host',
   )
-  return isThere ? rawHeaders : [...rawHeaders, 'X-Forwarded-Host', host ?? '']
+  return isThere ? rawHeaders : [...rawHeaders, 'X-Forwarded-Host', String(host)]
 }
 
 /** `GET /oauth2/userinfo`: who is signed in, as JSON for the pages of the application. */

@@ -127,7 +127,7 @@ async function redeem(
   let token: string
   try {
     token = await context.entra().redeem({
-      parameters: new URL(request.raw.url ?? '', visit.origin).searchParams,
+      parameters: new URL(request.url, visit.origin).searchParams,
       state: sealedState,
       redirectUri: redirectUriOf(visit),
       codeVerifier: codeVerifierOf(state, login),

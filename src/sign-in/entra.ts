@@ -110,6 +110,40 @@ export function createEntra(
     })
   }
 
+  async function redeemAt(
+    server: oauth.AuthorizationServer,
+    token: string,
+    { parameters, state, redirectUri, codeVerifier, nonce }: CodeExchange,
+  ): Promise<string> {
+    try {
+      const checked = oauth.validateAuthResponse(server, client, parameters, state)
+      const reply = await oauth.authorizationCodeGrantRequest(
+        server,
+        client,
+        authenticate(token),
+        checked,
+        redirectUri,
+        codeVerifier,
+        {
+          [oauth.customFetch]: fetchWithin,
+          // The configuration allows plain HTTP on loopback only, and the address was checked above.
+          [oauth.allowInsecureRequests]: true,
+        },
+      )
+      if (!isAnswerOfEntra(reply)) {
+        await reply.body?.cancel()
+        throw new EntraRefusal('entra_unavailable', `the token endpoint answered ${reply.status}`)
+      }
+      const tokens = await oauth.processAuthorizationCodeResponse(server, client, reply, {
+        expectedNonce: nonce,
+        requireIdToken: true,
+      })
+      return tokens.id_token as string
+    } catch (cause) {
+      throw refusalOf(cause)
+    }
+  }
+
   return {
     async endpoints(maxAgeMs) {
       if (known && elapsed() - known.readMs < maxAgeMs) return known.endpoints
@@ -122,7 +156,7 @@ export function createEntra(
         throw new EntraRefusal('entra_unavailable', (cause as Error).message)
       }
     },
-    async redeem({ parameters, state, redirectUri, codeVerifier, nonce }) {
+    async redeem(exchange) {
       const { issuer, authorization, token } = await this.endpoints(Number.POSITIVE_INFINITY)
       if (exchanges >= maxExchanges) {
         throw new EntraRefusal('entra_unavailable', 'too many code exchanges at a time')
@@ -133,35 +167,9 @@ export function createEntra(
         authorization_endpoint: authorization,
         token_endpoint: token,
       }
-      try {
-        const checked = oauth.validateAuthResponse(server, client, parameters, state)
-        const reply = await oauth.authorizationCodeGrantRequest(
-          server,
-          client,
-          authenticate(token),
-          checked,
-          redirectUri,
-          codeVerifier,
-          {
-            [oauth.customFetch]: fetchWithin,
-            // The configuration allows plain HTTP on loopback only, and the address was checked above.
-            [oauth.allowInsecureRequests]: true,
-          },
-        )
-        if (!isAnswerOfEntra(reply)) {
-          await reply.body?.cancel()
-          throw new EntraRefusal('entra_unavailable', `the token endpoint answered ${reply.status}`)
-        }
-        const tokens = await oauth.processAuthorizationCodeResponse(server, client, reply, {
-          expectedNonce: nonce,
-          requireIdToken: true,
-        })
-        return tokens.id_token as string
-      } catch (cause) {
-        throw refusalOf(cause)
-      } finally {
+      return redeemAt(server, token, exchange).finally(() => {
         exchanges--
-      }
+      })
     },
   }
 }
@@ -171,7 +179,7 @@ export function createEntra(
  * else is a throttle, an outage or a proxy on the way, and says nothing about the person.
  */
 function isAnswerOfEntra({ status, headers }: Response): boolean {
-  const isJson = /^application\/json\b/i.test(headers.get('content-type') ?? '')
+  const isJson = /^application\/json\s*(;|$)/i.test(String(headers.get('content-type')))
   return isJson && [200, 400, 401].includes(status)
 }
 
@@ -199,5 +207,5 @@ function refusalOf(cause: unknown): EntraRefusal {
   ) {
     return new EntraRefusal('id_token_refused', cause.message)
   }
-  return new EntraRefusal('entra_unavailable', cause instanceof Error ? cause.message : '')
+  return new EntraRefusal('entra_unavailable', (cause as Error).message)
 }

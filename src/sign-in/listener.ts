@@ -2,6 +2,7 @@ import cookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { SignInConfig, TenantConfig } from '../config/config.ts'
 import type { Credential } from '../credential/credential.ts'
+import type { FailureCode } from '../failure.ts'
 import { buildListener } from '../listener.ts'
 import { readCorrelation } from '../verify/correlation.ts'
 import { type CreateRefusalPage, sendRefusal } from '../verify/route.ts'
@@ -58,11 +59,7 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
       createRefusalPage(current.style, new URL(current.tenant.authority).origin, person),
   }
   const app = buildListener(runtime.log, undefined, (_request, reply, failure) =>
-    sendProblem(
-      context,
-      reply,
-      Object.hasOwn(problems, failure) ? (failure as ProblemCode) : 'internal_error',
-    ),
+    sendProblem(context, reply, pageOf(failure)),
   )
   app.register(cookie)
   // A form of ours has nothing in it, and nobody else has anything to say.
@@ -97,6 +94,12 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
       entra = entraOf(next)
     },
   }
+}
+
+/** The page for a failure of the listener itself. */
+function pageOf(failure: FailureCode): ProblemCode {
+  const known = [failure, 'internal_error'].find((code) => Object.hasOwn(problems, code))
+  return known as ProblemCode
 }
 
 /** Routes that cost something. Signing out is not among them: it must always work. */

@@ -44,6 +44,8 @@ async function findingsOf(loaded: Config, context: Partial<SignInCheckContext> =
     readFile: () => 'secret',
     modifiedMs: () => startMs - 100 * dayMs,
     listFolder: () => ['1.key'],
+    sizeOf: () => 1_000,
+    readSealingKeys: async () => {},
     randomId: () => 'id',
     createHttp: () => createHttp(),
     offline: false,
@@ -79,6 +81,50 @@ describe('check of sign-in', () => {
       offline: true,
     })
     assert.equal(calm.filter((line) => line.startsWith('warning')).length, 1)
+  })
+
+  it('says what is wrong with the sealing keys', async () => {
+    const lineFor = async (message: string) => {
+      const readSealingKeys = () => Promise.reject(new Error(message))
+      const found = await findingsOf(await config(), { offline: true, readSealingKeys })
+      return found.find((line) => line.includes('signIn.sealingKeys'))
+    }
+    assert.equal(
+      await lineFor('1.key is no sealing key: 32 to 1024 bytes'),
+      'problem signIn.sealingKeys: cannot be used: 1.key is no sealing key: 32 to 1024 bytes',
+    )
+    assert.match((await lineFor('1.key cannot be read (EACCES)')) ?? '', /^warning /)
+  })
+
+  it('says what is wrong with the picture of the pages', async () => {
+    const loaded = await config({ page: { logoFile: '/logo.svg' } })
+    const linesFor = async (context: Partial<SignInCheckContext>) =>
+      (await findingsOf(loaded, { offline: true, ...context })).filter((line) =>
+        line.includes('logoFile'),
+      )
+    assert.deepEqual(await linesFor({}), [])
+    assert.deepEqual(await linesFor({ sizeOf: () => 32 * 1024 + 1 }), [
+      'problem signIn.page.logoFile: is larger than 32 KiB',
+    ])
+    const readFile = () => {
+      throw Object.assign(new Error('no'), { code: 'ENOENT' })
+    }
+    assert.deepEqual(await linesFor({ readFile }), [
+      'problem signIn.page.logoFile: cannot be read (ENOENT)',
+    ])
+  })
+
+  it('warns where nobody is admitted with a session, and where Entra is never asked again', async () => {
+    const token = { audiences: [ids.api], allow: [{ actor: 'user', scopes: 'any' }] }
+    const nobody = await config({}, { policies: { default: token } })
+    assert.match((await findingsOf(nobody, { offline: true })).join('\n'), /no policy admits them/)
+    const late = await config({ recheckMinutes: 480 })
+    assert.match(
+      (await findingsOf(late, { offline: true })).join('\n'),
+      /warning signIn\.recheckMinutes: is not shorter than sessionHours \(8 h\)/,
+    )
+    const usual = (await findingsOf(await config(), { offline: true })).join('\n')
+    assert.doesNotMatch(usual, /no policy admits|recheckMinutes/)
   })
 
   it('gets a token with the credential', async () => {

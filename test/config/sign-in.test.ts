@@ -127,11 +127,90 @@ describe('the section signIn', () => {
     ])
   })
 
+  it('has a sentence for each mistake, at the setting that it is in', async () => {
+    const { clientId: _, ...noClient } = section
+    const { hosts: __, ...noHosts } = section
+    for (const [name, signIn, path] of mistakes(noClient, noHosts)) {
+      const loaded = await load(fileWith(signIn))
+      const found = loaded.ok ? [] : loaded.problems
+      const problem = found.find((one) => one.path === path)
+      assert.ok(problem, `${name}: ${JSON.stringify(found)}`)
+      assert.match(problem.message, /^[a-z].{5,}/, name)
+      assert.match(problem.hint, /^[A-Z].{10,}[.?]$/, name)
+    }
+  })
+
   it('has a listener of its own', async () => {
     const [problem] = await problemsOf(fileWith({ ...section, listen: { port: 8080 } }))
     assert.equal(problem, 'signIn.listen wants the same address as listen: port 8080')
   })
 })
+
+/** Mistakes in each setting, and the path that the sentence must name. */
+function mistakes(
+  noClient: object,
+  noHosts: object,
+): [name: string, signIn: object, path: string][] {
+  const vary = (more: object) => ({ ...section, ...more })
+  return [
+    ['no client', noClient, 'signIn.clientId'],
+    ['a client that is a name', vary({ clientId: 'portal' }), 'signIn.clientId'],
+    ['a client that is a number', vary({ clientId: 7 }), 'signIn.clientId'],
+    ['another tenant', vary({ tenant: 'contosso' }), 'signIn.tenant'],
+    ['a list of tenants', vary({ tenant: ['contoso'] }), 'signIn.tenant'],
+    ['no hosts', noHosts, 'signIn.hosts'],
+    ['an empty list of hosts', vary({ hosts: [] }), 'signIn.hosts'],
+    ['a host that is no list', vary({ hosts: 'portal.contoso.com' }), 'signIn.hosts'],
+    ['an address', vary({ hosts: ['https://a.example'] }), 'signIn.hosts[0]'],
+    ['a second host with a path', vary({ hosts: ['a.example', 'b.example/x'] }), 'signIn.hosts[1]'],
+    ['a star', vary({ hosts: ['*.example'] }), 'signIn.hosts[0]'],
+    ['a port out of range', vary({ listen: { port: 70_000 } }), 'signIn.listen.port'],
+    ['a port that is text', vary({ listen: { port: 'http' } }), 'signIn.listen.port'],
+    ['a listener that is a number', vary({ listen: 8081 }), 'signIn.listen'],
+    ['a port in use', vary({ listen: { port: 8080 } }), 'signIn.listen'],
+    ['an unknown key of the listener', vary({ listen: { prot: 1 } }), 'signIn.listen.prot'],
+    ['an empty folder', vary({ sealingKeys: '' }), 'signIn.sealingKeys'],
+    ['a list of folders', vary({ sealingKeys: ['/a'] }), 'signIn.sealingKeys'],
+    ['no minutes', vary({ recheckMinutes: 0 }), 'signIn.recheckMinutes'],
+    ['too many minutes', vary({ recheckMinutes: 10_081 }), 'signIn.recheckMinutes'],
+    ['minutes as text', vary({ recheckMinutes: '1h' }), 'signIn.recheckMinutes'],
+    ['no hours', vary({ sessionHours: 0 }), 'signIn.sessionHours'],
+    ['too many hours', vary({ sessionHours: 169 }), 'signIn.sessionHours'],
+    ['an empty text', vary({ page: { text: '' } }), 'signIn.page.text'],
+    ['a long text', vary({ page: { text: 'a'.repeat(501) } }), 'signIn.page.text'],
+    ['a page that is a text', vary({ page: 'Call 12' }), 'signIn.page'],
+    ['an empty path of a logo', vary({ page: { logoFile: '' } }), 'signIn.page.logoFile'],
+    ['an unknown key of the page', vary({ page: { logo: '/a' } }), 'signIn.page.logo'],
+    ['an unknown key', vary({ recheckMinuts: 5 }), 'signIn.recheckMinuts'],
+    ['no credential in the section', vary({ credential: {} }), 'signIn.credential'],
+    ['a credential that is a text', vary({ credential: '/secret' }), 'signIn.credential'],
+    [
+      'a literal secret',
+      vary({ credential: { clientSecret: 'x' } }),
+      'signIn.credential.clientSecret',
+    ],
+    [
+      'two credentials',
+      vary({ credential: { clientSecretFile: '/a', federatedTokenFile: '/b' } }),
+      'signIn.credential',
+    ],
+    [
+      'a certificate without a key',
+      vary({ credential: { certificateFile: '/a' } }),
+      'signIn.credential.keyFile',
+    ],
+    [
+      'an identity that is a name',
+      vary({ credential: { managedIdentity: 'me' } }),
+      'signIn.credential.managedIdentity',
+    ],
+    [
+      'a key without TLS',
+      vary({ credential: { keyVaultKey: 'http://vault.example/keys/a' } }),
+      'signIn.credential.keyVaultKey',
+    ],
+  ]
+}
 
 describe('a grant with session', () => {
   it('cannot stand beside scopes, clients or confidential, and is for users', async () => {

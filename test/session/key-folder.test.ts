@@ -3,7 +3,12 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, beforeEach, describe, it } from 'node:test'
-import { createKeyFolder, knownToAllMs, rotationMs } from '../../src/session/key-folder.ts'
+import {
+  createKeyFolder,
+  knownToAllMs,
+  readSealingKeys,
+  rotationMs,
+} from '../../src/session/key-folder.ts'
 import { open, seal } from '../../src/session/sealing.ts'
 import { startMs } from '../support/ids.ts'
 
@@ -117,6 +122,34 @@ describe('the folder of sealing keys', () => {
     await keys.read()
     assert.equal(keys.size, 2)
     assert.equal(keys.get(first), undefined)
+  })
+
+  it('makes no key where there is no room for one more file', async () => {
+    for (let i = 0; i < 98; i++) write(`a-${i}`, `${i}`.padEnd(32, '.'))
+    const keys = createFolder()
+    write('sealing-2020-01-01.key', 'a'.repeat(32))
+    write('b', 'b'.repeat(32))
+    write('sealing-2020-01-02.key', 'c'.repeat(32))
+    // 101 files are too many, which is for whoever put them there to see.
+    await assert.rejects(keys.read(), /more than 100 files/)
+    rmSync(join(folder, 'b'))
+    await keys.read()
+    assert.equal(keys.size, 100)
+    assert.equal(readdirSync(folder).length, 100)
+    await keys.read()
+  })
+
+  it('can be read without a key being made', async () => {
+    await assert.rejects(readSealingKeys(folder), /has no key/)
+    assert.throws(() => readdirSync(folder), /ENOENT/)
+    write('1', 'a'.repeat(32))
+    write('2', 'short')
+    await assert.rejects(readSealingKeys(folder), /2 is no sealing key/)
+    write('2', 'b'.repeat(32))
+    const keys = createFolder()
+    await keys.read()
+    const sealed = seal(keys, 'session', 'text') ?? ''
+    assert.equal(open(await readSealingKeys(folder), 'session', sealed), 'text')
   })
 
   it('leaves keys of others alone, however old', async () => {
