@@ -78,11 +78,14 @@ async function measureCoverage(): Promise<Result> {
     `--test-concurrency=${Math.min(2, availableParallelism())}`,
     '--test-reporter=spec',
     '--experimental-test-coverage',
-    '--test-coverage-include=src/{token,keys,policy,identity}/**',
+    '--test-coverage-include=src/{token,keys,policy,identity,session,sign-in}/**',
     '--test-coverage-lines=100',
     '--test-coverage-branches=100',
     '--test-coverage-functions=100',
     'test/{unit,conformance}/**/*.test.ts',
+    'test/session/{key-folder,verify}.test.ts',
+    'test/sign-in/{edges,entra,navigation,reload,routes}.test.ts',
+    'test/attack/{id-tokens,open-redirect,session-fixation,sign-in-floods,sign-in-hosts,state-and-code}.test.ts',
   )
   // The table and what failed; the tests that passed stand before.
   const start = Math.max(0, result.output.indexOf('ℹ start of coverage report'))
