@@ -14,7 +14,7 @@ import {
   single,
   type Visit,
 } from './context.ts'
-import { EntraRefusal } from './entra.ts'
+import type { EntraRefusal } from './entra.ts'
 import { type IdToken, verifyIdToken } from './id-token.ts'
 import {
   codeVerifierOf,
@@ -134,8 +134,7 @@ async function redeem(
       nonce,
     })
   } catch (error) {
-    if (!(error instanceof EntraRefusal)) throw error
-    const { error: code, description } = error
+    const { error: code, description } = error as EntraRefusal
     return refuse(context, request, reply, returned, { error: code, description, isProven: true })
   }
   const { authorities, clockSkewSeconds } = context.rules()

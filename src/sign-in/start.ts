@@ -11,7 +11,7 @@ import {
   single,
   type Visit,
 } from './context.ts'
-import { type Endpoints, EntraRefusal } from './entra.ts'
+import type { Endpoints, EntraRefusal } from './entra.ts'
 import {
   codeVerifierOf,
   countStart,
@@ -85,8 +85,8 @@ export async function begin(
   try {
     endpoints = await context.entra().endpoints(recheck ? reachableMs : metadataMs)
   } catch (error) {
-    if (!(error instanceof EntraRefusal)) throw error
-    context.log.error({ problem: error.description }, 'Entra cannot be reached for a sign-in')
+    const { description } = error as EntraRefusal
+    context.log.error({ problem: description }, 'Entra cannot be reached for a sign-in')
     return recheck
       ? postpone(context, reply, visit, recheck, target)
       : sendProblem(context, reply, 'entra_unavailable', { action: tryAgain(target) })
