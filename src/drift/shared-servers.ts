@@ -52,7 +52,8 @@ function isAnywhere(address: string): boolean {
 
 /** Without a port, or with one such as `+1000`, a server has the port that the client asked for. */
 function fullAddresses(address: string, entries: readonly ProxySection[]): string[] {
-  if (/^(unix|abnsz?|sockpair|fd|rhttp)@|^\/|:\d+$/.test(address)) return [address]
+  // What a variable without a value holds is the same wherever it stands.
+  if (/^(unix|abnsz?|sockpair|fd|rhttp)@|^[/$]|:\d+$/.test(address)) return [address]
   const [, host = address, shift = '0'] = /^(.*?)(?::([+-]\d+))?$/.exec(address) ?? []
   const bound = entries.flatMap(({ binds }) => binds.flatMap(({ addresses }) => addresses))
   return bound.flatMap((one) => {

@@ -257,6 +257,7 @@ const writers = new Set([
   'replace-value',
   'set-headers-bin',
   'add-headers-bin',
+  'del-headers-bin',
 ])
 
 /**
@@ -276,14 +277,14 @@ function checkWriters(way: Way, at: number, set: IdentityHeaderSet): Finding[] {
     const isBinary = rule.action.endsWith('-bin')
     const header = isBinary ? 'headers that no file names' : managed.get(plain(name))
     if (header === undefined || isHandedOn(rule, way)) return []
-    if (!isBehind && (isBinary || (enforced && name === header.toLowerCase()))) return []
+    if (!isBehind && enforced && name === header.toLowerCase()) return []
     const later = way.steps.slice(index + 1).map((step) => step.rule)
     if (later.some((other) => fires(other, way) && headerRemover(other)?.(name))) return []
     return [
       finding(
         'identity-overwritten',
         place,
-        `writes ${isBinary ? header : name} by itself, and the application takes it for the verifier's word`,
+        `${rule.action.startsWith('del-') ? 'removes' : 'writes'} ${isBinary ? header : name} by itself, and the application takes it for the verifier's word`,
         'Remove it, or give the header a name outside the identity headers.',
       ),
     ]

@@ -632,6 +632,24 @@ const mistakes: readonly (readonly [
       rules: `acl health path /healthz\nacl inside src 10.0.0.0/8\n${action} unless health or inside\nhttp-request deny unless health or inside or { var(txn.entra.ok) -m bool }`,
     },
   ],
+  [
+    'headers of unknown names between the stripping and the action',
+    'identity-overwritten',
+    { frontend: 'http-request add-headers-bin req.hdr(x-bin),b64dec' },
+  ],
+  [
+    'headers that a client has removed behind the action',
+    'identity-overwritten',
+    { rules: `${action}\n${guard}\nhttp-request del-headers-bin req.hdr(x-less)` },
+  ],
+  [
+    'a TCP port to the address in the same variable',
+    'tcp-bypass',
+    {
+      server: 'server app "$APP"',
+      more: 'listen raw\n  mode tcp\n  bind :8444\n  server a "$APP"',
+    },
+  ],
 ]
 
 const harmless: readonly (readonly [name: string, parts: Parts, hasBoth?: boolean])[] = [
