@@ -27,7 +27,7 @@ export function checkPolicyChoice(ways: readonly Way[]): Finding[] {
       const chosen = conditionSources(rule, rules).filter(isChosen)
       if (chosen.length === 0) return []
       const byHost = chosen.every(isHost)
-      if (byHost && !routed.some(isHost)) return []
+      if (byHost && !routed.some(saysHost)) return []
       const isSame = chosen.every((source) => routed.some((other) => readsAlike(source, other)))
       const isComputed = routes.some(({ dynamic }) => dynamic)
       // Beside the action, or with the routes computed, the same expression is the same host. Where
@@ -83,6 +83,12 @@ function isChosen({ fetch }: Expression): boolean {
 function isHost({ fetch, argument }: Expression): boolean {
   if (fetch === 'base' || /sni$/.test(fetch)) return true
   return fetch.startsWith('req.') && /^host(,|$)/i.test(argument)
+}
+
+/** A host, also the one that a proxy in front, or a client, says there was. */
+function saysHost(source: Expression): boolean {
+  const isSaid = /^(forwarded|x-.*(host|server|authority))(,|$)/i.test(source.argument)
+  return isHost(source) || (source.fetch.startsWith('req.') && isSaid)
 }
 
 /** Whether one expression is the beginning of the other, up to a look-up. */

@@ -182,9 +182,10 @@ function passes(
 /** What a rule does with a header of which only some values are safe. */
 function changeOf(rule: Rule, name: string, safe: RegExp): Change {
   if (headerRemover(rule)?.(name)) return 'replaces'
-  const [header = '', value = ''] = rule.words
-  if (header.toLowerCase() !== name || !/^(set|add)-header$/.test(rule.action)) return undefined
-  const values = valuesOf(value, rule.condition)
+  const [header = '', first = '', second = ''] = rule.words
+  const [, kind] = /^(set|add|replace)-(?:header|value)$/.exec(rule.action) ?? []
+  if (header.toLowerCase() !== name || kind === undefined) return undefined
+  const values = valuesOf(kind === 'replace' ? second : first, rule.condition)
   if (!values?.every((one) => safe.test(one))) return 'lets in'
   return rule.action === 'set-header' ? 'replaces' : undefined
 }

@@ -650,6 +650,34 @@ const mistakes: readonly (readonly [
       more: 'listen raw\n  mode tcp\n  bind :8444\n  server a "$APP"',
     },
   ],
+  [
+    'an upgrade to WebSocket that is turned into another',
+    'upgrade-unprotected',
+    { frontend: 'http-request replace-header Upgrade .* h2c' },
+  ],
+  [
+    'a policy by the host, and a route by the host that the client says there was',
+    'policy-mismatch',
+    {
+      frontend: `acl s req.hdr(host) -i s.example\n  ${action} unless s\n  http-request lua.entra-auth stock if s\n  ${guard}`,
+      routes:
+        'use_backend stock if { req.hdr(x-forwarded-host) -i s.example }\n  default_backend orders',
+      rules: '',
+      more: 'backend stock\n  server b 10.0.0.9:80',
+    },
+    true,
+  ],
+  [
+    'a policy by the host, and a map of another host',
+    'policy-mismatch',
+    {
+      frontend: `acl s req.hdr(host) -i s.example\n  ${action} unless s\n  http-request lua.entra-auth stock if s\n  ${guard}`,
+      routes: 'use_backend %[req.hdr(x-original-host),lower,map(/m,orders)]',
+      rules: '',
+      more: 'backend stock\n  server b 10.0.0.9:80',
+    },
+    true,
+  ],
 ]
 
 const harmless: readonly (readonly [name: string, parts: Parts, hasBoth?: boolean])[] = [
@@ -940,6 +968,20 @@ const harmless: readonly (readonly [name: string, parts: Parts, hasBoth?: boolea
     {
       rules: `acl health path /healthz\nacl inside src 10.0.0.0/8\n${action} if !health or !inside\nhttp-request deny if !health !{ var(txn.entra.ok) -m bool } or !inside !{ var(txn.entra.ok) -m bool }`,
     },
+  ],
+  [
+    'a backend for WebSocket beside policies by host',
+    {
+      frontend: `acl s req.hdr(host) -i s.example\n  ${action} unless s\n  http-request lua.entra-auth stock if s\n  ${guard}`,
+      routes: 'use_backend live if { req.hdr(upgrade) -m found }\n  default_backend orders',
+      rules: '',
+      more: 'backend live\n  server b 10.0.0.9:80',
+    },
+    true,
+  ],
+  [
+    'a header Connection of the client that is replaced',
+    { frontend: 'http-request replace-header connection .* close' },
   ],
 ]
 describe('a mistake in other words', () => {
