@@ -177,18 +177,32 @@ const ambiguousPaths = [
   '/.\\admin',
 ]
 
+/** Whether a rule makes a path of something else than the path, such as a header. */
+function bringsPath(rule: Rule, { steps }: Way): boolean {
+  if (!/^set-(path|pathq|uri)$/.test(rule.action)) return false
+  const rules = steps.map((step) => step.rule)
+  return expressionsIn(rule.words[0] ?? '').some((text) =>
+    sourcesOf(readExpression(text), rules).some(
+      ({ fetch }) => !/^(path|pathq|url|query)$/.test(fetch),
+    ),
+  )
+}
+
 /**
  * Whether each ambiguous path is rejected, without exception. Nothing less is safe: the normalizers
  * of HAProxy leave `\` and `;` as they are, and an application can read a path in yet another way.
  */
 export function refusesAmbiguousPaths(way: Way): boolean {
   const left = new Set<unknown>()
-  const rules = way.steps.flatMap(({ rule, proxy }): Rule[] => {
-    if (left.has(proxy)) return []
+  let rules: Rule[] = []
+  for (const { rule, proxy } of way.steps) {
+    if (left.has(proxy)) continue
     if (rule.action === 'allow' && conditionHolds(rule.condition, way.known) !== false)
       left.add(proxy)
-    return isRefusal(rule) ? [rule] : []
-  })
+    // What was refused before tells nothing of a path that comes from elsewhere.
+    if (bringsPath(rule, way)) rules = []
+    if (isRefusal(rule)) rules.push(rule)
+  }
   return ambiguousPaths.every((path) => {
     // The facts of a way say what HAProxy reads in the path, and so not which path it is.
     const request = { ...way.known.request, path }

@@ -678,6 +678,16 @@ const mistakes: readonly (readonly [
     },
     true,
   ],
+  [
+    'backends by a path that a header brings behind the refusal',
+    'path-bypass',
+    {
+      frontend: `${refuseAmbiguousPaths}\n  http-request set-path %[req.hdr(x-original-url)]`,
+      routes: 'use_backend stock if { path_beg /stock }\n  default_backend orders',
+      more: `backend stock\n  http-request lua.entra-auth stock\n  ${guard}\n  server b 10.0.0.1:3000`,
+    },
+    true,
+  ],
 ]
 
 const harmless: readonly (readonly [name: string, parts: Parts, hasBoth?: boolean])[] = [
@@ -982,6 +992,15 @@ const harmless: readonly (readonly [name: string, parts: Parts, hasBoth?: boolea
   [
     'a header Connection of the client that is replaced',
     { frontend: 'http-request replace-header connection .* close' },
+  ],
+  [
+    'backends by a path that a header brings before the refusal',
+    {
+      frontend: `http-request set-path %[req.hdr(x-original-url)]\n  ${refuseAmbiguousPaths}`,
+      routes: 'use_backend stock if { path_beg /stock }\n  default_backend orders',
+      more: `backend stock\n  http-request lua.entra-auth stock\n  ${guard}\n  server b 10.0.0.1:3000`,
+    },
+    true,
   ],
 ]
 describe('a mistake in other words', () => {
