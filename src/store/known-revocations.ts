@@ -373,6 +373,13 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
       if (seconds === longestSeconds) return false
       const isLonger = seconds > longestSeconds
       longestSeconds = seconds
+      for (const key of over) {
+        const entry = entries.get(key)
+        if (!entry || endingOf(entry) <= now() / 1e3) continue
+        over.delete(key)
+        noteEnd(key, endingOf(entry))
+        size += counts(key, entry)
+      }
       recentShown = undefined
       list = createList()
       return isLonger

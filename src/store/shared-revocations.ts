@@ -74,6 +74,12 @@ const maxYielding = 8_000
 /** Keys that cannot be read of which the log has a line. */
 const maxUnreadable = 100
 
+/**
+ * For so long a revocation without an end of its own is kept, also where tokens live shorter now: a reload may
+ * lengthen their lifetime up to the default, with the clock skew. Then it is in force again.
+ */
+const usualLifetimeSeconds = 1_500 * 60 + 300
+
 const start: Position = { us: 0, key: '' }
 
 /**
@@ -489,7 +495,10 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         const former = known.get(key)
         const added = await to.add(key, JSON.stringify(stored), {
           floorUs: known.latestUs,
-          formerEnd: former ? known.keptUntil(former) : 0,
+          formerEnd: Math.max(
+            former ? known.keptUntil(former) : 0,
+            untilDefault ? Math.max(revocation.before, madeAt) + usualLifetimeSeconds : 0,
+          ),
           ...(isYielding && {
             room: {
               from: maxYielding,

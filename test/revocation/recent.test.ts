@@ -74,3 +74,30 @@ describe('an end that was moved forward', () => {
     assert.equal(store.values.size, 0)
   })
 })
+
+describe('a revocation without an end of its own', () => {
+  it('that has ended is in force again once a reload lengthens the lifetime of tokens', async () => {
+    const { replica, store, wait } = await open(0, () => ({}))
+    replica.setLongest(3_600)
+    const before = startMs / 1_000
+    await replica.add(
+      { ...entry, kind: 'key', id: 'a', before, until: before + 3_600 },
+      { untilDefault: true },
+    )
+    await replica.add({ ...entry, kind: 'key', id: 'own-end', before, until: before + 3_600 })
+    wait(7_200_000)
+    for (let i = 0; i < 3; i++) await replica.reload()
+    assert.equal(replica.list.size, 0)
+    assert.equal(replica.list.get('key', 'a'), undefined)
+    replica.setLongest(90_000)
+    assert.ok(replica.list.get('key', 'a'))
+    assert.equal(replica.list.size, 1)
+    for (let i = 0; i < 3; i++) await replica.reload()
+    assert.ok(replica.list.get('key', 'a'))
+    assert.equal(await replica.remove('key', 'a'), true)
+    assert.equal(replica.list.size, 0)
+    wait(100_000_000)
+    for (let i = 0; i < 3; i++) await replica.reload()
+    assert.deepEqual([...store.values], [])
+  })
+})
