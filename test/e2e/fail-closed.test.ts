@@ -285,7 +285,7 @@ describe('an error in the action', () => {
   const forTheFeed = new Set([
     ...['keepPolling', 'poll', 'pollHeaders', 'judgeFeed', 'parseFeed', 'parseRevocation'],
     ...['parseChallenges', 'parseMember', 'mergeRevocations', 'add', 'revocationId', 'acceptFeed'],
-    ...['dropEverything', 'forgetExpired'],
+    ...['dropEverything', 'forgetExpired', 'pauseEvery'],
   ])
   /** Neither a verdict nor the cache depends on these. */
   const beside = new Set([

@@ -427,6 +427,33 @@ describe('what the verifier says of revocations', () => {
     })
   })
 
+  it('may be ten thousand, and the thread serves requests while it reads them', () =>
+    withStack({ editConfig: onOneThread }, async (stack) => {
+      const seen: number[] = []
+      for (let round = 0; round < 3 && !seen.some((count) => count >= 15); round++) {
+        const id = `token-of-round-${round}`
+        stack.verifier.script = () => allow().replaceAll('token-uti', id)
+        await stack.untilRemembered(id)
+        const list = Array.from({ length: 9_900 + round }, (_, index) => `token-${index}`)
+        const feed = revocations(
+          [...list, id].map((id) => ({ kind: 'token', id, before: 0, until })),
+        )
+        let isSaid = false
+        let served = 0
+        stack.verifier.feed = (call) => {
+          isSaid = true
+          return feed(call)
+        }
+        while (isHit(await stack.askFor(id))) if (isSaid) served++
+        seen.push(served)
+      }
+      // Two or three where one task keeps the thread until it is done.
+      assert.ok(
+        seen.some((count) => count >= 15),
+        `${seen} requests were served meanwhile`,
+      )
+    }))
+
   it('is not said by an older verifier: no cache, and one line in the log', () =>
     withStack({ feed: () => answer(404) }, async (stack) => {
       await stack.morePolls(3)
