@@ -3,7 +3,16 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 /** The benchmarks that there are. */
-export const partNames = ['service', 'variants', 'instructions', 'mixed', 'peers'] as const
+export const partNames = [
+  'service',
+  'variants',
+  'instructions',
+  'mixed',
+  'zipf',
+  'threads',
+  'stalls',
+  'peers',
+] as const
 /** A name of one. */
 export type Part = (typeof partNames)[number]
 
@@ -12,6 +21,8 @@ export interface BenchOptions {
   readonly only: readonly Part[]
   readonly versions: readonly string[]
   readonly rounds: number
+  /** Folder of an earlier version of this repository to compare with. */
+  readonly before: string | undefined
   readonly peers: {
     readonly authRequest: string | undefined
     readonly oauth2Proxy: string | undefined
@@ -26,8 +37,13 @@ const help = `usage: npm run bench -- [options]
                         variants      HAProxy with the action, without, and with jwt_verify
                         instructions  the same under callgrind, which no neighbour disturbs
                         mixed         100,000 live tokens through HAProxy, action and verifier
+                        zipf          tokens by popularity: cache settings, and an earlier version
+                        threads       one and two threads, a new connection for each request
+                        stalls        64 threads while 10,000 revocations change
                         peers         programs that could be used instead, where they are named below
   --versions V,…      HAProxy versions (default: 2.6,3.2,3.4; BENCH_HAPROXY)
+  --before DIR                 for zipf: an earlier commit of this repository, with its node_modules
+                               (BENCH_BEFORE)
   --rounds N          rounds, of which medians are taken (default: 3; BENCH_ROUNDS)
   --haproxy-auth-request DIR   folder with auth-request.lua and haproxy-lua-http/http.lua
                                (BENCH_HAPROXY_AUTH_REQUEST); compared together with the next
@@ -47,6 +63,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
         only: { type: 'string' },
         versions: { type: 'string' },
         rounds: { type: 'string' },
+        before: { type: 'string' },
         'haproxy-auth-request': { type: 'string' },
         'oauth2-proxy': { type: 'string' },
         'mod-auth-openidc': { type: 'string' },
@@ -63,6 +80,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       only: parseParts(values.only ?? partNames.join(',')),
       versions: (values.versions ?? env.BENCH_HAPROXY ?? '2.6,3.2,3.4').split(','),
       rounds: parseRounds(values.rounds ?? env.BENCH_ROUNDS ?? '3'),
+      before: path(values.before ?? env.BENCH_BEFORE),
       peers: {
         authRequest: path(values['haproxy-auth-request'] ?? env.BENCH_HAPROXY_AUTH_REQUEST),
         oauth2Proxy: path(values['oauth2-proxy'] ?? env.BENCH_OAUTH2_PROXY),

@@ -7,7 +7,11 @@ import { requireTools } from './tools.ts'
 
 const args = process.argv.slice(2)
 const { only, rounds } = parseOptions(args)
-requireTools(['wrk', 'h2load', ...(only.includes('instructions') ? ['valgrind'] : [])])
+requireTools([
+  ...['wrk', 'h2load'],
+  ...(only.includes('instructions') ? ['valgrind'] : []),
+  ...(only.includes('stalls') ? ['cc'] : []),
+])
 if (only.includes('service')) await run('service', [])
 if (only.some((part) => part !== 'service')) await run('haproxy', args)
 

@@ -6,6 +6,7 @@ const packages: Readonly<Record<string, string>> = {
   wrk: 'wrk',
   h2load: 'nghttp2-client',
   valgrind: 'valgrind',
+  cc: 'gcc libc6-dev',
 }
 
 /** Ends the process with one line that says what to install, where a program is missing. */

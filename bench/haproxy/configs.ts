@@ -272,7 +272,7 @@ frontend numbers
 
 const actionAlone = { ENTRA_AUTH_FAST_LANE: 'off' }
 
-/** The configuration that ships, with its addresses filled in. */
+/** The configuration that ships, with its addresses filled in, for one thread. */
 export function shippedFront(ports: Ports, more: Readonly<Record<string, string>> = {}): string {
   const settings = {
     ...more,

@@ -1,20 +1,24 @@
 -- Load of wrk: requests with tokens from a file, as fast as they are answered or with pauses.
 --
---     wrk … -s load.lua URL -- FILE ORDER PAUSE_MS SEED
+--     wrk … -s load.lua URL -- FILE ORDER PAUSE_MS SEED CONNECTIONS
 --
 -- ORDER: `one` sends the first token, `each` every token once, `zipf` draws them by popularity: the
 -- token of rank r comes with a weight of 1/r. PAUSE_MS is the mean of a pause before each request
 -- on a connection, 0 for none; spread, or the connections would go in step. SEED, another in each load:
--- one that draws what the load before drew would find all of it in the caches.
-local FORM = "GET /orders HTTP/1.1\r\nHost: bench.example\r\nAuthorization: Bearer %s\r\n\r\n"
+-- one that draws what the load before drew would find all of it in the caches. CONNECTIONS: `kept`, or `new`
+-- for each request.
+local head = "GET /orders HTTP/1.1\r\nHost: bench.example\r\nAuthorization: Bearer "
+local tail = "\r\n\r\n"
 
-local head, tail = FORM:match("^(.*)%%s(.*)$")
 local tokens, weights, sum = {}, {}, 0
 local order, pauseMs, position = "one", 0, 0
 
 function init(args)
     order, pauseMs = args[2], tonumber(args[3])
     math.randomseed(tonumber(args[4]))
+    if args[5] == "new" then
+        tail = "\r\nConnection: close" .. tail
+    end
     for line in io.lines(args[1]) do
         tokens[#tokens + 1] = line
         sum = sum + 1 / #tokens

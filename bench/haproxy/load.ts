@@ -29,6 +29,9 @@ export interface LoadResult extends Latency {
 /** Which tokens wrk sends; load.lua explains them. */
 export type Order = 'one' | 'each' | 'zipf'
 
+/** Whether a client keeps its connection, or opens one for each request. */
+export type Connections = 'kept' | 'new'
+
 /** Header fields of a request with a token. */
 export function tokenFields(token: string): readonly string[] {
   return [`authorization: Bearer ${token}`]
@@ -84,27 +87,41 @@ function readLog(file: string): Latency {
 /** With pauses, so that about `pacedPerSecond` come in: what a client waits when nothing is full. */
 export function loadPaced(port: number, file: string, order: Order, seconds: number) {
   const pauseMs = (pacedConnections / pacedPerSecond) * 1000
-  return runWrk(port, file, order, { seconds, clients: pacedConnections, pauseMs })
+  return runWrk(port, file, order, { seconds, clients: pacedConnections, pauseMs, kind: 'kept' })
 }
 
 /** As fast as they are answered, with the tokens of the file; `each` ends when they are used up. */
-export function loadTokens(port: number, file: string, order: Order, seconds: number) {
-  return runWrk(port, file, order, { seconds, clients: connections, pauseMs: 0 })
+export function loadTokens(
+  port: number,
+  file: string,
+  order: Order,
+  seconds: number,
+  kind: Connections = 'kept',
+) {
+  return runWrk(port, file, order, { seconds, clients: connections, pauseMs: 0, kind })
 }
 
 /** Another for each load, the same in each run. */
 let seed = 0
 
+interface WrkLoad {
+  readonly seconds: number
+  readonly clients: number
+  readonly pauseMs: number
+  readonly kind: Connections
+}
+
 async function runWrk(
   port: number,
   file: string,
   order: Order,
-  { seconds, clients, pauseMs }: { seconds: number; clients: number; pauseMs: number },
+  { seconds, clients, pauseMs, kind }: WrkLoad,
 ): Promise<LoadResult> {
   const script = join(import.meta.dirname, 'load.lua')
   const wrk = ['wrk', '-t1', '--timeout=10s', `-c${clients}`, `-d${seconds}s`, '-s', script]
+  const about = [file, order, String(pauseMs), String(++seed), kind]
   const output = await runProgram(
-    [...wrk, `http://127.0.0.1:${port}/orders`, '--', file, order, String(pauseMs), String(++seed)],
+    [...wrk, `http://127.0.0.1:${port}/orders`, '--', ...about],
     (text, child) => {
       if (text.includes('EXHAUSTED')) child.kill('SIGINT')
     },

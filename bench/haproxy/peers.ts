@@ -7,7 +7,7 @@ import { type ChildProcess, spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { benchAudience, benchIssuer, type Tokens } from '../tokens.ts'
-import { frontConfig, type Variant } from './configs.ts'
+import { frontConfig, type Variant, variantsOf } from './configs.ts'
 import { pacedPerSecond } from './load.ts'
 import { median, round } from './numbers.ts'
 import { memory, startProgram, untilAnswers } from './programs.ts'
@@ -32,9 +32,13 @@ interface PeerSample extends Sample {
   readonly askedMiB: number
 }
 
-const action = 'action, hot cache'
+/** What the peers are compared with: the fastest way of this version. */
+function ownOf(version: string): Variant {
+  const fast = 'fast lane, hot cache'
+  return variantsOf(version).includes(fast) ? fast : 'action, hot cache'
+}
 
-/** Measures the action and every peer that is there; undefined where none is. */
+/** Measures this project's fastest way and every peer that is there; undefined where none is. */
 export async function comparePeers(
   bench: Bench,
   tokens: Tokens,
@@ -60,13 +64,13 @@ export async function comparePeers(
       askedMiB: Math.max(...all.map(({ askedMiB }) => askedMiB)),
     }
   })
-  const ofAction = samples.get(action) ?? []
+  const ofOwn = samples.get(ownOf(bench.version)) ?? []
   const ratios = peers.slice(1).map(({ name }) => {
     const all = samples.get(name) ?? []
     return {
       peer: name,
-      actionHasTimesThroughput: ratioOf(ofAction, all, ({ perSecond }) => perSecond),
-      peerTakesTimesCpu: ratioOf(all, ofAction, totalCpuUs),
+      actionHasTimesThroughput: ratioOf(ofOwn, all, ({ perSecond }) => perSecond),
+      peerTakesTimesCpu: ratioOf(all, ofOwn, totalCpuUs),
     }
   })
   return { pacedPerSecond, versions: readVersions(paths), results, ratios }
@@ -80,7 +84,8 @@ function totalCpuUs(sample: PeerSample): number {
 function findPeers(bench: Bench, tokens: Tokens, authority: string, paths: PeerPaths): Peer[] {
   const own = (variant: Variant) => (ports: Parameters<typeof frontConfig>[1]) =>
     frontConfig(variant, ports, bench.files)
-  const peers: Peer[] = [{ name: action, requests: 30_000, stack: { config: own(action) } }]
+  const fastest = ownOf(bench.version)
+  const peers: Peer[] = [{ name: fastest, requests: 30_000, stack: { config: own(fastest) } }]
   const { authRequest, oauth2Proxy, apache } = paths
   if (authRequest !== undefined && oauth2Proxy !== undefined) {
     const name = 'haproxy-auth-request and oauth2-proxy'
@@ -101,7 +106,7 @@ function findPeers(bench: Bench, tokens: Tokens, authority: string, paths: PeerP
 
 async function measurePeer(bench: Bench, peer: Peer, tokenFile: string): Promise<PeerSample> {
   return withStack(bench, peer.stack, async (stack) => {
-    if (peer.name !== action) await requireRefusal(stack.ports.front, bench.token)
+    if (peer.name !== ownOf(bench.version)) await requireRefusal(stack.ports.front, bench.token)
     const sample = await measure(bench, stack, tokenFile, peer.requests)
     // Where nothing is asked, the stand-in has only been the application.
     if (peer.stack.startVerifier === undefined) return { ...sample, askedCpuUs: 0, askedMiB: 0 }

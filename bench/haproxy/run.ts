@@ -12,13 +12,19 @@ import { connections } from './load.ts'
 import { measureMixedLoad } from './mixed-load.ts'
 import { comparePeers } from './peers.ts'
 import type { Bench } from './stack.ts'
+import { measureStalls } from './stalls.ts'
+import { compareThreads } from './threads.ts'
 import { compareVariants } from './variants.ts'
+import { compareZipf } from './zipf-load.ts'
 
 /** Names of the files with results. */
 const names = {
   variants: 'haproxy',
   instructions: 'instructions',
   mixed: 'mixed-load',
+  zipf: 'zipf',
+  threads: 'threads',
+  stalls: 'stalls',
   peers: 'peers',
 } as const
 /** A benchmark of this side. */
@@ -30,14 +36,18 @@ const mixedRounds = 2
 const [loadBefore = 0] = loadavg()
 
 const options = parseOptions(process.argv.slice(2))
-requireTools(['h2load', 'wrk', ...(options.only.includes('instructions') ? ['valgrind'] : [])])
+requireTools([
+  ...['h2load', 'wrk'],
+  ...(options.only.includes('instructions') ? ['valgrind'] : []),
+  ...(options.only.includes('stalls') ? ['cc'] : []),
+])
 const folder = mkdtempSync(join(tmpdir(), 'entra-auth-bench-'))
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
 await runAll(options)
 // The authority's connections would keep the process alive for a while.
 process.exit(0)
 
-async function runAll({ only, versions, rounds, peers }: BenchOptions): Promise<void> {
+async function runAll({ only, versions, rounds, before, peers }: BenchOptions): Promise<void> {
   const tokens = await ensureTokens(liveTokens)
   const authority = await startAuthority(tokens)
   const publicKey = join(folder, 'key.pem')
@@ -50,6 +60,9 @@ async function runAll({ only, versions, rounds, peers }: BenchOptions): Promise<
     instructions: countInstructions,
     mixed: (bench: Bench) =>
       measureMixedLoad(bench, tokens, authority, Math.min(rounds, mixedRounds)),
+    zipf: (bench: Bench) => compareZipf(bench, tokens, authority, rounds, before),
+    threads: (bench: Bench) => compareThreads(bench, tokens, authority, rounds),
+    stalls: (bench: Bench) => measureStalls(bench, authority),
     peers: (bench: Bench) => comparePeers(bench, tokens, authority, rounds, peers),
   }
   for (const part of Object.keys(names) as EdgePart[]) {
@@ -100,6 +113,6 @@ function write(
 }
 
 function roundsOf(part: EdgePart, rounds: number): object {
-  if (part === 'instructions') return {}
+  if (part === 'instructions' || part === 'stalls') return {}
   return { rounds: part === 'mixed' ? Math.min(rounds, mixedRounds) : rounds }
 }

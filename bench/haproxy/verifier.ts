@@ -14,11 +14,17 @@ export interface Verifier {
   readNumber(line: string): Promise<number>
 }
 
-/** Starts it on this port and waits until it is ready; what it logs is dropped. */
+let built: ReturnType<typeof buildService> | undefined
+
+/**
+ * Starts it on this port and waits until it is ready; what it logs is dropped. `more` are further members of
+ * its configuration and of its policy.
+ */
 export async function startVerifier(
   port: number,
   authority: string,
   folder: string,
+  more: { readonly config?: object; readonly policy?: object } = {},
 ): Promise<Verifier> {
   const [metrics, admin] = await freePorts(2)
   const host = '127.0.0.1'
@@ -32,14 +38,17 @@ export async function startVerifier(
         tenants: ['bench'],
         audiences: [benchAudience],
         allow: [{ actor: 'user', scopes: ['Orders.Read'] }],
+        ...more.policy,
       },
     },
+    ...more.config,
   }
   const file = join(folder, 'verifier.yaml')
   // Each JSON document is a YAML document.
   writeFileSync(file, JSON.stringify(config))
   // Run from TypeScript it would hold a compiler in memory.
-  const { command, args } = buildService()
+  built ??= buildService()
+  const { command, args } = built
   const child = startProgram([command, ...args, 'serve', '--config', file])
   await untilAnswers(`http://${host}:${port}/readyz`, child)
   return {
