@@ -85,20 +85,20 @@ function readLog(file: string): Latency {
 }
 
 /** With pauses, so that about `pacedPerSecond` come in: what a client waits when nothing is full. */
-export function loadPaced(port: number, file: string, order: Order, seconds: number) {
-  const pauseMs = (pacedConnections / pacedPerSecond) * 1000
-  return runWrk(port, file, order, { seconds, clients: pacedConnections, pauseMs, kind: 'kept' })
-}
-
-/** As fast as they are answered, with the tokens of the file; `each` ends when they are used up. */
-export function loadTokens(
+export function loadPaced(
   port: number,
   file: string,
   order: Order,
   seconds: number,
   kind: Connections = 'kept',
 ) {
-  return runWrk(port, file, order, { seconds, clients: connections, pauseMs: 0, kind })
+  const pauseMs = (pacedConnections / pacedPerSecond) * 1000
+  return runWrk(port, file, order, { seconds, clients: pacedConnections, pauseMs, kind })
+}
+
+/** As fast as they are answered, with the tokens of the file; `each` ends when they are used up. */
+export function loadTokens(port: number, file: string, order: Order, seconds: number) {
+  return runWrk(port, file, order, { seconds, clients: connections, pauseMs: 0, kind: 'kept' })
 }
 
 /** Another for each load, the same in each run. */

@@ -4,13 +4,13 @@
  */
 import type { Tokens } from '../tokens.ts'
 import { shippedFront } from './configs.ts'
-import { loadTokens } from './load.ts'
+import { loadPaced } from './load.ts'
 import { median, round } from './numbers.ts'
 import { type Bench, readActionNumbers, withStack } from './stack.ts'
 import { startVerifier } from './verifier.ts'
 
 const warmUpSeconds = 8
-const seconds = 10
+const seconds = 16
 
 const setups = [
   { setup: 'one thread', threads: 1, settings: {} },
@@ -54,7 +54,7 @@ async function callsOf(
       (await startVerifier(verifier, authority, bench.files.folder)).child,
   }
   return withStack(bench, options, async ({ ports }) => {
-    const load = (duration: number) => loadTokens(ports.front, tokens.file, 'zipf', duration, 'new')
+    const load = (duration: number) => loadPaced(ports.front, tokens.file, 'zipf', duration, 'new')
     await load(warmUpSeconds)
     const before = (await readActionNumbers(ports))('cache_misses_total')
     const { requests } = await load(seconds)
