@@ -56,6 +56,7 @@ export async function measureStalls(bench: Bench, authority: string) {
         threads: longest.length,
         medianMs: round(median(longest), 2),
         longestMs: round(Math.max(...longest), 2),
+        over5Ms: longest.filter((ms) => ms > 5).length,
         cpuMsForEachThread: round((cpuUs(cpuTime(front)) - before) / 1000 / threads, 1),
         ...answers,
       })

@@ -19,7 +19,6 @@ import { startVerifier, type Verifier } from './verifier.ts'
 const warmUpSeconds = 32
 const seconds = 8
 const pacedSeconds = 4
-const mebibyte = 1024 * 1024
 
 /** What takes turns. */
 interface Setup {
@@ -75,24 +74,15 @@ async function setupsOf(
   before: string | undefined,
 ): Promise<Setup[]> {
   const { folder } = bench.files
-  const own = (
-    name: string,
-    settings: Readonly<Record<string, string>> = {},
-    policy = {},
-  ): Setup => ({
+  const own = (name: string, policy = {}): Setup => ({
     name,
-    config: (ports) => shippedFront(ports, settings),
+    config: (ports) => shippedFront(ports),
     start: (port) => startVerifier(port, authority, folder, { policy }),
   })
-  const large = {
-    ENTRA_AUTH_CACHE_ENTRIES: '30000',
-    ENTRA_AUTH_CACHE_BYTES: String(64 * mebibyte),
-  }
   return [
     ...(before === undefined ? [] : [await earlier(before, authority, folder)]),
     own('as shipped'),
-    own('cacheSeconds 300', {}, { cacheSeconds: 300 }),
-    own('cacheSeconds 300, cache of 64 MiB', large, { cacheSeconds: 300 }),
+    own('cacheSeconds 300', { cacheSeconds: 300 }),
   ]
 }
 
