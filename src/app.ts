@@ -168,6 +168,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
       onFirstSight,
     })
   if (signIn) addHealthRoutes(signIn.app, readiness)
+  // All from the start: an increase from nothing is not seen as one.
+  for (const outcome of signIn?.outcomes ?? []) measured.countSignIn(outcome, 0)
   addVerifyRoutes(verify, {
     judge,
     rules: () => rules,

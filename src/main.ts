@@ -1,7 +1,7 @@
 #!/usr/bin/env -S node --max-semi-space-size=4
 // Why the flag: on a machine with much memory, Node collects short-lived objects only after 128
 // MiB. With 4 MiB the service uses 100 MiB less under load, and is equally fast.
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import type { CommandIo } from './commands/io.ts'
 
 const oldestNode = '22.18'
@@ -29,10 +29,38 @@ if (process.argv[2] === 'serve') {
   process.on('SIGHUP', onHangup)
 }
 
-// A reader that has enough, such as `head`, is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE' && process.argv[2] !== 'serve') process.exit()
-})
+// The log counts what it cannot write, and the service goes on. Any other command has failed when its
+// output is lost: a full disk must not leave half a configuration behind with exit code 0.
+if (process.argv[2] !== 'serve') {
+  let lost: NodeJS.ErrnoException | undefined
+  process.stdout.on('error', (error) => {
+    lost = error
+    process.exit()
+  })
+  process.on('exit', (code) => {
+    // Whoever ends the process at once does so before the event.
+    const { code: problem } = lost ?? (process.stdout.errored as NodeJS.ErrnoException | null) ?? {}
+    // A reader that has enough, such as `head`, is no error.
+    if (problem === undefined || problem === 'EPIPE') return
+    process.stderr.write(`error: standard output cannot be written (${problem})\n`)
+    if (code === 0) process.exitCode = 1
+  })
+  process.on('uncaughtException', reportBug)
+}
+// There is nowhere left to say so.
+process.stderr.on('error', () => {})
+
+/** Ends the process with one line. Node's own report would repeat what a library put into its message. */
+function reportBug(error: unknown): never {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error))
+  const isWanted = /\bhaproxy-entra-auth\b/.test(process.env.NODE_DEBUG ?? '')
+  const line = message.replaceAll(/\s+/g, ' ')
+  const text = isWanted
+    ? stack
+    : `error: ${line} (a bug; NODE_DEBUG=haproxy-entra-auth shows where, for a report)`
+  io.stderr.write(`${text}\n`)
+  process.exit(1)
+}
 
 const { default: closeWithGrace } = await import('close-with-grace')
 const { decodeText } = await import('./commands/token-input.ts')
@@ -61,7 +89,16 @@ const io: CommandIo = {
   },
   writeFile: (path, text) => writeFileSync(path, text),
   // `wx` follows no link, and a file that another program makes meanwhile stays as it is.
-  createFile: (path, text) => writeFileSync(path, text, { flag: 'wx' }),
+  createFile: (path, text) => {
+    try {
+      writeFileSync(path, text, { flag: 'wx' })
+    } catch (error) {
+      // Half a file would be taken for a whole one, and be in the way of the next attempt.
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') rmSync(path, { force: true })
+      throw error
+    }
+  },
+  exists: (path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined,
   setExitCode(code) {
     process.exitCode = code
   },
@@ -81,7 +118,5 @@ const io: CommandIo = {
 try {
   await runProgram(version, io)
 } catch (error) {
-  // Node's own report would repeat what a library put into its message.
-  io.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
-  process.exit(1)
+  reportBug(error)
 }

@@ -41,8 +41,8 @@ export interface Metrics {
   timeSignatures(engine: SignatureEngine): SignatureEngine
   /** Notes how long an answer of /verify took, in ms. */
   timeAnswer(ms: number): void
-  /** Counts how a sign-in ended. */
-  countSignIn(outcome: string): void
+  /** Counts how a sign-in ended; with 0 its series is there before the first. */
+  countSignIn(outcome: string, count?: number): void
   countReload(outcome: 'applied' | 'refused'): void
   /** All metrics in the text format of Prometheus. */
   print(): Promise<string>
@@ -252,7 +252,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
       },
     }),
     timeAnswer: answers.observe,
-    countSignIn: (outcome) => signIns.inc({ outcome }),
+    countSignIn: (outcome, count = 1) => signIns.inc({ outcome }, count),
     countReload: (outcome) => reloads.inc({ outcome }),
     print: async () => `${await registry.metrics()}\n${answers.print()}`,
     contentType: registry.contentType,

@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { pino } from 'pino'
+import type { LogFormat } from '../config/config.ts'
 import type { AuditSink } from '../verify/audit-log.ts'
 import { logForm } from './log-output.ts'
 
@@ -31,7 +32,7 @@ const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | cons
  * Opens the file, for its owner and group alone, or throws. Each line is written at once: it stands
  * in the file even if the process is killed. A write is tried once and never waited for.
  */
-export function openAuditFile(path: string, log: AuditFileLog, format?: 'named'): AuditFile {
+export function openAuditFile(path: string, log: AuditFileLog, format?: LogFormat): AuditFile {
   const open = () => openSync(path, flags, 0o640)
   let file = open()
   const waiting: Buffer[] = []

@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { checkDeployment } from '../check/check.ts'
 import { formatReport } from '../check/format.ts'
 import type { StoreConfig } from '../config/config.ts'
+import { isFromEnvironment, namedByVariables } from '../config/environment.ts'
 import { loadConfig } from '../config/load.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
 import { readSealingKeys } from '../session/key-folder.ts'
@@ -49,7 +50,7 @@ async function check({ config: file, json, offline }: CheckOptions, io: CommandI
     io.stdout.write(formatJson({ verdict: 'configuration', problems: loaded.problems }))
   }
   const config = requireConfig(loaded, file ?? io.env.ENTRA_AUTH_CONFIG, io)
-  const report = await checkDeployment(config, {
+  const found = await checkDeployment(config, {
     runtime: quietRuntime(io),
     createHttp: (onReply) => createHttp(defaultLimits, onReply, io.env),
     offline: offline === true,
@@ -65,6 +66,9 @@ async function check({ config: file, json, offline }: CheckOptions, io: CommandI
     describeStore,
     onProgress: (line) => void io.stderr.write(`${line}\n`),
   })
+  const report = isFromEnvironment(io.env, file)
+    ? { ...found, findings: found.findings.map(namedByVariables) }
+    : found
   const screen = screenOf(io.stdout, io.env)
   io.stdout.write(json ? formatJson(report) : formatReport(report, screen))
   if (report.verdict === 'problems') io.setExitCode(exitCodes.failure)

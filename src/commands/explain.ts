@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import type { SignInConfig } from '../config/config.ts'
 import { parseConfigDocument } from '../config/document.ts'
+import { isFromEnvironment, wordForVariables } from '../config/environment.ts'
 import { loadConfig } from '../config/load.ts'
 import { oneLine, quote } from '../config/problems.ts'
 import { mappingOf } from '../config/values.ts'
@@ -163,13 +164,23 @@ export function readText(path: string, io: CommandIo): string {
 
 function finish(
   explanation: Explanation,
-  { json }: Pick<ExplainOptions, 'json'>,
+  { json, config }: Pick<ExplainOptions, 'json' | 'config'>,
   io: CommandIo,
 ): void {
   const screen = screenOf(io.stdout, io.env)
-  io.stdout.write(json ? formatJson(explanation) : formatExplanation(explanation, screen))
+  const told = isFromEnvironment(io.env, config) ? inVariables(explanation) : explanation
+  io.stdout.write(json ? formatJson(told) : formatExplanation(told, screen))
   if (explanation.verdict === 'allow') return
   io.setExitCode(explanation.verdict === 'unavailable' ? exitCodes.unavailable : exitCodes.failure)
+}
+
+/** The advice for somebody who has no file to change. */
+function inVariables(explanation: Explanation): Explanation {
+  const checks = explanation.checks.map((check) => ({
+    ...check,
+    changes: check.changes.map((one) => ({ ...one, text: wordForVariables(one.text) })),
+  }))
+  return { ...explanation, checks }
 }
 
 /** Asks for the keys of the one issuer that the token names, if it is configured. */

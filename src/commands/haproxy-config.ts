@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { isFromEnvironment, settingName } from '../config/environment.ts'
 import { printHaproxyConfig, verifierAddress } from '../haproxy/print.ts'
 import { describeResources } from '../verify/resource-metadata.ts'
 import { type CommandIo, exitCodes } from './io.ts'
@@ -24,7 +25,7 @@ export function addHaproxyConfigCommand(program: Command, io: CommandIo): void {
       const verifier = options.verifier ?? verifierAddress(config.listen)
       if (verifier === undefined) {
         return command.error(
-          'error: listen.port is 0, so the port of the verifier is not known; give --verifier HOST:PORT',
+          `error: ${settingName(['listen', 'port'], isFromEnvironment(io.env, options.config))} is 0, so the port of the verifier is not known; give --verifier HOST:PORT`,
           { exitCode: exitCodes.usage },
         )
       }

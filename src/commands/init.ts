@@ -190,10 +190,10 @@ async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<strin
 
 function exists(path: string, io: CommandIo): boolean {
   try {
-    io.readFile(path)
-    return true
-  } catch (error) {
-    return !['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
+    return io.exists(path)
+  } catch {
+    // The attempt to write says why.
+    return false
   }
 }
 

@@ -11,6 +11,8 @@ export interface CommandIo extends DevEntraIo {
   readonly readFile: (path: string) => string
   /** Returns the names of the files in a folder; undefined where the path is no folder. */
   readonly listFolder: (path: string) => readonly string[] | undefined
+  /** Whether anything has this name, a link or a device too; throws where nobody can tell. */
+  readonly exists: (path: string) => boolean
   /** Writes a new file, or throws; with the code EEXIST where anything has that name. */
   readonly createFile: (path: string, text: string) => void
   /** Ends the process with this exit code once its output is written. */

@@ -1,9 +1,10 @@
 import { type LoggerOptions, stdTimeFunctions } from 'pino'
+import type { LogFormat } from '../config/config.ts'
 import { withoutSecrets } from '../secrets.ts'
 
-/** What pino needs to write names of levels and ISO times; nothing for its own numbers. */
-export function logForm(format: 'named' | undefined): LoggerOptions {
-  if (format === undefined) return {}
+/** What pino needs for a format (`text` is made of the JSON line): names of levels and ISO times, or nothing for its own numbers. */
+export function logForm(format: LogFormat | undefined): LoggerOptions {
+  if (format === undefined || format === 'numeric') return {}
   return {
     formatters: { level: (level) => ({ level }) },
     timestamp: stdTimeFunctions.isoTime,

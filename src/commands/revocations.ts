@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { variableOf } from '../config/environment.ts'
-import { oneLine } from '../config/problems.ts'
+import { oneLine, quote } from '../config/problems.ts'
 import { parseRevocation, type Revocation, revocationKinds } from '../revocation/revocation.ts'
 import { formatJson, type Screen, screenOf, wrap } from '../terminal.ts'
 import { type CommandIo, exitCodes } from './io.ts'
@@ -76,8 +76,8 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
         ...readTime('until', options.until, io),
         ...(reason !== undefined && { reason }),
       }
-      const text = await call(io, options, 'POST', '', body)
-      io.stdout.write(`revoked: ${kind} ${id}\n${formatNotes(noteAdded(JSON.parse(text)), io)}`)
+      const added = await call(io, options, 'POST', '', body)
+      io.stdout.write(`revoked: ${kind} ${id}\n${formatNotes(noteAdded(added as Revocation), io)}`)
     })
   adminCommand(revocations, 'remove', 'end a revocation before its time')
     .argument('<kind>')
@@ -163,7 +163,13 @@ async function readList(
   io: CommandIo,
   options: AdminOptions,
 ): Promise<{ readonly revocations: readonly Revocation[] }> {
-  return JSON.parse(await call(io, options, 'GET', ''))
+  const list = (await call(io, options, 'GET', '')) as { readonly revocations: Revocation[] }
+  if (Array.isArray(list.revocations)) return list
+  return stop(
+    io,
+    exitCodes.failure,
+    'the answer is no list of revocations; --admin-url names the admin listener of the service',
+  )
 }
 
 function formatTable(revocations: readonly Revocation[], nowMs: number, screen: Screen): string {
@@ -215,8 +221,15 @@ async function call(
   method: string,
   query: string,
   body?: object,
-): Promise<string> {
+): Promise<object> {
   const adminUrl = options.adminUrl ?? variableOf(io.env, 'ENTRA_AUTH_ADMIN_URL') ?? defaultUrl(io)
+  if (!/^https?:\/\//.test(adminUrl) || !URL.canParse(adminUrl)) {
+    stop(
+      io,
+      exitCodes.usage,
+      `${quote(adminUrl)} is no address; write one like http://127.0.0.1:9091`,
+    )
+  }
   const keyFile = options.adminKeyFile ?? variableOf(io.env, 'ENTRA_AUTH_ADMIN_KEY_FILE')
   const key = keyFile === undefined ? undefined : readKey(keyFile, io)
   const operator = operatorOf(io)
@@ -233,9 +246,16 @@ async function call(
   }).catch((error: Error) =>
     stop(io, exitCodes.unavailable, `no answer from ${adminUrl}: ${describe(error)}`),
   )
-  const text = await reply.text()
-  if (reply.ok) return text
-  return stop(io, exitCodes.failure, readSentence(text) ?? `${adminUrl} answered ${reply.status}`)
+  const text = await reply
+    .text()
+    .catch((error: Error) =>
+      stop(io, exitCodes.unavailable, `no whole answer from ${adminUrl}: ${describe(error)}`),
+    )
+  if (reply.status === 204) return {}
+  const answer = reply.ok ? readObject(text) : undefined
+  if (answer) return answer
+  const what = reply.ok ? 'answered with something else than JSON' : `answered ${reply.status}`
+  return stop(io, exitCodes.failure, readSentence(text) ?? `${adminUrl} ${what}`)
 }
 
 /** The listener of a service in the same environment. */
@@ -269,9 +289,15 @@ function readTime(name: string, text: string | undefined, io: CommandIo): Record
 }
 
 function readSentence(text: string): string | undefined {
+  const { error_description: sentence } = (readObject(text) ?? {}) as Record<string, unknown>
+  return typeof sentence === 'string' ? sentence : undefined
+}
+
+/** The object of a JSON text; undefined for anything else. */
+function readObject(text: string): object | undefined {
   try {
-    const { error_description } = JSON.parse(text)
-    return typeof error_description === 'string' ? error_description : undefined
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? value : undefined
   } catch {
     return undefined
   }

@@ -3,8 +3,8 @@ import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
 import { describeChangesInSteps, summarize } from '../config/changes.ts'
-import type { Config, LiveConfig, PolicyConfig, SignInConfig } from '../config/config.ts'
-import { unknownVariables } from '../config/environment.ts'
+import type { Config, LiveConfig, LogFormat, PolicyConfig, SignInConfig } from '../config/config.ts'
+import { isFromEnvironment, settingName, unknownVariables } from '../config/environment.ts'
 import type { LoadResult } from '../config/load.ts'
 import { formatProblems, oneLine } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
@@ -18,11 +18,13 @@ import { prepareRevocations } from '../revocation/lifetimes.ts'
 import type { RevocationStore } from '../revocation/revocation-store.ts'
 import { formsOfSecrets, withoutSecrets } from '../secrets.ts'
 import { runInSlices } from '../steps.ts'
+import { screenOf } from '../terminal.ts'
 import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { loadInThread } from './config-thread.ts'
 import { type CommandIo, exitCodes } from './io.ts'
 import { createLogOutput, type LogOutput, logForm } from './log-output.ts'
+import { readableLine } from './log-text.ts'
 import { openRevocations } from './revocation-place.ts'
 import { openSignIn } from './sign-in.ts'
 import { readWatched } from './watched-file.ts'
@@ -100,7 +102,7 @@ async function serve(
   })
   // Keys are asked for before the port is open, and a slow authority does not hold it closed.
   const started = app.start()
-  await listen(app, config, io)
+  await listen(app, config, isFromEnvironment(io.env, configName), io)
   log.info(describe(config, configVersion(config)), 'listening')
   const stopReloads = reloadOnChange({ app, reloader, config, log, io, hidden })
   const stopWatching = watchRevocations(revocations, log)
@@ -144,14 +146,18 @@ function createHidden(started: Config, env: CommandIo['env']): Hidden {
 
 /** The log on standard output. Whoever reads it may stall, or its disk be full: requests go on. */
 function createLog(
-  { stdout }: CommandIo,
+  { stdout, env }: CommandIo,
   hidden: Hidden,
-  format: 'named' | undefined,
+  asked: LogFormat | undefined,
 ): { log: Logger; output: LogOutput } {
+  const screen = screenOf(stdout, env)
+  // A person looks at a terminal; whatever collects logs reads a pipe or a file.
+  const format = asked ?? (screen.isTerminal ? 'text' : 'numeric')
+  const clean = (line: string) => withoutSecrets(line, hidden.forms)
   const output = createLogOutput(
     stdout,
     (lines) => log.warn({ lines }, 'log lines were lost'),
-    (line) => withoutSecrets(line, hidden.forms),
+    format === 'text' ? (line) => readableLine(clean(line), screen) : clean,
   )
   const log = pino(
     { redact: ['req.headers.authorization', 'headers.authorization'], ...logForm(format) },
@@ -288,12 +294,17 @@ function schedule(task: () => void, delayMs: number): () => void {
 }
 
 /** Opens the listeners, or says in one line why not and exits. */
-async function listen(app: App, config: Config, io: CommandIo): Promise<void> {
+async function listen(
+  app: App,
+  config: Config,
+  fromEnvironment: boolean,
+  io: CommandIo,
+): Promise<void> {
   const listeners = [
-    ['listen', app.verify, config.listen],
-    ['metrics', app.metrics, config.metrics],
-    ['admin', app.admin, config.admin],
-    ['signIn.listen', app.signIn, config.signIn?.listen],
+    [['listen'], app.verify, config.listen],
+    [['metrics'], app.metrics, config.metrics],
+    [['admin'], app.admin, config.admin],
+    [['signIn', 'listen'], app.signIn, config.signIn?.listen],
   ] as const
   for (const [section, listener, address] of listeners) {
     if (!listener || !address) continue
@@ -304,7 +315,7 @@ async function listen(app: App, config: Config, io: CommandIo): Promise<void> {
       const { code, message } = error as NodeJS.ErrnoException
       const reason =
         code === 'EADDRINUSE'
-          ? `the port is in use; stop the other program or set ${section}.port`
+          ? `the port is in use; stop the other program or set ${settingName([...section, 'port'], fromEnvironment)}`
           : message
       io.stderr.write(`error: cannot listen on ${host}:${port}: ${reason}\n`)
       io.exit(exitCodes.unavailable)

@@ -77,12 +77,15 @@ export interface TlsConfig {
   readonly notAfterMs: number
 }
 
+/** Form of the log: pino's numbers, names of levels and ISO times, or lines for people. */
+export type LogFormat = 'numeric' | 'named' | 'text'
+
 /** What is written of requests. */
 export interface LogConfig {
   /** Refusals of one reason that get a line each in a second; beyond, a sample does. */
   readonly refusalsPerSecond: number
-  /** `named` for names of levels and ISO times; absent for pino's numbers. */
-  readonly format?: 'named'
+  /** Absent: `text` on a terminal, else `numeric`. */
+  readonly format?: LogFormat
   /** Where the audit of allows goes: `stdout` or the path of a file; absent where there is none. */
   readonly audit?: string
 }

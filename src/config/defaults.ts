@@ -15,3 +15,6 @@ export const defaults = {
   recheckMinutes: 60,
   sessionHours: 8,
 } as const
+
+/** Values of `log.format`. */
+export const logFormats = ['numeric', 'named', 'text'] as const

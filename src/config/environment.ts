@@ -1,5 +1,5 @@
 import { nearest } from '../nearest.ts'
-import type { Path } from './problems.ts'
+import { formatPath, type Path, type Problem } from './problems.ts'
 import { mappingOf, memberOf } from './values.ts'
 
 /** Environment variables by name. */
@@ -83,6 +83,81 @@ export function variableAt(path: Path): string | undefined {
   return VARIABLE_OF_PATH.find(([prefix]) =>
     prefix.every((part, index) => path[index] === part),
   )?.[1]
+}
+
+/** Whether the configuration comes from variables alone; `file` is what the command line names. */
+export function isFromEnvironment(env: Environment, file: string | undefined): boolean {
+  return file === undefined && variableOf(env, 'ENTRA_AUTH_CONFIG') === undefined
+}
+
+/** What a person sets: the key in the file, or the variable where there is no file. */
+export function settingName(path: Path, fromEnvironment: boolean): string {
+  return (fromEnvironment ? variableAt(path) : undefined) ?? formatPath(path)
+}
+
+/** What a person sees who has no file: variables, and what needs a file after all. */
+const inVariables: readonly (readonly [RegExp, string])[] = [
+  [/^listen$/, 'ENTRA_AUTH_HOST'],
+  [/^metrics$/, 'ENTRA_AUTH_METRICS_PORT'],
+  [/^admin$/, 'ENTRA_AUTH_ADMIN_PORT'],
+  [/^signIn\.listen$/, 'ENTRA_AUTH_SIGN_IN_PORT'],
+  [/^signIn$/, 'ENTRA_AUTH_CLIENT_ID'],
+  [/^signIn\.credential\.(certificateFile|keyFile)$/, 'AZURE_CLIENT_CERTIFICATE_PATH'],
+  [/^signIn\.credential(\.federatedTokenFile)?$/, 'AZURE_FEDERATED_TOKEN_FILE'],
+]
+
+/** Lets "init" write a file, for a setting that no variable gives. */
+const needsFile = 'haproxy-entra-auth init writes a configuration file from the variables'
+
+const wordsOfTheFile: readonly (readonly [RegExp, string])[] = [
+  [
+    /\blisten on 127\.0\.0\.1, or set listen\.tls\b/,
+    'unset ENTRA_AUTH_HOST, or set ENTRA_AUTH_TLS_CERTIFICATE_FILE and ENTRA_AUTH_TLS_KEY_FILE',
+  ],
+  [/\bas listen: /, 'as ENTRA_AUTH_PORT: '],
+  [/\bas metrics: /, 'as ENTRA_AUTH_METRICS_PORT: '],
+  [/\bas admin: /, 'as ENTRA_AUTH_ADMIN_PORT: '],
+  [/"cloud" or "authority"( of the tenant)?/, 'ENTRA_AUTH_CLOUD or ENTRA_AUTH_AUTHORITY'],
+  [/"cloud", "authority"/, 'ENTRA_AUTH_CLOUD, ENTRA_AUTH_AUTHORITY'],
+  [/"authority" of the tenant/, 'ENTRA_AUTH_AUTHORITY'],
+  [/"audiences" of the policy default/g, 'ENTRA_AUTH_AUDIENCE'],
+  [/\bin "tenants"/, 'in ENTRA_AUTH_TENANT_ID'],
+  [/^Set revocationFile\.$/, 'Set ENTRA_AUTH_REVOCATION_FILE.'],
+  [
+    /^Name a file with a key that HAProxy sends in X-Entra-Auth-Key\.$/,
+    `No variable sets it: ${needsFile}; name a key in callerKeyFile there.`,
+  ],
+  [
+    /^Write one of federatedTokenFile.* or set AZURE_FEDERATED_TOKEN_FILE or (\w+)\.$/,
+    `Set it, or $1. For any other credential, ${needsFile}.`,
+  ],
+  [
+    /^Write the secret into a file .*$/,
+    `Set AZURE_FEDERATED_TOKEN_FILE or AZURE_CLIENT_CERTIFICATE_PATH. For a secret in a file, ${needsFile}.`,
+  ],
+  [
+    /^Or add the tenant (\S+) to "tenants", if .*$/,
+    `Or, if you trust whoever runs the tenant $1: ${needsFile}, which may name several tenants.`,
+  ],
+]
+
+/** The same in the words of somebody who has no file. */
+export function wordForVariables(text: string): string {
+  return wordsOfTheFile.reduce((shown, [pattern, words]) => shown.replace(pattern, words), text)
+}
+
+/** A problem or a finding in the words of somebody who has no file. */
+export function namedByVariables<P extends Pick<Problem, 'path' | 'message' | 'hint'>>(
+  found: P,
+): P {
+  const [, variable] = inVariables.find(([pattern]) => pattern.test(found.path)) ?? []
+  const keys = found.path.split(/[.[]/)
+  return {
+    ...found,
+    path: variable ?? variableAt(keys) ?? found.path,
+    message: wordForVariables(found.message),
+    hint: wordForVariables(found.hint),
+  }
 }
 
 /** A setting of a listener that the environment gives. */

@@ -1,9 +1,10 @@
 import type { Config, TlsConfig } from './config.ts'
-import { defaults } from './defaults.ts'
+import { defaults, logFormats } from './defaults.ts'
 import { parseConfigDocument } from './document.ts'
 import {
   type Environment,
   listenerSettingsFrom,
+  namedByVariables,
   TENANT_VARIABLES,
   treeFrom,
   variableAt,
@@ -120,7 +121,7 @@ async function fromEnvironment(env: Environment, read: Read): Promise<Outcome> {
   for (const problem of checked.problems) {
     // The schema's hint speaks of the file.
     const hint = problem.message === 'is missing' ? MISSING_VARIABLE[problem.path] : undefined
-    problems.push({ ...problem, hint: hint ?? problem.hint })
+    problems.push(namedByVariables({ ...problem, hint: hint ?? problem.hint }))
   }
   return { config: checked.config, problems }
 }
@@ -215,6 +216,7 @@ async function checkTree(
   const maxEventLoopLagMs = memberOf(memberOf(tree, 'overload'), 'maxEventLoopLagMs')
   const log = memberOf(tree, 'log')
   const audit = textOf(memberOf(memberOf(log, 'audit'), 'destination'))
+  const format = logFormats.find((name) => name === memberOf(log, 'format'))
   const config: Config = {
     listen: { ...listen, ...(tls === undefined ? {} : { tls }) },
     metrics,
@@ -231,7 +233,7 @@ async function checkTree(
     overload: { maxEventLoopLagMs: numberOr(maxEventLoopLagMs, defaults.maxEventLoopLagMs) },
     log: {
       refusalsPerSecond: numberOr(memberOf(log, 'refusalsPerSecond'), defaults.refusalsPerSecond),
-      ...(memberOf(log, 'format') === 'named' ? { format: 'named' as const } : {}),
+      ...(format === undefined ? {} : { format }),
       ...(audit === undefined ? {} : { audit }),
     },
     ...(signIn === undefined ? {} : { signIn }),

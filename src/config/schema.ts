@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { defaults } from './defaults.ts'
+import { defaults, logFormats } from './defaults.ts'
 
 // The descriptions appear in three places: the reference page, editors, and error reports, which
 // end with the description of the wrong key.
@@ -448,10 +448,9 @@ export const configFileSchema = Type.Object(
             }),
           ),
           format: Type.Optional(
-            Type.Enum(['numeric', 'named'], {
-              default: 'numeric',
+            Type.Enum([...logFormats], {
               description:
-                'Write numeric (level 30, time in ms) or named (level "info", ISO time).',
+                'Write numeric (JSON: level 30, time in ms), named (JSON: level "info", ISO time) or text (for people), or remove the key: text on a terminal, else numeric.',
             }),
           ),
           audit: Type.Optional(

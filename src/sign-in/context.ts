@@ -17,10 +17,18 @@ import { isRevoked } from '../verify/session-verifier.ts'
 import type { Entra } from './entra.ts'
 import type { AccountCounts } from './own-revocations.ts'
 import type { PageStyle } from './page.ts'
-import type { ProblemCode } from './problems.ts'
+import { type ProblemCode, problems } from './problems.ts'
 
 /** How a sign-in ended, for the metric. */
-export type SignInOutcome = 'signed_in' | 'rechecked' | 'postponed' | 'signed_out' | ProblemCode
+export type SignInOutcome = (typeof endings)[number] | ProblemCode
+
+const endings = ['signed_in', 'rechecked', 'postponed', 'signed_out'] as const
+
+/** All of them. */
+export const signInOutcomes: readonly SignInOutcome[] = [
+  ...endings,
+  ...(Object.keys(problems) as ProblemCode[]),
+]
 
 /** What the listener takes from the service. */
 export interface SignInRuntime {

@@ -2,7 +2,7 @@ import type { Config, LiveConfig } from '../config/config.ts'
 import { type CredentialRuntime, createCredential } from '../credential/credential.ts'
 import type { SealingKeys } from '../session/sealing.ts'
 import type { CreateRefusalPage } from '../verify/route.ts'
-import type { SignInRuntime } from './context.ts'
+import { type SignInOutcome, type SignInRuntime, signInOutcomes } from './context.ts'
 import { buildSignIn, type SignInListener, type SignInSettings } from './listener.ts'
 
 /** Sign-in, ready to be built into the service. */
@@ -14,6 +14,8 @@ export interface SignInPart {
 
 /** The listener as the service holds it. */
 export interface BuiltSignIn extends Pick<SignInListener, 'app'> {
+  /** Every way in which a sign-in can end, as the metric counts it. */
+  readonly outcomes: readonly SignInOutcome[]
   /** The page for a person whom a policy refuses, as the verify listener sends it. */
   readonly refusalPage: CreateRefusalPage
   reload(config: LiveConfig): void
@@ -52,6 +54,7 @@ export function createSignInPart({ sealingKeys, credential, logo }: SignInPartOp
       return {
         app: listener.app,
         refusalPage: listener.refusalPage,
+        outcomes: signInOutcomes,
         reload(next) {
           const changed = settingsOf(next)
           // Without the section no host is known any more, so every route ends in a page.

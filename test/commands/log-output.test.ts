@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import { createLogOutput } from '../../src/commands/log-output.ts'
+import { readableLine } from '../../src/commands/log-text.ts'
+import { screenOf } from '../../src/terminal.ts'
 
 type Done = (error?: Error | null) => void
 
@@ -67,4 +69,75 @@ it('flushes when the reader has taken everything, and not later than asked for',
   output.write('b\n')
   await output.flush(1)
   assert.equal(stream.written, 'a\n')
+})
+
+const screen = screenOf({ isTTY: true, columns: 80 }, { NO_COLOR: '1' })
+
+it('shows a line of the log to a person: time, level, message, then what there is', () => {
+  const line = JSON.stringify({
+    level: 30,
+    time: Date.parse('2026-11-24T10:15:00.023Z'),
+    pid: 7,
+    hostname: 'vm',
+    reason: 'scope_missing',
+    forwarded: { method: 'GET', uri: '/orders/17' },
+    wanted: 'the scope Stock.Read',
+    audiences: ['api://orders', 'api://stock'],
+    msg: 'refused',
+  })
+  assert.equal(
+    readableLine(`${line}\n`, screen),
+    '2026-11-24 10:15:00 info  refused reason=scope_missing forwarded.method=GET forwarded.uri=/orders/17 wanted="the scope Stock.Read" audiences=api://orders,api://stock\n',
+  )
+  const named = { level: 'error', time: '2026-11-24T10:15:00.023Z', msg: 'x' }
+  assert.equal(
+    readableLine(JSON.stringify({ ...named, level: 50 }), screen),
+    '2026-11-24 10:15:00 error x\n',
+  )
+  assert.equal(readableLine(JSON.stringify(named), screen), '2026-11-24 10:15:00 error x\n')
+})
+
+it('gives each sentence, each object of a list and each row of a stack a line of its own', () => {
+  const shown = readableLine(
+    JSON.stringify({
+      level: 50,
+      time: 0,
+      changes: [
+        'policies.orders.allow[1] added: apps with any role',
+        'tenants.x removed: it is gone',
+      ],
+      problems: [{ path: 'tenants', message: 'is missing', hint: 'Add one.' }],
+      err: { type: 'Error', stack: 'Error: x\n    at y' },
+      msg: 'm',
+    }),
+    screen,
+  )
+  assert.equal(
+    shown,
+    `1970-01-01 00:00:00 error m err.type=Error
+    changes: policies.orders.allow[1] added: apps with any role
+    changes: tenants.x removed: it is gone
+    problems: path=tenants message="is missing" hint="Add one."
+    Error: x
+        at y
+`,
+  )
+})
+
+it('lets nothing through that a terminal would obey, in names, values and what is no JSON', () => {
+  const odd = '\u001b[2J\u009b31m\u202e\nx'
+  for (const line of [
+    JSON.stringify({
+      level: odd,
+      time: odd,
+      [odd]: odd,
+      list: [odd],
+      deep: { [odd]: [{ odd }] },
+      msg: odd,
+    }),
+    odd,
+  ]) {
+    const shown = readableLine(line, screen)
+    assert.doesNotMatch(shown.replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u)
+  }
 })

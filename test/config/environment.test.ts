@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { unknownVariables } from '../../src/config/environment.ts'
+import { checkSettings } from '../../src/check/settings.ts'
+import {
+  isFromEnvironment,
+  namedByVariables,
+  settingName,
+  unknownVariables,
+  wordForVariables,
+} from '../../src/config/environment.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { loadText, OTHER, reader, TENANT, yaml } from './fixture.ts'
 
@@ -188,4 +195,101 @@ test('each variable of the action and of the shipped HAProxy configuration is kn
   assert.ok(names.length > 10)
   const env = Object.fromEntries(names.map((name) => [name, 'x']))
   assert.deepEqual(unknownVariables(env), [])
+})
+
+test('advice to somebody without a file names variables, and no key of a file', async () => {
+  const signIn = { ENTRA_AUTH_CLIENT_ID: OTHER, ENTRA_AUTH_HOSTS: 'portal.example' }
+  const port = { ENTRA_AUTH_PORT: '8443' }
+  const wrong: readonly (readonly [Record<string, string>, RegExp])[] = [
+    [
+      { ...both, ...port, ENTRA_AUTH_METRICS_PORT: '8443' },
+      /^ENTRA_AUTH_METRICS_PORT: wants the same address as ENTRA_AUTH_PORT: /,
+    ],
+    [
+      { ...both, ...port, ENTRA_AUTH_ADMIN_PORT: '8443' },
+      /^ENTRA_AUTH_ADMIN_PORT: wants the same address as ENTRA_AUTH_PORT: /,
+    ],
+    [
+      { ...both, ...signIn },
+      /^AZURE_FEDERATED_TOKEN_FILE: is missing. Set it, or AZURE_CLIENT_CERTIFICATE_PATH\./,
+    ],
+    [
+      { ...both, ...signIn, AZURE_CLIENT_SECRET: 'x' },
+      /^AZURE_FEDERATED_TOKEN_FILE: is missing, and AZURE_CLIENT_SECRET is a literal secret.*init writes/,
+    ],
+    [
+      {
+        ...both,
+        ...signIn,
+        AZURE_FEDERATED_TOKEN_FILE: '/t',
+        ...port,
+        ENTRA_AUTH_SIGN_IN_PORT: '8443',
+      },
+      /^ENTRA_AUTH_SIGN_IN_PORT: wants the same address as ENTRA_AUTH_PORT: /,
+    ],
+    [{ ...both, ENTRA_AUTH_TLS_CERTIFICATE_FILE: '/etc/c.yaml' }, /^ENTRA_AUTH_TLS_/],
+    [
+      { ...both, ENTRA_AUTH_TENANT_ID: 'x', ENTRA_AUTH_AUTHORITY: 'y', ENTRA_AUTH_CLOUD: 'z' },
+      /^ENTRA_AUTH_AUTHORITY: /,
+    ],
+    [{ ...both, ENTRA_AUTH_HOST: '[::1]' }, /^ENTRA_AUTH_HOST: /],
+    [{ ENTRA_AUTH_AUDIENCE: 'x y' }, /^ENTRA_AUTH_TENANT_ID: is missing/m],
+  ]
+  for (const [env, expected] of wrong) {
+    const result = await loadEnv(env)
+    assert.ok(!result.ok, JSON.stringify(env))
+    const lines = result.problems.map(({ path, message, hint }) => `${path}: ${message}. ${hint}`)
+    assert.ok(
+      lines.some((line) => expected.test(line)),
+      lines.join('\n'),
+    )
+    for (const line of lines) {
+      assert.match(line, /^(ENTRA_AUTH|AZURE)_/)
+      assert.doesNotMatch(
+        line,
+        /\b(signIn|listen|tenants|policies|metrics|admin)\b[.[]|clientSecretFile|"tenants"/,
+      )
+    }
+  }
+})
+
+test('what check finds is told to somebody without a file by variables', async () => {
+  const config = await configFrom({ ...both, ENTRA_AUTH_HOST: '10.0.0.1' })
+  const found = checkSettings(config, 0).map(namedByVariables)
+  assert.deepEqual(
+    found.map(({ path }) => path),
+    ['ENTRA_AUTH_HOST', 'callerKeyFile'],
+  )
+  assert.match(
+    found[0]?.hint ?? '',
+    /unset ENTRA_AUTH_HOST, or set ENTRA_AUTH_TLS_CERTIFICATE_FILE and/,
+  )
+  assert.match(found[1]?.hint ?? '', /^No variable sets it: haproxy-entra-auth init writes/)
+  assert.equal(settingName(['admin', 'port'], true), 'ENTRA_AUTH_ADMIN_PORT')
+  assert.equal(settingName(['admin', 'port'], false), 'admin.port')
+  assert.equal(isFromEnvironment({ ENTRA_AUTH_CONFIG: 'x' }, undefined), false)
+  assert.equal(isFromEnvironment(both, undefined), true)
+})
+
+test('advice of explain for somebody without a file names variables', () => {
+  for (const [text, expected] of [
+    [
+      'Then add api://x to "audiences" of the policy default, if it is this API.',
+      'Then add api://x to ENTRA_AUTH_AUDIENCE, if it is this API.',
+    ],
+    [
+      'Check "cloud" or "authority" of the tenant: a national cloud',
+      'Check ENTRA_AUTH_CLOUD or ENTRA_AUTH_AUTHORITY: a national cloud',
+    ],
+    [
+      'The id of the tenant default in "tenants" is the client id',
+      'The id of the tenant default in ENTRA_AUTH_TENANT_ID is the client id',
+    ],
+    [
+      'Or add the tenant T to "tenants", if you trust whoever runs it.',
+      'Or, if you trust whoever runs the tenant T: haproxy-entra-auth init writes a configuration file from the variables, which may name several tenants.',
+    ],
+  ] as const) {
+    assert.equal(wordForVariables(text), expected)
+  }
 })

@@ -6,11 +6,16 @@ import { after, describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { deriveMonitoringFiles } from '../../scripts/monitoring.ts'
 import { startService } from '../support/service.ts'
+import { startSignIn } from '../support/sign-in.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const service = await startService()
 after(() => service.close())
 const { body } = await service.app.metrics.inject('/metrics')
+/** Only a service with sign-in has the series of it. */
+const withSignIn = await startSignIn()
+after(() => withSignIn.close())
+const { body: signInBody } = await withSignIn.app.metrics.inject('/metrics')
 
 const read = (path: string) => readFileSync(resolve(root, path), 'utf8')
 const rules: readonly {
@@ -93,12 +98,16 @@ describe('the plain files for Prometheus and Grafana', () => {
     const wanted = rules.flatMap(({ expr }) =>
       [...expr.matchAll(/(entra_auth_(?!action_)\w+)\{([^}]*)\}/g)].flatMap(
         ([, metric = '', labels = '']) =>
-          labels.split(',').map((label) => [metric, label] as const),
+          labels.split(',').flatMap((label) => {
+            const [, name, operator, value = ''] = /^(\w+)(=~|!~|=)"(.*)"$/.exec(label) ?? []
+            assert.ok(operator, label)
+            return value.split('|').map((one) => [metric, `${name}="${one}"`] as const)
+          }),
       ),
     )
     assert.ok(wanted.length > 4)
     for (const [metric, label] of wanted) {
-      const lines = body
+      const lines = (metric === 'entra_auth_sign_ins_total' ? signInBody : body)
         .split('\n')
         .filter((line) => line.startsWith(`${metric}{`) && line.includes(label))
       assert.ok(lines.length > 0, `${metric}{${label}}`)

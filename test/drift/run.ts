@@ -53,6 +53,7 @@ export async function run(
     },
     onReload: unused,
     writeFile: unused,
+    exists: () => false,
     createFile: unused,
     onStop: unused,
   }

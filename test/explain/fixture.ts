@@ -157,6 +157,7 @@ export async function runCommand(
     onReload() {},
     writeFile() {},
     createFile() {},
+    exists: () => false,
     onStop() {},
   }
   try {
