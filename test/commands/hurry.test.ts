@@ -49,8 +49,6 @@ after(() => {
 const config = ['--config', 'config.yaml']
 /** Each command that ends by itself, and its exit code where its output is taken. */
 const commands: readonly (readonly [string, readonly string[], number])[] = [
-  ['help', ['--help'], 0],
-  ['check', ['check', '--offline', ...config], 0],
   ['explain', ['explain', '--policy', 'orders', '--claims', 'claims.json', ...config], 1],
   ['drift', ['drift', '--haproxy', 'haproxy.cfg', ...config], 1],
   ['haproxy-config', ['haproxy-config', ...config], 0],
@@ -190,11 +188,9 @@ describe('no input', () => {
 describe('wrong words', () => {
   it('get one sentence on standard error and exit code 64', async () => {
     for (const args of [
-      ['policies', '--jsno'],
       ['test', 'missing.yaml', ...config],
       ['revocations', 'list', '--admin-url', 'nowhere'],
       ['revocations', 'add', 'user', user, '--until', 'tomorrow'],
-      ['dev-entra', 'serve', '--port', 'x'],
     ]) {
       const { code, stdout, stderr } = await run(args)
       assert.deepEqual([code, stdout], [64, ''], `${args.join(' ')}: ${stderr}`)
