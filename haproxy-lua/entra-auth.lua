@@ -166,246 +166,250 @@ local VARIABLES = {
 
 -- Settings --------------------------------------------------------------------------------------
 
--- HAProxy ends its start with this text; level 0 keeps file and line out of it.
-local function refuseStart(text)
-    error("entra-auth: " .. text, 0)
-end
-
--- A `listen` section on loopback stands between this file and the verifier: it has the health
--- checks, the balancing, TLS and the short timeouts. A plain call over a network could be
--- answered by anybody on the way, and a name would be resolved for seconds.
-local function parseVerifier(value)
-    local port = value:match("^127%.%d+%.%d+%.%d+:(%d+)$") or value:match("^%[::1%]:(%d+)$")
-    local number = tonumber(port)
-    if not number or number < 1 or number > 65535 then
-        return nil, "must be a loopback address and port, as 127.0.0.1:14480 or [::1]:14480"
+local settings
+do
+    -- HAProxy ends its start with this text; level 0 keeps file and line out of it.
+    local function refuseStart(text)
+        error("entra-auth: " .. text, 0)
     end
-    return value
-end
 
-local function parseNumber(least, most)
-    return function(value)
-        local number = value:match("^%d+$") and tonumber(value)
-        if not number or number < least or number > most then
-            return nil, ("must be a whole number from %d to %d"):format(least, most)
+    -- A `listen` section on loopback stands between this file and the verifier: it has the health
+    -- checks, the balancing, TLS and the short timeouts. A plain call over a network could be
+    -- answered by anybody on the way, and a name would be resolved for seconds.
+    local function parseVerifier(value)
+        local port = value:match("^127%.%d+%.%d+%.%d+:(%d+)$") or value:match("^%[::1%]:(%d+)$")
+        local number = tonumber(port)
+        if not number or number < 1 or number > 65535 then
+            return nil, "must be a loopback address and port, as 127.0.0.1:14480 or [::1]:14480"
         end
-        return math.tointeger(number)
+        return value
     end
-end
 
-local function parseChoice(...)
-    local choices = { ... }
-    return function(value)
-        for _, choice in ipairs(choices) do
-            if value == choice then
-                return value
+    local function parseNumber(least, most)
+        return function(value)
+            local number = value:match("^%d+$") and tonumber(value)
+            if not number or number < least or number > most then
+                return nil, ("must be a whole number from %d to %d"):format(least, most)
+            end
+            return math.tointeger(number)
+        end
+    end
+
+    local function parseChoice(...)
+        local choices = { ... }
+        return function(value)
+            for _, choice in ipairs(choices) do
+                if value == choice then
+                    return value
+                end
+            end
+            return nil, "must be one of: " .. table.concat(choices, ", ")
+        end
+    end
+
+    -- HAProxy creates a variable whether anything reads it or not, and each costs some 2% of a
+    -- remembered request.
+    local function parseVariables(value)
+        local wanted, chosen = {}, {}
+        for name in (value .. ","):gmatch("([^,]*),") do
+            wanted[name] = true
+        end
+        local every, none = wanted.all, wanted.none
+        wanted.all, wanted.none = nil, nil
+        for _, variable in ipairs(VARIABLES) do
+            if every or wanted[variable.name] then
+                chosen[#chosen + 1] = variable
             end
         end
-        return nil, "must be one of: " .. table.concat(choices, ", ")
-    end
-end
-
--- HAProxy creates a variable whether anything reads it or not, and each costs some 2% of a
--- remembered request.
-local function parseVariables(value)
-    local wanted, chosen = {}, {}
-    for name in (value .. ","):gmatch("([^,]*),") do
-        wanted[name] = true
-    end
-    local every, none = wanted.all, wanted.none
-    wanted.all, wanted.none = nil, nil
-    for _, variable in ipairs(VARIABLES) do
-        if every or wanted[variable.name] then
-            chosen[#chosen + 1] = variable
+        for _, variable in ipairs(VARIABLES) do
+            wanted[variable.name] = nil
         end
-    end
-    for _, variable in ipairs(VARIABLES) do
-        wanted[variable.name] = nil
-    end
-    if next(wanted) or (none and #chosen > 0) then
-        return nil, "must be all, none, or names with commas between them: status, reason, policy, "
-            .. "user, tenant, client, actor, token_id, cache, ms, auth_response"
-    end
-    return chosen
-end
-
-local function parseCallerKey(value)
-    if value:find("[^\33-\126]") then
-        return nil, "must be printable ASCII without spaces"
-    end
-    return value
-end
-
--- A counter of HAProxy's stick tables: its gpc0 counts, its gpc0_rate limits.
-local function parseCounter(value)
-    local index = tonumber(value:match("^sc(%d%d?)$"))
-    if not index then
-        return nil, "must be the name of a sticky counter, as sc0"
-    end
-    return math.tointeger(index)
-end
-
--- The first line of a file.
-local function parseKeyFile(path)
-    local file = io and io.open and io.open(path, "r")
-    local line = file and file:read("l")
-    if file then
-        file:close()
-    end
-    local key = line and line:match("^(.-)%s*$")
-    if not key or key == "" then
-        return nil, "must name a file that can be read, with the key in its first line"
-    end
-    return parseCallerKey(key)
-end
-
--- Arguments of lua-load-per-thread arrive from HAProxy 2.7 on; on 2.6 the same settings come from
--- the environment (`setenv` or `presetenv` in the global section). An argument wins.
-local SETTINGS = {
-    ["verifier"] = {
-        variable = "ENTRA_AUTH_VERIFIER",
-        default = "127.0.0.1:14480",
-        parse = parseVerifier,
-    },
-    -- This is for one attempt, and HAProxy makes up to four. So it must be longer than the `listen`
-    -- section takes to give up.
-    ["timeout-ms"] = {
-        variable = "ENTRA_AUTH_TIMEOUT_MS",
-        default = "2000",
-        parse = parseNumber(100, 60000),
-    },
-    ["cors-preflight"] = {
-        variable = "ENTRA_AUTH_CORS_PREFLIGHT",
-        default = "refuse",
-        parse = parseChoice("refuse", "pass"),
-    },
-    ["max-token-bytes"] = {
-        variable = "ENTRA_AUTH_MAX_TOKEN_BYTES",
-        default = "16384",
-        parse = parseNumber(1024, 1048576),
-    },
-    -- Calls under way at the same time, in each thread.
-    ["max-calls"] = {
-        variable = "ENTRA_AUTH_MAX_CALLS",
-        default = "512",
-        parse = parseNumber(1, 100000),
-    },
-    ["max-calls-per-source"] = {
-        variable = "ENTRA_AUTH_MAX_CALLS_PER_SOURCE",
-        default = "256",
-        parse = parseNumber(1, 100000),
-    },
-    ["count-bad-tokens"] = {
-        variable = "ENTRA_AUTH_COUNT_BAD_TOKENS",
-        parse = parseCounter,
-    },
-    ["limit-bad-tokens"] = {
-        variable = "ENTRA_AUTH_BAD_TOKENS_PER_10S",
-        default = "100",
-        parse = parseNumber(1, 4294967295),
-    },
-    ["cache-entries"] = {
-        variable = "ENTRA_AUTH_CACHE_ENTRIES",
-        default = "10000",
-        parse = parseNumber(0, 1000000),
-    },
-    ["cache-bytes"] = {
-        variable = "ENTRA_AUTH_CACHE_BYTES",
-        default = "16777216",
-        parse = parseNumber(65536, 4294967296),
-    },
-    -- Of all threads together, from HAProxy 3.2 on.
-    ["shared-bytes"] = {
-        variable = "ENTRA_AUTH_SHARED_BYTES",
-        default = "67108864",
-        parse = parseNumber(0, 4294967296),
-    },
-    ["feed-stale-seconds"] = {
-        variable = "ENTRA_AUTH_FEED_STALE_SECONDS",
-        default = "10",
-        parse = parseNumber(2, 300),
-    },
-    ["variables"] = {
-        variable = "ENTRA_AUTH_VARIABLES",
-        default = "status,reason,policy,user,tenant,client,actor,token_id,cache,ms",
-        parse = parseVariables,
-    },
-    -- Never an argument: those stand in the configuration file and in its dumps.
-    ["caller-key"] = {
-        variable = "ENTRA_AUTH_CALLER_KEY",
-        environmentOnly = true,
-        parse = parseCallerKey,
-    },
-    -- Read when HAProxy starts. Unlike the variable, `show env` does not show what is in it.
-    ["caller-key-file"] = {
-        variable = "ENTRA_AUTH_CALLER_KEY_FILE",
-        parse = parseKeyFile,
-    },
-}
-
-local function settingNames()
-    local names = {}
-    for name, setting in pairs(SETTINGS) do
-        if not setting.environmentOnly then
-            names[#names + 1] = name
+        if next(wanted) or (none and #chosen > 0) then
+            return nil, "must be all, none, or names with commas between them: status, reason, policy, "
+                .. "user, tenant, client, actor, token_id, cache, ms, auth_response"
         end
+        return chosen
     end
-    table.sort(names)
-    return table.concat(names, ", ")
-end
 
-local function readArguments(arguments)
-    local given = {}
-    for _, argument in ipairs(arguments) do
-        local name, value = tostring(argument):match("^([^=]+)=(.*)$")
-        local setting = SETTINGS[name or ""]
-        if not name then
-            refuseStart(("'%s' is not of the form key=value"):format(argument))
-        elseif not setting then
-            refuseStart(("unknown setting '%s'; there are: %s"):format(name, settingNames()))
-        elseif setting.environmentOnly then
-            refuseStart(("%s comes from the variable %s only"):format(name, setting.variable))
-        elseif given[name] then
-            refuseStart(("the setting %s is given twice"):format(name))
+    local function parseCallerKey(value)
+        if value:find("[^\33-\126]") then
+            return nil, "must be printable ASCII without spaces"
         end
-        given[name] = value
+        return value
     end
-    return given
-end
 
--- `tune.lua.openlibs` can leave the whole library out; then there are only the arguments.
-local function readVariable(name)
-    return os and os.getenv and os.getenv(name)
-end
+    -- A counter of HAProxy's stick tables: its gpc0 counts, its gpc0_rate limits.
+    local function parseCounter(value)
+        local index = tonumber(value:match("^sc(%d%d?)$"))
+        if not index then
+            return nil, "must be the name of a sticky counter, as sc0"
+        end
+        return math.tointeger(index)
+    end
 
-local function readSettings(arguments)
-    local given = readArguments(arguments)
-    local settings = {}
-    for name, setting in pairs(SETTINGS) do
-        local source, value = name, given[name]
-        if value == nil then
-            source, value = setting.variable, readVariable(setting.variable)
+    -- The first line of a file.
+    local function parseKeyFile(path)
+        local file = io and io.open and io.open(path, "r")
+        local line = file and file:read("l")
+        if file then
+            file:close()
         end
-        if value == "" then
-            refuseStart(source .. " is empty: remove it or give it a value")
+        local key = line and line:match("^(.-)%s*$")
+        if not key or key == "" then
+            return nil, "must name a file that can be read, with the key in its first line"
         end
-        value = value or setting.default
-        if value ~= nil then
-            local parsed, problem = setting.parse(value)
-            if parsed == nil then
-                refuseStart(source .. " " .. problem)
+        return parseCallerKey(key)
+    end
+
+    -- Arguments of lua-load-per-thread arrive from HAProxy 2.7 on; on 2.6 the same settings come from
+    -- the environment (`setenv` or `presetenv` in the global section). An argument wins.
+    local SETTINGS = {
+        ["verifier"] = {
+            variable = "ENTRA_AUTH_VERIFIER",
+            default = "127.0.0.1:14480",
+            parse = parseVerifier,
+        },
+        -- This is for one attempt, and HAProxy makes up to four. So it must be longer than the `listen`
+        -- section takes to give up.
+        ["timeout-ms"] = {
+            variable = "ENTRA_AUTH_TIMEOUT_MS",
+            default = "2000",
+            parse = parseNumber(100, 60000),
+        },
+        ["cors-preflight"] = {
+            variable = "ENTRA_AUTH_CORS_PREFLIGHT",
+            default = "refuse",
+            parse = parseChoice("refuse", "pass"),
+        },
+        ["max-token-bytes"] = {
+            variable = "ENTRA_AUTH_MAX_TOKEN_BYTES",
+            default = "16384",
+            parse = parseNumber(1024, 1048576),
+        },
+        -- Calls under way at the same time, in each thread.
+        ["max-calls"] = {
+            variable = "ENTRA_AUTH_MAX_CALLS",
+            default = "512",
+            parse = parseNumber(1, 100000),
+        },
+        ["max-calls-per-source"] = {
+            variable = "ENTRA_AUTH_MAX_CALLS_PER_SOURCE",
+            default = "256",
+            parse = parseNumber(1, 100000),
+        },
+        ["count-bad-tokens"] = {
+            variable = "ENTRA_AUTH_COUNT_BAD_TOKENS",
+            parse = parseCounter,
+        },
+        ["limit-bad-tokens"] = {
+            variable = "ENTRA_AUTH_BAD_TOKENS_PER_10S",
+            default = "100",
+            parse = parseNumber(1, 4294967295),
+        },
+        ["cache-entries"] = {
+            variable = "ENTRA_AUTH_CACHE_ENTRIES",
+            default = "10000",
+            parse = parseNumber(0, 1000000),
+        },
+        ["cache-bytes"] = {
+            variable = "ENTRA_AUTH_CACHE_BYTES",
+            default = "16777216",
+            parse = parseNumber(65536, 4294967296),
+        },
+        -- Of all threads together, from HAProxy 3.2 on.
+        ["shared-bytes"] = {
+            variable = "ENTRA_AUTH_SHARED_BYTES",
+            default = "67108864",
+            parse = parseNumber(0, 4294967296),
+        },
+        ["feed-stale-seconds"] = {
+            variable = "ENTRA_AUTH_FEED_STALE_SECONDS",
+            default = "10",
+            parse = parseNumber(2, 300),
+        },
+        ["variables"] = {
+            variable = "ENTRA_AUTH_VARIABLES",
+            default = "status,reason,policy,user,tenant,client,actor,token_id,cache,ms",
+            parse = parseVariables,
+        },
+        -- Never an argument: those stand in the configuration file and in its dumps.
+        ["caller-key"] = {
+            variable = "ENTRA_AUTH_CALLER_KEY",
+            environmentOnly = true,
+            parse = parseCallerKey,
+        },
+        -- Read when HAProxy starts. Unlike the variable, `show env` does not show what is in it.
+        ["caller-key-file"] = {
+            variable = "ENTRA_AUTH_CALLER_KEY_FILE",
+            parse = parseKeyFile,
+        },
+    }
+
+    local function settingNames()
+        local names = {}
+        for name, setting in pairs(SETTINGS) do
+            if not setting.environmentOnly then
+                names[#names + 1] = name
             end
-            settings[name] = parsed
         end
+        table.sort(names)
+        return table.concat(names, ", ")
     end
-    if settings["caller-key"] and settings["caller-key-file"] then
-        refuseStart("the caller key is given twice: by a variable and by a file")
+
+    local function readArguments(arguments)
+        local given = {}
+        for _, argument in ipairs(arguments) do
+            local name, value = tostring(argument):match("^([^=]+)=(.*)$")
+            local setting = SETTINGS[name or ""]
+            if not name then
+                refuseStart(("'%s' is not of the form key=value"):format(argument))
+            elseif not setting then
+                refuseStart(("unknown setting '%s'; there are: %s"):format(name, settingNames()))
+            elseif setting.environmentOnly then
+                refuseStart(("%s comes from the variable %s only"):format(name, setting.variable))
+            elseif given[name] then
+                refuseStart(("the setting %s is given twice"):format(name))
+            end
+            given[name] = value
+        end
+        return given
     end
-    settings["caller-key"] = settings["caller-key"] or settings["caller-key-file"]
-    return settings
+
+    -- `tune.lua.openlibs` can leave the whole library out; then there are only the arguments.
+    local function readVariable(name)
+        return os and os.getenv and os.getenv(name)
+    end
+
+    local function readSettings(arguments)
+        local given = readArguments(arguments)
+        local settings = {}
+        for name, setting in pairs(SETTINGS) do
+            local source, value = name, given[name]
+            if value == nil then
+                source, value = setting.variable, readVariable(setting.variable)
+            end
+            if value == "" then
+                refuseStart(source .. " is empty: remove it or give it a value")
+            end
+            value = value or setting.default
+            if value ~= nil then
+                local parsed, problem = setting.parse(value)
+                if parsed == nil then
+                    refuseStart(source .. " " .. problem)
+                end
+                settings[name] = parsed
+            end
+        end
+        if settings["caller-key"] and settings["caller-key-file"] then
+            refuseStart("the caller key is given twice: by a variable and by a file")
+        end
+        settings["caller-key"] = settings["caller-key"] or settings["caller-key-file"]
+        return settings
+    end
+
+    settings = readSettings({ ... })
 end
 
-local settings = readSettings({ ... })
 local isCacheOn = settings["cache-entries"] > 0
 
 -- Clock -----------------------------------------------------------------------------------------
@@ -439,6 +443,13 @@ end
 local function isBefore(ms)
     return (machineSeconds() == lastSecond and lastMs + 1000 < ms) or nowMs() < ms
 end
+
+-- HAProxy counts the instructions of Lua, which costs a fifth of a hit. Counting is off from a call of
+-- this function until HAProxy resumes Lua the next time, after a wait or for the next request. Only
+-- where the rest does a fixed amount of work for each byte of a request or of an answer, and so needs no
+-- limit. `tune.lua.openlibs` can leave the library out.
+local debugging = rawget(_G, "debug")
+local stopCounting = debugging and debugging.sethook or function() end
 
 -- Shared state ----------------------------------------------------------------------------------
 -- HAProxy interrupts Lua every tune.lua.forced-yield instructions, anywhere and under pcall too, and
@@ -521,6 +532,31 @@ local function isPrintable(value)
     return value:find("^[\32-\126]*$") ~= nil
 end
 
+-- The value as the lines of a header, or nil where it is not printable. Short values are cached, because
+-- the same tenant, application or host comes again and again. Nobody changes these tables, and losing some
+-- costs time and nothing else.
+local linesOf
+do
+    local LONGEST, MOST = 40, 1024
+    local cached, count = {}, 0
+
+    function linesOf(value)
+        local lines = cached[value]
+        if lines or not isPrintable(value) then
+            return lines
+        end
+        lines = { value }
+        if #value <= LONGEST then
+            if count >= MOST then
+                cached, count = {}, 0
+            end
+            cached[value] = lines
+            count = count + 1
+        end
+        return lines
+    end
+end
+
 local function isRequestId(value)
     return #value <= 128 and value:find("^[%w%-_.:/+=@]+$") ~= nil
 end
@@ -549,17 +585,33 @@ end
 
 -- Request ---------------------------------------------------------------------------------------
 
--- Counted, because the fetch returns the last of several headers and other programs take the
--- first: two programs would then look at two different tokens.
-local function readCredentials(txn)
-    local count = txn.f:req_fhdr_cnt("authorization")
-    if count == 0 then
-        return nil
-    elseif count > 1 then
-        return nil, "ambiguous_credentials"
+-- HAProxy encodes all but letters, digits and "-_.~". So a token that comes back unchanged is printable.
+-- This costs a third of the check in Lua, which checks all others.
+local function isPrintableToken(txn, value)
+    if value:sub(1, 7) == "Bearer " then
+        local token = value:sub(8)
+        if txn.c:url_enc(token, "query") == token then
+            return true
+        end
     end
-    local value = txn.sf:req_fhdr("authorization")
-    if value == "" or not isPrintable(value) then
+    return isPrintable(value)
+end
+
+-- Counted, because the fetch returns the last of several headers and other programs take the
+-- first: two programs would then look at two different tokens. `plain` are the credentials of a request
+-- that is known to have exactly one such header.
+local function readCredentials(txn, plain)
+    local value = plain
+    if not value then
+        local count = txn.f:req_fhdr_cnt("authorization")
+        if count == 0 then
+            return nil
+        elseif count > 1 then
+            return nil, "ambiguous_credentials"
+        end
+        value = txn.sf:req_fhdr("authorization")
+    end
+    if value == "" or not isPrintableToken(txn, value) then
         return nil, "malformed_credentials"
     elseif #value > settings["max-token-bytes"] + #"Bearer " then
         return nil, "token_too_long"
@@ -603,7 +655,9 @@ local function readPlainCredentials(txn, headerNames)
     if not last or headerNames:find("authorization", last + 1, true) then
         return nil
     end
-    return txn.sf:req_fhdr("authorization")
+    local value = txn.sf:req_fhdr("authorization")
+    -- Another name has the word in it.
+    return value ~= "" and value or nil
 end
 
 -- Sessions --------------------------------------------------------------------------------------
@@ -772,10 +826,11 @@ local function isPreflight(txn)
 end
 
 -- For the verifier's log only, so an odd value is left out and a long one cut.
-local function addLogHeader(headers, name, value)
-    if value ~= "" and isPrintable(value) then
-        headers[name] = { value:sub(1, LOG_VALUE_LIMIT) }
+local function logLines(value)
+    if value == "" then
+        return nil
     end
+    return linesOf(#value > LOG_VALUE_LIMIT and value:sub(1, LOG_VALUE_LIMIT) or value)
 end
 
 local function isTls(txn)
@@ -784,44 +839,47 @@ local function isTls(txn)
     return value == 1 or value == true
 end
 
--- A fixed handful: every header of the client could overrun HAProxy's own header table, and the
--- verdict depends on the policy and the token alone.
-local function verifyHeaders(txn, headerNames, credentials, session, requestId)
-    local headers = {
-        ["x-entra-auth-contract"] = { CONTRACT },
-        -- The prepared value has no room for what an allow of a session says besides.
-        ["x-entra-auth-prepared"] = not session and { "1" } or nil,
-        ["user-agent"] = { OWN_NAME },
-    }
-    if session then
-        headers["x-entra-auth-session"] = { session.cookie }
-        -- A person looks at what comes back, so a refusal should be a page.
-        headers["x-entra-auth-page"] = isNavigation(txn) and { "1" } or nil
-    elseif credentials then
-        headers["authorization"] = { credentials }
+local verifyHeaders
+do
+    local contract, prepared, userAgent = { CONTRACT }, { "1" }, { OWN_NAME }
+    local https, http = { "https" }, { "http" }
+    local callerKey = settings["caller-key"] and { settings["caller-key"] }
+
+    local function readTraceparent(txn, headerNames)
+        local value = headerNames:find("traceparent", 1, true) and txn.sf:req_fhdr("traceparent")
+        return value and isTraceparent(value) and { value } or nil
     end
-    if settings["caller-key"] then
-        headers["x-entra-auth-key"] = { settings["caller-key"] }
+
+    -- A fixed handful: every header of the client could overrun HAProxy's own header table, and the
+    -- verdict depends on the policy and the token alone.
+    function verifyHeaders(txn, headerNames, credentials, session, requestId)
+        local fetches = txn.sf
+        return {
+            ["x-entra-auth-contract"] = contract,
+            -- The prepared value has no room for what an allow of a session says besides.
+            ["x-entra-auth-prepared"] = not session and prepared or nil,
+            ["user-agent"] = userAgent,
+            ["x-entra-auth-session"] = session and { session.cookie } or nil,
+            -- A person looks at what comes back, so a refusal should be a page.
+            ["x-entra-auth-page"] = session and isNavigation(txn) and { "1" } or nil,
+            ["authorization"] = not session and credentials and { credentials } or nil,
+            ["x-entra-auth-key"] = callerKey or nil,
+            ["x-request-id"] = requestId and { requestId } or nil,
+            ["traceparent"] = readTraceparent(txn, headerNames),
+            ["x-forwarded-method"] = logLines(fetches:method()),
+            ["x-forwarded-proto"] = isTls(txn) and https or http,
+            ["x-forwarded-host"] = logLines(fetches:req_fhdr("host")),
+            -- The path without its query: queries carry tokens and personal data.
+            ["x-forwarded-uri"] = logLines(fetches:path()),
+            ["x-forwarded-for"] = logLines(fetches:src()),
+        }
     end
-    if requestId then
-        headers["x-request-id"] = { requestId }
-    end
-    if headerNames:find("traceparent", 1, true) then
-        local traceparent = txn.sf:req_fhdr("traceparent")
-        if isTraceparent(traceparent) then
-            headers["traceparent"] = { traceparent }
-        end
-    end
-    addLogHeader(headers, "x-forwarded-method", txn.sf:method())
-    addLogHeader(headers, "x-forwarded-proto", isTls(txn) and "https" or "http")
-    addLogHeader(headers, "x-forwarded-host", txn.sf:req_fhdr("host"))
-    -- The path without its query: queries carry tokens and personal data.
-    addLogHeader(headers, "x-forwarded-uri", txn.sf:path())
-    addLogHeader(headers, "x-forwarded-for", txn.sf:src())
-    return headers
 end
 
-local function readRequestId(txn)
+local function readRequestId(txn, headerNames)
+    if not headerNames:find("x-request-id", 1, true) then
+        return nil
+    end
     local value = txn.sf:req_fhdr("x-request-id")
     return isRequestId(value) and value or nil
 end
@@ -877,7 +935,7 @@ local function single(headers, name)
         return nil
     elseif lines[1] ~= nil then
         return nil, ("%s stands in it twice"):format(name)
-    elseif not isPrintable(lines[0]) then
+    elseif not linesOf(lines[0]) then
         return nil, ("%s has a character that is not printable ASCII"):format(name)
     end
     return lines[0]
@@ -1018,40 +1076,70 @@ local function readSubject(headers)
     return createSubject(said)
 end
 
-local function readMaxAge(headers)
-    local seconds
-    for directive in (single(headers, "cache-control") or "no-store"):lower():gmatch("[^,%s]+") do
-        if directive:find("^no%-") or (seconds and directive:find("^max%-age")) then
-            return 0
+local readMaxAge
+do
+    local function parseMaxAge(text)
+        local seconds
+        for directive in text:lower():gmatch("[^,%s]+") do
+            if directive:find("^no%-") or (seconds and directive:find("^max%-age")) then
+                return 0
+            end
+            seconds = seconds or directive:match("^max%-age=(%d+)$")
         end
-        seconds = seconds or directive:match("^max%-age=(%d+)$")
+        return seconds and #seconds <= 9 and math.tointeger(tonumber(seconds)) or 0
     end
-    return seconds and #seconds <= 9 and math.tointeger(tonumber(seconds)) or 0
+
+    -- The last one: nearly every answer has the same. Text and number are in one table, which is
+    -- replaced as a whole.
+    local last = { text = "", seconds = 0 }
+
+    function readMaxAge(headers)
+        local text, known = single(headers, "cache-control") or "no-store", last
+        if known.text ~= text then
+            known = { text = text, seconds = parseMaxAge(text) }
+            last = known
+        end
+        return known.seconds
+    end
 end
 
 -- What precedes the values of the identity headers in the prepared value of an allow.
 local PREPARED = { "form", "version", "user", "tenant", "client", "actor", "token_id", "issuedAt", "keyId", "list" }
+-- Of these, the ones for the variables: user to token_id.
+local ABOUT_FIRST, ABOUT_LAST = 3, 7
 
 -- An allow as one value: reading some 25 headers one by one costs more than all the rest of a call.
 -- Fields with a tab between them; the verifier's documentation of the HTTP interface has them.
 local function readPrepared(prepared, outcome)
-    if not prepared:find("^[\32-\126\9]*$") then
-        return "X-Entra-Auth-Prepared has a character that is not printable ASCII"
-    end
+    stopCounting()
     local position, find, sub = 1, string.find, string.sub
-    local function nextField()
-        local tab = find(prepared, "\t", position, true)
-        local field = tab and sub(prepared, position, tab - 1)
-        position = tab and tab + 1 or position
-        return field
-    end
-    local said = {}
+    -- One look: the feed can change it in between.
+    local known = lastManaged
+    local knownList = known and known.list
+    -- A table that grows field by field is slow, here and below.
+    local said = {
+        form = "",
+        version = "",
+        user = "",
+        tenant = "",
+        client = "",
+        actor = "",
+        token_id = "",
+        issuedAt = "",
+        keyId = "",
+        list = "",
+    }
     for index = 1, #PREPARED do
-        local field = nextField()
-        if not field then
+        local tab = find(prepared, "\t", position, true)
+        if not tab then
             return "X-Entra-Auth-Prepared is cut off"
         end
+        local field = sub(prepared, position, tab - 1)
+        if field ~= knownList and not linesOf(field) then
+            return "X-Entra-Auth-Prepared has a character that is not printable ASCII"
+        end
         said[PREPARED[index]] = field
+        position = tab + 1
     end
     if said.form ~= "1" then
         return "X-Entra-Auth-Prepared has a form that is not known here"
@@ -1060,30 +1148,43 @@ local function readPrepared(prepared, outcome)
     if not managed then
         return problem
     end
-    local names, values, largest, largestSize = {}, {}, 0, 0
-    for _, name in ipairs(managed.names) do
-        local value = nextField()
-        if not value then
+    local names = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }
+    local values = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }
+    local largest, largestSize, count = 0, 0, 0
+    local managedNames = managed.names
+    for index = 1, #managedNames do
+        local tab = find(prepared, "\t", position, true)
+        if not tab then
             return "X-Entra-Auth-Prepared is cut off"
-        elseif value ~= "" then
-            local count = #names + 1
+        end
+        if tab > position then
+            local name, value = managedNames[index], sub(prepared, position, tab - 1)
+            if not linesOf(value) then
+                return "X-Entra-Auth-Prepared has a character that is not printable ASCII"
+            end
+            count = count + 1
             names[count], values[count] = name, value
-            if #name + #value > largestSize then
-                largest, largestSize = count, #name + #value
+            local size = #name + #value
+            if size > largestSize then
+                largest, largestSize = count, size
             end
         end
+        position = tab + 1
     end
     if sub(prepared, position) ~= "." then
         return "X-Entra-Auth-Prepared has more or less in it than it says"
     end
-    local last = #names
-    if last > 0 then
-        names[largest], names[last] = names[last], names[largest]
-        values[largest], values[last] = values[last], values[largest]
+    if count > 0 then
+        names[largest], names[count] = names[count], names[largest]
+        values[largest], values[count] = values[count], values[largest]
     end
     outcome.managed, outcome.names, outcome.values = managed, names, values
-    for _, name in ipairs({ "user", "tenant", "client", "actor", "token_id" }) do
-        outcome[name] = said[name] ~= "" and said[name] or nil
+    for index = ABOUT_FIRST, ABOUT_LAST do
+        local name = PREPARED[index]
+        local value = said[name]
+        if value ~= "" then
+            outcome[name] = value
+        end
     end
     outcome.version = said.version
     outcome.subject = createSubject(said)
@@ -1614,11 +1715,11 @@ local function remember(policy, credentials, outcome, askedAtMs)
     end
     local kept
     atomically(function()
-        local known, now = feed.known, nowMs()
+        local known = feed.known
         if
             outcome.version == known.version
-            and now < entry.expiresMs
-            and now < feed.usableUntilMs
+            and isBefore(entry.expiresMs)
+            and isBefore(feed.usableUntilMs)
             and not isRevoked(known.revoked, entry.subject)
         then
             entry.seen = known
@@ -1631,16 +1732,16 @@ end
 
 -- Whether an entry may be used now; one that may not is forgotten.
 local function isStillGood(entry)
-    local known = feed.known
-    if not isBefore(feed.usableUntilMs) then
-        return false
-    elseif isBefore(entry.expiresMs) then
+    local known, expiresMs, usableUntilMs = feed.known, entry.expiresMs, feed.usableUntilMs
+    if isBefore(expiresMs < usableUntilMs and expiresMs or usableUntilMs) then
         if entry.seen == known then
             return true
         elseif not isRevoked(known.revoked, entry.subject) then
             entry.seen = known
             return true
         end
+    elseif not isBefore(usableUntilMs) then
+        return false
     end
     forget(entry)
     return false
@@ -1648,12 +1749,13 @@ end
 
 -- The cached verdict on this request, or nil. Also returns whether the request is known not to come from
 -- another site.
-local function recall(txn, policy, headerNames)
+local function recall(txn, policy, headerNames, plain)
+    stopCounting()
     local bucket = buckets[policy]
     if not bucket then
         return nil
     end
-    local credentials = readPlainCredentials(txn, headerNames)
+    local credentials = plain
     if not credentials and not headerNames:find("authorization", 1, true) then
         if not headerNames:find("cookie", 1, true) then
             return nil
@@ -1723,10 +1825,10 @@ do
         return #policy .. ":" .. policy .. "\n" .. (tokenOf(credentials) or credentials)
     end
 
-    -- The name of the variable, and the start of its value: a fast hash, which rules out most other
-    -- verdicts. The SHA-256 is compared before a verdict is used.
-    local function placeOf(txn, text)
-        local hash = txn.c:xxh64(text, 0)
+    -- The name of the variable, and the start of its value: a fast hash of the end of the token, which
+    -- rules out most other verdicts. The SHA-256 is compared before a verdict is used.
+    local function placeOf(txn, policy, credentials)
+        local hash = txn.c:xxh64(policy .. "\n" .. tailOf(credentials), 0)
         return SHARED .. hash % sharedSlots, string.pack("<i8", hash)
     end
 
@@ -1741,7 +1843,7 @@ do
             return
         end
         local text = sharedText(policy, credentials)
-        local name, hash = placeOf(txn, text)
+        local name, hash = placeOf(txn, policy, credentials)
         local times = ("%d %d "):format(askedAtMs, outcome.maxAgeSeconds)
         local value = hash .. txn.c:sha2(text, 256) .. times .. outcome.prepared
         if #value <= SLOT_BYTES then
@@ -1751,14 +1853,17 @@ do
 
     -- The verdict that another thread has for these credentials, from now on one of this thread, or nil.
     function recallShared(txn, policy, credentials)
-        local now = nowMs()
-        if sharedSlots == 0 or now >= feed.usableUntilMs then
+        local now = sharedSlots > 0 and nowMs()
+        if not now or now >= feed.usableUntilMs then
             return nil
         end
-        local text = sharedText(policy, credentials)
-        local name, hash = placeOf(txn, text)
+        local name, hash = placeOf(txn, policy, credentials)
         local value = txn:get_var(name)
-        if not value or value:sub(1, 8) ~= hash or value:sub(9, 40) ~= txn.c:sha2(text, 256) then
+        if
+            not value
+            or value:sub(1, 8) ~= hash
+            or value:sub(9, 40) ~= txn.c:sha2(sharedText(policy, credentials), 256)
+        then
             return nil
         end
         local askedAtMs, maxAgeSeconds, start = readShared(value)
@@ -1936,6 +2041,7 @@ local function convertHeaders(headers, policy)
     if not isLaneOpen then
         return ""
     end
+    stopCounting()
     local finished, native = pcall(recallNative, headers, policy)
     if not finished then
         -- Whatever broke may have left the list of the cache half changed.
@@ -1946,153 +2052,156 @@ end
 
 -- Poll ------------------------------------------------------------------------------------------
 
-local function pollHeaders()
-    local headers = {
-        ["x-entra-auth-contract"] = { CONTRACT },
-        ["x-entra-auth-feed"] = { "2" },
-        ["user-agent"] = { OWN_NAME },
-    }
-    if settings["caller-key"] then
-        headers["x-entra-auth-key"] = { settings["caller-key"] }
-    end
-    if feed.etag then
-        headers["if-none-match"] = { feed.etag }
-    end
-    return headers
-end
-
-local function acceptFeed(version, merged, count, challenges, etag)
-    atomically(function()
-        if version ~= feed.known.version then
-            dropEverything()
-            -- Another configuration may have other identity headers.
-            lastManaged = nil
+local keepPolling, publishPoll
+do
+    local function pollHeaders()
+        local headers = {
+            ["x-entra-auth-contract"] = { CONTRACT },
+            ["x-entra-auth-feed"] = { "2" },
+            ["user-agent"] = { OWN_NAME },
+        }
+        if settings["caller-key"] then
+            headers["x-entra-auth-key"] = { settings["caller-key"] }
         end
-        feed.known =
-            { version = version, revoked = merged, count = count, challenges = challenges }
-    end)
-    feed.etag = etag
-end
-
--- Nothing is used that this leaves out: neither now nor after the same is said again.
-local function refuseTooMany()
-    feed.usableUntilMs = 0
-    feed.etag = nil
-    return ("more than %d revocations: the cache is off"):format(REVOCATION_LIMIT)
-end
-
--- Takes what was said. Returns what is wrong with it, or nil.
-local function judgeFeed(response)
-    local status, headers = response.status, response.headers or {}
-    local contract = single(headers, "x-entra-auth-contract")
-    local etag, problem = single(headers, "etag")
-    if problem or (contract and contract ~= CONTRACT) then
-        return problem or contractProblem(contract)
-    elseif status == 304 then
-        if not feed.etag or (etag and etag ~= feed.etag) then
-            return "status 304 for an answer that is not known here"
+        if feed.etag then
+            headers["if-none-match"] = { feed.etag }
         end
-        return nil
-    elseif status == 404 then
-        return "status 404, so this verifier does not have GET /revocations: the cache is off"
-    elseif status ~= 200 then
-        return ("status %s"):format(tostring(status))
+        return headers
     end
-    local version, records, challenges = parseFeed(response.body or "")
-    if not version then
-        return records == "too_many" and refuseTooMany() or records
-    end
-    local merged, count = mergeRevocations(records, core.now().sec)
-    if not merged then
-        return refuseTooMany()
-    end
-    acceptFeed(version, merged, count, challenges, etag)
-    return nil
-end
 
-local function relyOnFeed(askedAtMs)
-    feed.goodAtMs = askedAtMs
-    feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
-end
-
--- The answer is as old as the question, however long it was under way.
-local function poll()
-    local askedAtMs = nowMs()
-    local response = core.httpclient():get({
-        url = "http://" .. settings["verifier"] .. "/revocations",
-        headers = pollHeaders(),
-        timeout = settings["timeout-ms"],
-    })
-    local problem = judgeFeed(response or {})
-    if problem then
-        return problem
+    local function acceptFeed(version, merged, count, challenges, etag)
+        atomically(function()
+            if version ~= feed.known.version then
+                dropEverything()
+                -- Another configuration may have other identity headers.
+                lastManaged = nil
+            end
+            feed.known =
+                { version = version, revoked = merged, count = count, challenges = challenges }
+        end)
+        feed.etag = etag
     end
-    forgetExpired()
-    relyOnFeed(askedAtMs)
-    feed.isOwnPoll = true
-    return nil
-end
 
--- If another thread polled a moment ago and got the answer that this thread already has, no poll is
--- needed. Returns how long ago that was, or nil.
-local function usePollOfOthers()
-    local word = core.get_var and core.get_var(POLLED)
-    local asked, etag = (word or ""):match("^(%d+) (.+)$")
-    local now, askedAtMs = nowMs(), math.tointeger(tonumber(asked))
-    if
-        not askedAtMs
-        or etag ~= feed.etag
-        or askedAtMs <= (feed.goodAtMs or 0)
-        or askedAtMs > now
-        or now - askedAtMs >= POLL_LEAST_MS
-    then
+    -- Nothing is used that this leaves out: neither now nor after the same is said again.
+    local function refuseTooMany()
+        feed.usableUntilMs = 0
+        feed.etag = nil
+        return ("more than %d revocations: the cache is off"):format(REVOCATION_LIMIT)
+    end
+
+    -- Takes what was said. Returns what is wrong with it, or nil.
+    local function judgeFeed(response)
+        local status, headers = response.status, response.headers or {}
+        local contract = single(headers, "x-entra-auth-contract")
+        local etag, problem = single(headers, "etag")
+        if problem or (contract and contract ~= CONTRACT) then
+            return problem or contractProblem(contract)
+        elseif status == 304 then
+            if not feed.etag or (etag and etag ~= feed.etag) then
+                return "status 304 for an answer that is not known here"
+            end
+            return nil
+        elseif status == 404 then
+            return "status 404, so this verifier does not have GET /revocations: the cache is off"
+        elseif status ~= 200 then
+            return ("status %s"):format(tostring(status))
+        end
+        local version, records, challenges = parseFeed(response.body or "")
+        if not version then
+            return records == "too_many" and refuseTooMany() or records
+        end
+        local merged, count = mergeRevocations(records, core.now().sec)
+        if not merged then
+            return refuseTooMany()
+        end
+        acceptFeed(version, merged, count, challenges, etag)
         return nil
     end
-    forgetExpired()
-    relyOnFeed(askedAtMs)
-    feed.isOwnPoll = false
-    return now - askedAtMs
-end
 
--- Tells the others of a poll of this thread, unless one of them has asked since.
-local function publishPoll(txn)
-    if feed.isOwnPoll and feed.etag then
+    local function relyOnFeed(askedAtMs)
+        feed.goodAtMs = askedAtMs
+        feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
+    end
+
+    -- The answer is as old as the question, however long it was under way.
+    local function poll()
+        local askedAtMs = nowMs()
+        local response = core.httpclient():get({
+            url = "http://" .. settings["verifier"] .. "/revocations",
+            headers = pollHeaders(),
+            timeout = settings["timeout-ms"],
+        })
+        local problem = judgeFeed(response or {})
+        if problem then
+            return problem
+        end
+        forgetExpired()
+        relyOnFeed(askedAtMs)
+        feed.isOwnPoll = true
+        return nil
+    end
+
+    -- If another thread polled a moment ago and got the answer that this thread already has, no poll is
+    -- needed. Returns how long ago that was, or nil.
+    local function usePollOfOthers()
+        local word = core.get_var and core.get_var(POLLED)
+        local asked, etag = (word or ""):match("^(%d+) (.+)$")
+        local now, askedAtMs = nowMs(), math.tointeger(tonumber(asked))
+        if
+            not askedAtMs
+            or etag ~= feed.etag
+            or askedAtMs <= (feed.goodAtMs or 0)
+            or askedAtMs > now
+            or now - askedAtMs >= POLL_LEAST_MS
+        then
+            return nil
+        end
+        forgetExpired()
+        relyOnFeed(askedAtMs)
         feed.isOwnPoll = false
-        local last = (txn:get_var(POLLED) or ""):match("^(%d+) ")
-        if not last or tonumber(last) < feed.goodAtMs then
-            txn:set_var(POLLED, feed.goodAtMs .. " " .. feed.etag)
+        return now - askedAtMs
+    end
+
+    -- Tells the others of a poll of this thread, unless one of them has asked since.
+    function publishPoll(txn)
+        if feed.isOwnPoll and feed.etag then
+            feed.isOwnPoll = false
+            local last = (txn:get_var(POLLED) or ""):match("^(%d+) ")
+            if not last or tonumber(last) < feed.goodAtMs then
+                txn:set_var(POLLED, feed.goodAtMs .. " " .. feed.etag)
+            end
         end
     end
-end
 
--- One line for each change, not for each poll.
-local function logPollProblem(problem)
-    if problem and problem ~= feed.loggedProblem then
-        core.log(core.err, "entra-auth: revocations cannot be read: " .. problem)
-    end
-    feed.loggedProblem = problem
-end
-
-local function keepPolling()
-    while true do
-        local isUsed, agoMs = pcall(usePollOfOthers)
-        if not isUsed or not agoMs then
-            agoMs = 0
-            local finished, problem = pcall(poll)
-            if not finished then
-                -- Whatever broke may have left the list of the cache half changed.
-                pcall(forgetAll)
-            end
-            if finished and not problem then
-                count("goodPolls")
-            else
-                count("badPolls")
-                problem = tostring(problem):sub(1, 200)
-            end
-            pcall(logPollProblem, problem)
+    -- One line for each change, not for each poll.
+    local function logPollProblem(problem)
+        if problem and problem ~= feed.loggedProblem then
+            core.log(core.err, "entra-auth: revocations cannot be read: " .. problem)
         end
-        publishDue = true
-        core.msleep(POLL_LEAST_MS + math.random(0, POLL_SPREAD_MS) - agoMs)
+        feed.loggedProblem = problem
+    end
+
+    function keepPolling()
+        while true do
+            local isUsed, agoMs = pcall(usePollOfOthers)
+            if not isUsed or not agoMs then
+                agoMs = 0
+                local finished, problem = pcall(poll)
+                if not finished then
+                    -- Whatever broke may have left the list of the cache half changed.
+                    pcall(forgetAll)
+                end
+                if finished and not problem then
+                    count("goodPolls")
+                else
+                    count("badPolls")
+                    problem = tostring(problem):sub(1, 200)
+                end
+                pcall(logPollProblem, problem)
+            end
+            publishDue = true
+            core.msleep(POLL_LEAST_MS + math.random(0, POLL_SPREAD_MS) - agoMs)
+        end
     end
 end
 
@@ -2201,22 +2310,40 @@ local function refuseCrossSite(txn, headerNames, outcome)
     return outcome
 end
 
+local verifyUrl
+do
+    -- policy → URL; policies come from the configuration, so there are few.
+    local urls = {}
+
+    function verifyUrl(policy)
+        local url = urls[policy]
+        if not url then
+            url = "http://" .. settings["verifier"] .. "/verify/" .. percentEncode(policy)
+            urls[policy] = url
+        end
+        return url
+    end
+end
+
 -- A new client object for each call: one serves a single request. It keeps its connections alive.
 local function ask(txn, policy, headerNames, credentials, session, requestId)
     local call = startCall(readSource(txn))
     if not call then
         return refuse("too_many_calls")
     end
-    local askedAtMs = nowMs()
+    local askedAtMs = call.startedMs
     local finished, response = pcall(function()
         return core.httpclient():get({
-            url = "http://" .. settings["verifier"] .. "/verify/" .. percentEncode(policy),
+            url = verifyUrl(policy),
             headers = verifyHeaders(txn, headerNames, credentials, session, requestId),
             timeout = settings["timeout-ms"],
         })
     end)
+    local tookMs = math.max(0, nowMs() - askedAtMs)
     atomically(function()
         endCall(call)
+        numbers.calls = numbers.calls + 1
+        numbers.callMs = numbers.callMs + tookMs
     end)
     if not finished then
         error(response, 0)
@@ -2226,12 +2353,8 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
         outcome = unavailable("an allow of a session without X-Entra-Auth-Session-Id")
     end
     outcome = refuseCrossSite(txn, headerNames, outcome)
-    outcome.ms = math.max(0, nowMs() - askedAtMs)
+    outcome.ms = tookMs
     outcome.cache = "miss"
-    atomically(function()
-        numbers.calls = numbers.calls + 1
-        numbers.callMs = numbers.callMs + outcome.ms
-    end)
     if credentials and isCacheOn then
         remember(policy, credentials, outcome, askedAtMs)
         share(txn, policy, credentials, outcome, askedAtMs)
@@ -2316,14 +2439,14 @@ end
 
 -- A verdict that is not remembered. Refusals never are: the verifier answers a known one faster
 -- than an operator's correction should wait.
-local function decide(txn, policy, headerNames, requestId)
+local function decide(txn, policy, headerNames, requestId, plain)
     local outcome
     if policy == "" then
         outcome = badSetup("the action was called without a policy")
     elseif settings["cors-preflight"] == "pass" and isPreflight(txn) then
         outcome = passPreflight(txn)
     else
-        local credentials, problem = readCredentials(txn)
+        local credentials, problem = readCredentials(txn, plain)
         local isWithout = not credentials or isOtherScheme(credentials)
         local session, isSent
         if problem then
@@ -2364,9 +2487,20 @@ end
 -- Effects ---------------------------------------------------------------------------------------
 
 -- Nothing of an earlier action on this request may be read as this one's.
-local function clearVariables(txn)
-    for _, variable in ipairs(settings["variables"]) do
-        txn:unset_var(variable.full)
+local clearVariables
+do
+    -- `setVariables` sets this one first, and it is cleared last. Without it there are no others.
+    local first = settings["variables"][1]
+    local marker = first and first.name == "status" and first.full
+
+    function clearVariables(txn)
+        local variables = settings["variables"]
+        if marker and txn:get_var(marker) == nil then
+            return
+        end
+        for index = #variables, 1, -1 do
+            txn:unset_var(variables[index].full)
+        end
     end
 end
 
@@ -2402,100 +2536,103 @@ local function setIdentity(txn, outcome, headerNames)
     return largest == nil or txn.f:req_fhdr_cnt(largest) == 1
 end
 
-local function refusalBody(outcome, policy, requestId)
-    if outcome.body then
-        return outcome.body
+local refusalReply
+do
+    local function refusalBody(outcome, policy, requestId)
+        if outcome.body then
+            return outcome.body
+        end
+        return ('{"error":%s,"error_description":%s,"reason":%s,"policy":%s,"request_id":%s}'):format(
+            jsonString(outcome.error),
+            jsonString(outcome.text),
+            jsonString(outcome.reason),
+            jsonString(policy),
+            requestId and jsonString(requestId) or "null"
+        )
     end
-    return ('{"error":%s,"error_description":%s,"reason":%s,"policy":%s,"request_id":%s}'):format(
-        jsonString(outcome.error),
-        jsonString(outcome.text),
-        jsonString(outcome.reason),
-        jsonString(policy),
-        requestId and jsonString(requestId) or "null"
-    )
-end
 
--- The page for a person whose form was not forwarded; the browser would show JSON. The hash in the
--- policy is that of the style below.
-local PAGE = [[<!doctype html>
+    -- The page for a person whose form was not forwarded; the browser would show JSON. The hash in the
+    -- policy is that of the style below.
+    local PAGE = [[<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Not sent</title><style>:root{color-scheme:light dark}body{font:1rem/1.5 sans-serif;max-width:38rem;margin:3rem auto;padding:0 1rem}</style></head>
 <body><main>%s</main></body></html>
 ]]
-local PAGE_POLICY = "default-src 'none'; style-src 'sha256-ZeuDD3ijs3Q9/MaUXb6761TnOPk8cd7O0PlhZujRDSg='; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-local UNSENT = [[<h1>Your sign-in has ended</h1>
+    local PAGE_POLICY = "default-src 'none'; style-src 'sha256-ZeuDD3ijs3Q9/MaUXb6761TnOPk8cd7O0PlhZujRDSg='; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    local UNSENT = [[<h1>Your sign-in has ended</h1>
 <p>What you sent was not passed on, and nothing was changed.</p>
 <p>Go back to the page with the back button of your browser and copy what you wrote. Then
 <a href="%s">sign in again</a> and send it once more.</p>]]
-local FOREIGN = [[<h1>A page of another site sent this</h1>
+    local FOREIGN = [[<h1>A page of another site sent this</h1>
 <p>It was not passed on, and nothing was changed. If you wanted to do this, open the application and do
 it there. If not, close this page.</p>
 <p>Reason: cross_site_request</p>]]
 
-local function redirectReply(txn, location, reason)
-    return txn:reply({
-        status = 302,
-        headers = {
-            ["location"] = { location },
-            ["cache-control"] = { "no-store" },
-            ["x-entra-auth-reason"] = { reason },
-        },
-    })
-end
+    local function redirectReply(txn, location, reason)
+        return txn:reply({
+            status = 302,
+            headers = {
+                ["location"] = { location },
+                ["cache-control"] = { "no-store" },
+                ["x-entra-auth-reason"] = { reason },
+            },
+        })
+    end
 
-local function pageReply(txn, outcome, body, policy)
-    return txn:reply({
-        status = outcome.status,
-        headers = {
-            ["content-type"] = { HTML },
-            ["content-security-policy"] = { policy },
-            ["x-content-type-options"] = { "nosniff" },
+    local function pageReply(txn, outcome, body, policy)
+        return txn:reply({
+            status = outcome.status,
+            headers = {
+                ["content-type"] = { HTML },
+                ["content-security-policy"] = { policy },
+                ["x-content-type-options"] = { "nosniff" },
+                ["cache-control"] = { "no-store" },
+                ["x-entra-auth-reason"] = { outcome.reason },
+                ["x-entra-auth-sign-in"] = outcome.signIn and { outcome.signIn } or nil,
+                ["retry-after"] = outcome.retryAfter and { tostring(outcome.retryAfter) } or nil,
+            },
+            body = body,
+        })
+    end
+
+    local function unsentReply(txn, outcome)
+        local location = signInLocation(txn, outcome.signIn):gsub("&", "&amp;")
+        return pageReply(txn, outcome, PAGE:format(UNSENT:format(location)), PAGE_POLICY)
+    end
+
+    function refusalReply(txn, outcome, policy, requestId)
+        if outcome.signIn and isNavigation(txn) then
+            if txn.sf:method() == "GET" then
+                return redirectReply(txn, signInLocation(txn, outcome.signIn), outcome.reason)
+            elseif txn.sf:method() ~= "HEAD" then
+                return unsentReply(txn, outcome)
+            end
+        end
+        if outcome.pagePolicy then
+            return pageReply(txn, outcome, outcome.body, outcome.pagePolicy)
+        elseif outcome.reason == "cross_site_request" and isNavigation(txn) then
+            return pageReply(txn, outcome, PAGE:format(FOREIGN), PAGE_POLICY)
+        end
+        local headers = {
+            ["content-type"] = { "application/json; charset=utf-8" },
             ["cache-control"] = { "no-store" },
             ["x-entra-auth-reason"] = { outcome.reason },
-            ["x-entra-auth-sign-in"] = outcome.signIn and { outcome.signIn } or nil,
-            ["retry-after"] = outcome.retryAfter and { tostring(outcome.retryAfter) } or nil,
-        },
-        body = body,
-    })
-end
-
-local function unsentReply(txn, outcome)
-    local location = signInLocation(txn, outcome.signIn):gsub("&", "&amp;")
-    return pageReply(txn, outcome, PAGE:format(UNSENT:format(location)), PAGE_POLICY)
-end
-
-local function refusalReply(txn, outcome, policy, requestId)
-    if outcome.signIn and isNavigation(txn) then
-        if txn.sf:method() == "GET" then
-            return redirectReply(txn, signInLocation(txn, outcome.signIn), outcome.reason)
-        elseif txn.sf:method() ~= "HEAD" then
-            return unsentReply(txn, outcome)
+        }
+        if outcome.signIn then
+            headers["x-entra-auth-sign-in"] = { outcome.signIn }
         end
+        if #outcome.challenges > 0 then
+            headers["www-authenticate"] = outcome.challenges
+        end
+        if outcome.retryAfter then
+            headers["retry-after"] = { tostring(outcome.retryAfter) }
+        end
+        return txn:reply({
+            status = outcome.status,
+            headers = headers,
+            body = refusalBody(outcome, policy, requestId),
+        })
     end
-    if outcome.pagePolicy then
-        return pageReply(txn, outcome, outcome.body, outcome.pagePolicy)
-    elseif outcome.reason == "cross_site_request" and isNavigation(txn) then
-        return pageReply(txn, outcome, PAGE:format(FOREIGN), PAGE_POLICY)
-    end
-    local headers = {
-        ["content-type"] = { "application/json; charset=utf-8" },
-        ["cache-control"] = { "no-store" },
-        ["x-entra-auth-reason"] = { outcome.reason },
-    }
-    if outcome.signIn then
-        headers["x-entra-auth-sign-in"] = { outcome.signIn }
-    end
-    if #outcome.challenges > 0 then
-        headers["www-authenticate"] = outcome.challenges
-    end
-    if outcome.retryAfter then
-        headers["retry-after"] = { tostring(outcome.retryAfter) }
-    end
-    return txn:reply({
-        status = outcome.status,
-        headers = headers,
-        body = refusalBody(outcome, policy, requestId),
-    })
 end
 
 local function setIdentityOrRefuse(txn, outcome, headerNames)
@@ -2515,109 +2652,112 @@ end
 -- Each thread counts for itself. About once a second, a passing request writes the thread's numbers
 -- into a variable of the process. The page adds them up.
 
-local METRICS = {
-    { "requests", "requests_total", "counter", "Requests that the action saw." },
-    { "hits", "cache_hits_total", "counter", "Verdicts from the cache." },
-    { "misses", "cache_misses_total", "counter", "Verdicts that were not in the cache." },
-    { "entries", "cache_entries", "gauge", "Verdicts in the cache." },
-    { "bytes", "cache_bytes", "gauge", "Size of the cache, as it is counted for cache-bytes." },
-    { "evictions", "cache_evictions_total", "counter", "Verdicts that were pushed out by others." },
-    { "goodPolls", "polls_good_total", "counter", "Answers to GET /revocations that were good." },
-    { "badPolls", "polls_bad_total", "counter", "Answers to GET /revocations that were not." },
-}
+local publishNumbers, serveMetrics
+do
+    local METRICS = {
+        { "requests", "requests_total", "counter", "Requests that the action saw." },
+        { "hits", "cache_hits_total", "counter", "Verdicts from the cache." },
+        { "misses", "cache_misses_total", "counter", "Verdicts that were not in the cache." },
+        { "entries", "cache_entries", "gauge", "Verdicts in the cache." },
+        { "bytes", "cache_bytes", "gauge", "Size of the cache, as it is counted for cache-bytes." },
+        { "evictions", "cache_evictions_total", "counter", "Verdicts that were pushed out by others." },
+        { "goodPolls", "polls_good_total", "counter", "Answers to GET /revocations that were good." },
+        { "badPolls", "polls_bad_total", "counter", "Answers to GET /revocations that were not." },
+    }
 
-local function packNumbers()
-    local lines = {}
-    for name, value in pairs(numbers) do
-        lines[#lines + 1] = ("%s %d\n"):format(name, value)
+    local function packNumbers()
+        local lines = {}
+        for name, value in pairs(numbers) do
+            lines[#lines + 1] = ("%s %d\n"):format(name, value)
+        end
+        for reason, value in pairs(refusals) do
+            lines[#lines + 1] = ("refused:%s %d\n"):format(reason, value)
+        end
+        return table.concat(lines)
     end
-    for reason, value in pairs(refusals) do
-        lines[#lines + 1] = ("refused:%s %d\n"):format(reason, value)
-    end
-    return table.concat(lines)
-end
 
-local function publishNumbers(txn)
-    publishDue = not isCacheOn
-    if core.thread > 0 then
+    function publishNumbers(txn)
+        publishDue = not isCacheOn
+        if core.thread > 0 then
+            atomically(function()
+                txn:set_var(PUBLISHED .. core.thread, packNumbers())
+            end)
+            publishPoll(txn)
+        end
+        forgetExpiredShared(txn)
+    end
+
+    -- What all threads counted, this one up to now.
+    local function addUp(applet)
+        local sums, own = {}, ""
         atomically(function()
-            txn:set_var(PUBLISHED .. core.thread, packNumbers())
+            own = packNumbers()
         end)
-        publishPoll(txn)
+        for thread = 0, THREAD_LIMIT do
+            local packed = thread == core.thread and own or applet:get_var(PUBLISHED .. thread) or ""
+            for name, value in packed:gmatch("(%S+) (%d+)\n") do
+                sums[name] = (sums[name] or 0) + math.tointeger(tonumber(value))
+            end
+        end
+        return sums
     end
-    forgetExpiredShared(txn)
-end
 
--- What all threads counted, this one up to now.
-local function addUp(applet)
-    local sums, own = {}, ""
-    atomically(function()
-        own = packNumbers()
-    end)
-    for thread = 0, THREAD_LIMIT do
-        local packed = thread == core.thread and own or applet:get_var(PUBLISHED .. thread) or ""
-        for name, value in packed:gmatch("(%S+) (%d+)\n") do
-            sums[name] = (sums[name] or 0) + math.tointeger(tonumber(value))
+    local function describeMetric(lines, name, kind, help)
+        lines[#lines + 1] = ("# HELP entra_auth_action_%s %s"):format(name, help)
+        lines[#lines + 1] = ("# TYPE entra_auth_action_%s %s"):format(name, kind)
+    end
+
+    local function addMetric(lines, name, kind, help, value)
+        describeMetric(lines, name, kind, help)
+        lines[#lines + 1] = ("entra_auth_action_%s %s"):format(name, value)
+    end
+
+    local function describeRefusals(lines, sums)
+        describeMetric(lines, "refusals_total", "counter", "Refused requests by reason.")
+        for name, value in pairs(sums) do
+            local reason = name:match("^refused:(.*)$")
+            if reason then
+                lines[#lines + 1] = ('entra_auth_action_refusals_total{reason="%s"} %d'):format(
+                    reason,
+                    value
+                )
+            end
         end
     end
-    return sums
-end
 
-local function describeMetric(lines, name, kind, help)
-    lines[#lines + 1] = ("# HELP entra_auth_action_%s %s"):format(name, help)
-    lines[#lines + 1] = ("# TYPE entra_auth_action_%s %s"):format(name, kind)
-end
+    -- Of the thread that answers: the others' would be as old as their last request.
+    local function describeFeed(lines)
+        local now = nowMs()
+        local age = feed.goodAtMs and ("%.3f"):format((now - feed.goodAtMs) / 1000) or "+Inf"
+        local usable = now < feed.usableUntilMs and 1 or 0
+        addMetric(lines, "poll_age_seconds", "gauge", "Age of what is known of revocations.", age)
+        addMetric(lines, "cache_usable", "gauge", "1 while the cache is in use.", usable)
+        addMetric(lines, "revocations", "gauge", "Revocations in force.", feed.known.count)
+    end
 
-local function addMetric(lines, name, kind, help, value)
-    describeMetric(lines, name, kind, help)
-    lines[#lines + 1] = ("entra_auth_action_%s %s"):format(name, value)
-end
-
-local function describeRefusals(lines, sums)
-    describeMetric(lines, "refusals_total", "counter", "Refused requests by reason.")
-    for name, value in pairs(sums) do
-        local reason = name:match("^refused:(.*)$")
-        if reason then
-            lines[#lines + 1] = ('entra_auth_action_refusals_total{reason="%s"} %d'):format(
-                reason,
-                value
-            )
+    local function describeNumbers(applet)
+        local sums, lines = addUp(applet), {}
+        for _, metric in ipairs(METRICS) do
+            local field, name, kind, help = table.unpack(metric)
+            addMetric(lines, name, kind, help, sums[field])
         end
+        describeMetric(lines, "call_seconds", "summary", "Time of calls to the verifier.")
+        lines[#lines + 1] = ("entra_auth_action_call_seconds_sum %.3f"):format(sums.callMs / 1000)
+        lines[#lines + 1] = ("entra_auth_action_call_seconds_count %d"):format(sums.calls)
+        describeRefusals(lines, sums)
+        describeFeed(lines)
+        return table.concat(lines, "\n") .. "\n"
     end
-end
 
--- Of the thread that answers: the others' would be as old as their last request.
-local function describeFeed(lines)
-    local now = nowMs()
-    local age = feed.goodAtMs and ("%.3f"):format((now - feed.goodAtMs) / 1000) or "+Inf"
-    local usable = now < feed.usableUntilMs and 1 or 0
-    addMetric(lines, "poll_age_seconds", "gauge", "Age of what is known of revocations.", age)
-    addMetric(lines, "cache_usable", "gauge", "1 while the cache is in use.", usable)
-    addMetric(lines, "revocations", "gauge", "Revocations in force.", feed.known.count)
-end
-
-local function describeNumbers(applet)
-    local sums, lines = addUp(applet), {}
-    for _, metric in ipairs(METRICS) do
-        local field, name, kind, help = table.unpack(metric)
-        addMetric(lines, name, kind, help, sums[field])
+    function serveMetrics(applet)
+        local body = describeNumbers(applet)
+        applet:set_status(200)
+        applet:add_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        applet:add_header("content-length", tostring(#body))
+        applet:add_header("cache-control", "no-store")
+        applet:start_response()
+        applet:send(body)
     end
-    describeMetric(lines, "call_seconds", "summary", "Time of calls to the verifier.")
-    lines[#lines + 1] = ("entra_auth_action_call_seconds_sum %.3f"):format(sums.callMs / 1000)
-    lines[#lines + 1] = ("entra_auth_action_call_seconds_count %d"):format(sums.calls)
-    describeRefusals(lines, sums)
-    describeFeed(lines)
-    return table.concat(lines, "\n") .. "\n"
-end
-
-local function serveMetrics(applet)
-    local body = describeNumbers(applet)
-    applet:set_status(200)
-    applet:add_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
-    applet:add_header("content-length", tostring(#body))
-    applet:add_header("cache-control", "no-store")
-    applet:start_response()
-    applet:send(body)
 end
 
 -- Action ----------------------------------------------------------------------------------------
@@ -2663,15 +2803,16 @@ local function verify(txn, given, enforce)
     local policy = given or txn.sf:be_name()
     local headerNames = txn.sf:req_hdr_names()
     local requestId
-    local outcome, isFromHere = recall(txn, policy, headerNames)
+    local plain = readPlainCredentials(txn, headerNames)
+    local outcome, isFromHere = recall(txn, policy, headerNames, plain)
     if outcome and outcome.isSession and not isFromHere then
         outcome = refuseCrossSite(txn, headerNames, outcome)
         outcome.policy, outcome.ms, outcome.cache = policy, 0, "hit"
     end
     if not outcome then
         clearVariables(txn)
-        requestId = readRequestId(txn)
-        outcome = decide(txn, policy, headerNames, requestId)
+        requestId = readRequestId(txn, headerNames)
+        outcome = decide(txn, policy, headerNames, requestId, plain)
     end
     if outcome.ok and outcome.isRecheckDue and isRecheckPossible(txn) then
         outcome = recheck(outcome)
@@ -2688,7 +2829,7 @@ local function verify(txn, given, enforce)
         publishNumbers(txn)
     end
     if not outcome.ok then
-        requestId = requestId or readRequestId(txn)
+        requestId = requestId or readRequestId(txn, headerNames)
         return enforce and refusalReply(txn, outcome, policy, requestId) or nil
     end
     -- The very last step: whatever fails before leaves the request refused.

@@ -272,13 +272,13 @@ describe('an error in the action', () => {
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
     ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
     ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],
-    ...['addRefusal', 'challengeOf', 'readPrepared', 'nextField', 'isTraceparent'],
+    ...['addRefusal', 'challengeOf', 'readPrepared', 'isTraceparent'],
   ])
   /** Only run on some allowed requests, most of them when a verdict is kept or found again. */
   const nowAndThen = new Set([
     ...['remember', 'createEntry', 'entrySize', 'insert', 'link', 'unlink', 'isKept', 'evict'],
     ...['isSameToken', 'tailOf', 'tokenOf'],
-    ...['readPlainCredentials', 'isStillGood', 'isRevoked', 'forget', 'publishNumbers'],
+    ...['isStillGood', 'isRevoked', 'forget', 'publishNumbers'],
     ...['forgetExpiredShared'],
   ])
   /** Without these there is no word of revocations, so nothing is remembered. */
@@ -605,6 +605,37 @@ describe('an error in the action', () => {
       assert.ok(reply.status >= 500, `status ${reply.status}`)
       assert.equal(stack.app.requests.length, 0)
     } finally {
+      await stack.stop()
+    }
+  })
+
+  it('refuses when it runs out of its CPU time after a look into the cache', async () => {
+    const stack = await startStack({
+      feed: revocations(),
+      editLua: breaking('judge', 'if credentials:find("endless") then while true do end end'),
+      editConfig: replacing(
+        '    maxconn 4000',
+        '    maxconn 4000\n    tune.lua.session-timeout 100',
+      ),
+      env: { ENTRA_AUTH_FAST_LANE: 'off' },
+    })
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    try {
+      // The look into the cache ends HAProxy's count of instructions; the answer has to start it again.
+      await eventually(
+        async () => {
+          await stack.ask({ agent })
+          return stack.app.requests.length - stack.verifier.calls.length
+        },
+        (hits) => hits > 0,
+      )
+      stack.reset()
+      const reply = await stack.ask({ agent, headers: [['Authorization', 'Bearer endless']] })
+      assert.ok(reply.status >= 500, `status ${reply.status}`)
+      assert.equal(stack.app.requests.length, 0)
+      assert.ok(stack.haproxy.isRunning())
+    } finally {
+      agent.destroy()
       await stack.stop()
     }
   })

@@ -21,6 +21,7 @@ describe('an allow as one prepared value', () => {
   let stack: CacheStack
   before(async () => {
     stack = await startCacheStack()
+    await stack.untilRemembered()
   })
   after(() => stack.stop())
   beforeEach(() => stack.reset())
