@@ -66,7 +66,10 @@ export function createAuthority(
       v2.refreshIfStale()
     },
     issuerKeys: (version) => (version === '1.0' ? v1 : v2),
-    retiredKeys: (sinceMs) => [...v1.retiredSince(sinceMs), ...v2.retiredSince(sinceMs)],
+    retiredKeys(sinceMs) {
+      const [one, other] = [v1.retiredSince(sinceMs), v2.retiredSince(sinceMs)]
+      return other.length === 0 ? one : [...one, ...other]
+    },
     state() {
       const versions = { '1.0': v1.state(), '2.0': v2.state() }
       const states = Object.values(versions)

@@ -9,6 +9,9 @@ export const unconfirmedAfterMs = 24 * 60 * 60 * 1000
 
 const maxKeys = 100
 
+/** One for all keyrings. */
+const none: readonly never[] = []
+
 /** What a key set changed. */
 export interface MergeReport {
   readonly added: readonly string[]
@@ -99,8 +102,11 @@ export function createKeyring(): Keyring {
       return keys.size
     },
     countUsable: (nowMs) => [...keys.values()].filter((key) => isConfirmed(key, nowMs)).length,
+    // Nearly always there are none, and each thread of HAProxy asks for each tenant every second.
     retiredSince: (ms) =>
-      [...retiredAt].filter(([, atMs]) => atMs >= ms).map(([id, atMs]) => ({ id, atMs })),
+      retiredAt.size === 0
+        ? none
+        : [...retiredAt].filter(([, atMs]) => atMs >= ms).map(([id, atMs]) => ({ id, atMs })),
     clear(nowMs) {
       for (const key of keys.values()) retire(key, 'key_withdrawn', nowMs)
     },

@@ -147,11 +147,13 @@ function listed(list: RevocationList, recent = list.recent?.()): readonly Candid
 /** Keys that their authority withdrew, in the form of revocations. */
 function retiredKeys(authorities: Authorities, nowSeconds: number): readonly Candidate[] {
   const sinceMs = (nowSeconds - retiredKeySeconds) * 1000
-  return [...authorities.values()]
-    .flatMap((authority) => authority.retiredKeys(sinceMs))
-    .map(({ id, atMs }) => {
+  const found: Candidate[] = []
+  for (const authority of authorities.values()) {
+    for (const { id, atMs } of authority.retiredKeys(sinceMs)) {
       const before = Math.floor(atMs / 1000)
       const until = before + retiredKeySeconds
-      return { kind: 'key', id, before, until, ending: until }
-    })
+      found.push({ kind: 'key', id, before, until, ending: until })
+    }
+  }
+  return found
 }

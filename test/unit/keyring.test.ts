@@ -262,6 +262,11 @@ describe('a withdrawn key', () => {
 })
 
 describe('the keys that were retired', () => {
+  it('cost nothing to tell while there are none: each thread of HAProxy asks every second', () => {
+    const [one, another] = [createKeyring(), createKeyring()]
+    assert.deepEqual(one.retiredSince(0), [])
+    assert.equal(one.retiredSince(0), another.retiredSince(1))
+  })
   const three = () => filled(a, b, c)
   it('are told with the time of it', () => {
     const keyring = three()
