@@ -444,7 +444,7 @@ local function isBefore(ms)
     return (machineSeconds() == lastSecond and lastMs + 1000 < ms) or nowMs() < ms
 end
 
--- HAProxy counts the instructions of Lua, which costs a fifth of a hit. Counting is off from a call of
+-- HAProxy counts the instructions of Lua, which makes each of them dearer. Counting is off from a call of
 -- this function until HAProxy resumes Lua the next time, after a wait or for the next request. Only
 -- where the rest does a fixed amount of work for each byte of a request or of an answer, and so needs no
 -- limit. `tune.lua.openlibs` can leave the library out.
