@@ -71,7 +71,7 @@ test('a port in use is one line that says what to do, and exit code 69', async (
   assert.equal((await service.exited).code, 69)
   assert.equal(
     service.stderr,
-    `error: cannot listen on 127.0.0.1:${port}: the port is in use; stop the other program or set listen.port\n`,
+    `error: cannot listen on 127.0.0.1:${port}: the port is in use; stop the other program or set ENTRA_AUTH_PORT\n`,
   )
 })
 
