@@ -4,24 +4,25 @@
  *     node scripts/store-size.ts [COUNT] [redis|valkey]
  *
  * Prints memory of the server, start and memory of a verifier, the size and the time of a poll by
- * HAProxy, what a poll of the store costs, and the processor time of HAProxy for a hit, without any
- * revocation and with all of them: pairs of short rounds, in turn, and the median of their ratios with
- * its interval of 95 %. The last line is JSON for bench/results.
+ * HAProxy, what a poll of the store costs, and the instructions of HAProxy for a hit, without any
+ * revocation and with all of them. valgrind counts the instructions: differences of time between two
+ * processes are larger than what is looked for. The last line is JSON.
  */
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readMetrics } from '../test/e2e/cache-stack.ts'
 import { createLane } from '../test/load/lane.ts'
 import { createNativeApplication } from '../test/load/native-application.ts'
 import { startAuthority } from '../test/serve/authority.ts'
 import { makeFolder } from '../test/serve/process.ts'
-import { shippedConfig, startHaproxy } from './local-stack/haproxy.ts'
+import { findHaproxy, shippedConfig, shippedLua, startHaproxy } from './local-stack/haproxy.ts'
 import { storeServerCommand } from './store-servers.ts'
 
 const [count, which] = [Number(process.argv[2] ?? 1_000_000), process.argv[3] ?? 'valkey']
-const hitsPerRound = 4_000
-const pairs = 80
+/** The difference of both is what hits cost: start, first misses and the end of the process cancel out. */
+const [fewHits, manyHits] = [200, 1_700]
+const runs = 2
 const tickMs = 1_000 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
 
 const { command, args } = await storeServerCommand(which === 'redis' ? 'redis' : 'valkey')
@@ -39,14 +40,6 @@ function cpuMs(pid: number): number {
   return (Number(user) + Number(system)) * tickMs
 }
 
-/** Processor time of all threads of a process so far, in ms, by the scheduler's own count in ns. */
-function exactCpuMs(pid: number): number {
-  const times = readdirSync(`/proc/${pid}/task`).map((thread) =>
-    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]),
-  )
-  return times.reduce((sum, ns) => sum + ns, 0) / 1e6
-}
-
 const memoryMb = (pid: number) =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1_024
 
@@ -57,7 +50,7 @@ function print(what: string, value: number, unit: string): void {
   process.stdout.write(`${what.padEnd(52)} ${measured[what]}\n`)
 }
 
-/** Half of them long ago, none within the time that HAProxy has to know. */
+/** None within the time that HAProxy has to know. */
 const fill = `
 local from, to, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 for i = from, to do
@@ -103,72 +96,61 @@ try {
 
     const application = await createNativeApplication('%[req.fhdr(x-auth-request-user)]')
     const config = join(folder, `${name}.cfg`)
-    writeFileSync(config, application.edit(readFileSync(shippedConfig, 'utf8')))
-    const haproxy = await startHaproxy({
-      verifier: replica.service.address,
-      application: application.address,
-      configs: [config],
-    })
-    life.after(() => haproxy.stop())
+    const text = readFileSync(shippedConfig, 'utf8').replace(/^global$/m, 'global\n    nbthread 1')
+    writeFileSync(config, application.edit(text))
     const token = await authority.token('alice')
-    const lanes = Array.from({ length: 4 }, () => createLane(haproxy.port))
-    /** µs a request. */
-    const spend = async (): Promise<number> => {
-      const before = exactCpuMs(haproxy.pid)
-      await Promise.all(
-        lanes.map(async (lane) => {
-          for (let i = 0; i < hitsPerRound / lanes.length; i++) await lane.ask(token)
-        }),
-      )
-      return ((exactCpuMs(haproxy.pid) - before) / hitsPerRound) * 1_000
+    // Polls go by the clock and not by requests, so there are to be few of them.
+    const lua = join(folder, 'rarely-polling.lua')
+    writeFileSync(
+      lua,
+      readFileSync(shippedLua, 'utf8').replace('POLL_LEAST_MS = 800', 'POLL_LEAST_MS = 5000'),
+    )
+    /** Instructions of HAProxy for so many hits, with its start. */
+    const countFor = async (hits: number): Promise<number> => {
+      const binary = await findHaproxy()
+      const valgrind = ['--tool=callgrind', `--callgrind-out-file=${folder}/callgrind.%p`]
+      const haproxy = await startHaproxy({
+        verifier: replica.service.address,
+        application: application.address,
+        configs: [config],
+        lua,
+        binary: { command: 'valgrind', args: [...valgrind, binary.command, ...binary.args] },
+        env: { ENTRA_AUTH_TIMEOUT_MS: '30000' },
+      })
+      const seen = async () => (await readMetrics({ haproxy })).get('cache_hits_total') ?? 0
+      const lane = createLane(haproxy.port)
+      while ((await seen()) === 0) await lane.ask(token)
+      const before = await seen()
+      for (let i = 0; i < hits; i++) await lane.ask(token)
+      const share = ((await seen()) - before) / hits
+      lane.close()
+      await haproxy.stop()
+      if (share < 0.99) throw new Error(`only ${share} of the requests were hits`)
+      const [file = ''] = readdirSync(folder).filter((each) => each.startsWith('callgrind.'))
+      const [, total] =
+        /^(?:summary|totals): (\d+)/m.exec(readFileSync(join(folder, file), 'utf8')) ?? []
+      rmSync(join(folder, file))
+      return Number(total)
     }
-    // Threads tell their numbers to each other once a second, so only a long time has a right count.
-    const hits = async () => {
-      await new Promise((over) => setTimeout(over, 1_500))
-      await lanes[0]?.ask(token)
-      return (await readMetrics({ haproxy })).get('cache_hits_total') ?? 0
-    }
-    return { spend, hits }
+    return async () =>
+      ((await countFor(manyHits)) - (await countFor(fewHits))) / (manyHits - fewHits)
   }
   const none = await measure('none', 0)
   const many = await measure(`${count}`, count)
-  // In turn and from either side, so that what else the machine does meets both.
-  const rounds: { readonly none: number; readonly many: number }[] = []
-  // The first rounds fill caches.
-  for (const { spend } of [none, many, none, many]) await spend()
-  const before = [await none.hits(), await many.hits()]
-  while (rounds.length < pairs) {
-    const [first, second] = rounds.length % 2 === 0 ? [none, many] : [many, none]
-    const [one, other] = [await first.spend(), await second.spend()]
-    rounds.push(rounds.length % 2 === 0 ? { none: one, many: other } : { none: other, many: one })
+  const counts: Record<string, number[]> = { none: [], many: [] }
+  for (let run = 0; run < runs; run++) {
+    counts.none?.push(await none())
+    counts.many?.push(await many())
   }
-  for (const [index, { hits }] of [none, many].entries()) {
-    const share = ((await hits()) - (before[index] ?? 0)) / (pairs * hitsPerRound)
-    if (share < 0.99) throw new Error(`only ${share} of the requests were hits`)
+  const medianOf = (values: readonly number[] = []) =>
+    values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? Number.NaN
+  const base = medianOf(counts.none)
+  for (const [name, values] of Object.entries(counts)) {
+    print(`instructions of HAProxy for a hit, ${name}`, medianOf(values), '')
+    const percent = values.map((value) => ((value / base - 1) * 100).toFixed(2))
+    process.stdout.write(`  against none, each run: ${percent.join(' %, ')} %\n`)
   }
-  const sorted = (values: readonly number[]) => values.toSorted((one, other) => one - other)
-  const at = (values: readonly number[], index: number) => sorted(values)[index] ?? Number.NaN
-  const ratios = rounds.map((round) => round.many / round.none)
-  // Ranks between which the median of all lies with 95 %: binomial, in its normal approximation.
-  const half = Math.ceil(0.98 * Math.sqrt(pairs))
-  const middle = pairs / 2
-  const [low, median, high] = [middle - half, middle, middle + half].map((rank) => at(ratios, rank))
-  const medianOf = (which: 'none' | 'many') =>
-    at(
-      rounds.map((round) => round[which]),
-      middle,
-    )
-  print('processor time of HAProxy for a hit, with none', medianOf('none'), 'µs')
-  print(`processor time of HAProxy for a hit, with ${count}`, medianOf('many'), 'µs')
-  const percent = (ratio = Number.NaN) => Number(((ratio - 1) * 100).toFixed(2))
-  process.stdout.write(
-    `difference, median of ${pairs} pairs: ${percent(median)} % (${percent(low)} to ${percent(high)} %)\n`,
-  )
-  const hit = {
-    ...{ noneUs: medianOf('none'), manyUs: medianOf('many'), pairs, hitsPerRound },
-    differencePercent: { low: percent(low), median: percent(median), high: percent(high) },
-  }
-  process.stdout.write(`${JSON.stringify({ server: which, count, measured, hit })}\n`)
+  process.stdout.write(`${JSON.stringify({ server: which, count, measured, hit: counts })}\n`)
 } finally {
   for (const cleanUp of cleanUps.reverse()) await cleanUp()
 }
