@@ -1482,7 +1482,7 @@ local function parseFeed(text)
         if #records > REVOCATION_LIMIT then
             return nil, "too_many"
         end
-        pauseEvery(200, #records)
+        pauseEvery(100, #records)
         local separator, following = text:match("^%s*([,%]])()", after)
         if separator == "]" then
             tail = following
@@ -1505,7 +1505,7 @@ local function mergeRevocations(records, nowSeconds)
     local count, added = 0, 0
     local function add(kind, id, before, ending)
         added = added + 1
-        pauseEvery(500, added)
+        pauseEvery(200, added)
         local known = merged[kind][id]
         if not known then
             count = count + 1
