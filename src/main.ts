@@ -116,7 +116,7 @@ const io: CommandIo = {
 }
 
 try {
-  await runProgram(version, io)
+  await runProgram(version, io, process.argv.slice(2))
 } catch (error) {
   reportBug(error)
 }

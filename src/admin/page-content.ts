@@ -156,7 +156,7 @@ function formatRefusal(
   nowMs: number,
 ): Html {
   const place = missing?.grant ?? missing?.denyRule
-  return html`<tr><td>${reason}</td><td>${count}</td><td>${formatTime(atMs, nowMs)}</td><td>${requestId}</td><td><bdi>${policy}</bdi></td><td><bdi>${target}</bdi></td><td>${user}</td><td>${missing && html`<bdi>${missing.wanted}${missing.had && `; had ${missing.had}`}${place && ` (${place})`}</bdi>`}</td></tr>`
+  return html`<tr><td>${reason}</td><td>${count}</td><td>${formatTime(atMs, nowMs)}</td><td class="id">${requestId}</td><td><bdi>${policy}</bdi></td><td><bdi>${target}</bdi></td><td class="id">${user}</td><td>${missing && html`<bdi>${missing.wanted}${missing.had && `; had ${missing.had}`}${place && ` (${place})`}</bdi>`}</td></tr>`
 }
 
 function formatRevocations({ revocations, nowMs }: Overview, view: View): Html {
@@ -179,7 +179,7 @@ function formatRevocation(
   { kind, id, before, until, reason }: StoredRevocation,
   nowMs: number,
 ): Html {
-  return html`<tr><td>${kind}</td><td>${id}</td><td>${formatTime(before * 1000, nowMs)}</td><td>${formatTime(until * 1000, nowMs)}</td><td><bdi>${reason}</bdi></td></tr>`
+  return html`<tr><td>${kind}</td><td class="id">${id}</td><td>${formatTime(before * 1000, nowMs)}</td><td>${formatTime(until * 1000, nowMs)}</td><td><bdi>${reason}</bdi></td></tr>`
 }
 
 function formatTokenForm({ policies }: Overview): Html {

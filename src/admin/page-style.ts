@@ -18,7 +18,7 @@ dd{margin:0;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 caption{text-align:left;color:var(--soft);padding-bottom:.25rem}
 th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere;min-width:6.5rem}
-th,td:first-child{overflow-wrap:normal}
+th,td:first-child,.id{overflow-wrap:normal}
 nav,.pages{display:flex;flex-wrap:wrap;gap:.25rem 1rem}
 a{color:var(--accent)}
 :focus-visible{outline:3px solid var(--accent);outline-offset:2px}

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Config, PolicyConfig } from '../config/config.ts'
+import { isFromEnvironment, sayInVariables } from '../config/environment.ts'
 import { type Finding, type FindingCode, findingCodes } from '../drift/finding.ts'
 import { fixRegistration } from '../drift/fix.ts'
 import { checkHaproxy } from '../drift/haproxy.ts'
@@ -68,6 +69,9 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
   }
   if (options.fix && app.length === 0) refuse('--fix changes a registration; give --app FILE')
   const config = await readConfigWithoutKeys(options.config, io)
+  const say = isFromEnvironment(io.env, options.config)
+    ? (findings: readonly Finding[]) => findings.map(sayInVariables)
+    : (findings: readonly Finding[]) => findings
   const read = (file: string) => readText(file, io, refuse)
   const haproxyFiles = (options.haproxy ?? [])
     .flatMap((path) => configurationFiles(path, io, refuse))
@@ -78,7 +82,7 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
     if (!pairing || others.length > 0) {
       return refuse('--fix prints one registration at a time; give only its --app')
     }
-    return printFix(pairing, config, ignore, io)
+    return printFix(pairing, config, (findings) => reportOf(say(findings), ignore, 0), io)
   }
 
   const haproxy =
@@ -86,7 +90,7 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
       ? { findings: [], ignored: 0 }
       : checkHaproxy(parseHaproxyFiles(haproxyFiles), config)
   const all = [...haproxy.findings, ...checkPairings(pairings, config)]
-  const report = reportOf(all, ignore, haproxy.ignored)
+  const report = reportOf(say(all), ignore, haproxy.ignored)
   io.stdout.write(
     options.json ? reportAsJson(report) : formatReport(report, screenOf(io.stdout, io.env)),
   )
@@ -97,7 +101,7 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
 function printFix(
   { app, policies }: Pairing,
   config: Config,
-  ignore: readonly FindingCode[],
+  report: (findings: readonly Finding[]) => DriftReport,
   io: CommandIo,
 ): void {
   const patch = fixRegistration(app, policies)
@@ -106,7 +110,7 @@ function printFix(
   const fixed = { ...app.raw, ...rest, api: { ...Object(app.raw.api), ...Object(api) } }
   const after = readRegistration(JSON.stringify(fixed))
   if (typeof after === 'string') throw new Error(`the changed registration ${after}`)
-  const left = reportOf(checkRegistration(after, policies, config), ignore, 0)
+  const left = report(checkRegistration(after, policies, config))
   if (!hasDrift(left)) return
   io.stderr.write(`Not changed by this:\n${formatReport(left)}`)
   io.setExitCode(exitCodes.failure)

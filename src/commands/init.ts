@@ -99,19 +99,14 @@ async function ask(
 ): Promise<Starter> {
   const signsIn = 'ENTRA_AUTH_CLIENT_ID' in given || 'ENTRA_AUTH_HOSTS' in given
   const variables = { ...given }
-  // Others of the first configuration, so that one answer is judged by itself.
-  const example = {
-    ENTRA_AUTH_TENANT_ID: '00000000-0000-4000-8000-000000000000',
-    ENTRA_AUTH_AUDIENCE: 'api://example',
+  // What is wrong already, before somebody answers questions in vain.
+  for (const { name, option } of questions) {
+    const fault = name in variables ? await judge(name, variables[name] ?? '') : undefined
+    if (fault !== undefined) answers.refuse(option, fault)
   }
   for (const { name, option, question } of questions) {
     if (name in variables || (signsIn && name === 'ENTRA_AUTH_AUDIENCE')) continue
-    variables[name] = await answers.next(question, option, async (answer) => {
-      const tried = { ...example, [name]: answer }
-      const result = await writeStarter({ variables: tried, who: 'both', policy: 'default' }, {})
-      const [problem] = result.ok ? [] : result.problems
-      return problem && `${problem.message}. ${problem.hint}`
-    })
+    variables[name] = await answers.next(question, option, (answer) => judge(name, answer))
   }
   const askedWho = 'ENTRA_AUTH_AUDIENCE' in variables ? who : 'both'
   const chosen =
@@ -120,6 +115,18 @@ async function ask(
       answer === '' || isWho(answer) ? undefined : 'is neither users nor apps nor both',
     ))
   return { variables, who: isWho(chosen) ? chosen : 'both', policy }
+}
+
+/** What is wrong with one answer; the others of the first configuration are examples. */
+async function judge(name: string, answer: string): Promise<string | undefined> {
+  const variables = {
+    ENTRA_AUTH_TENANT_ID: '00000000-0000-4000-8000-000000000000',
+    ENTRA_AUTH_AUDIENCE: 'api://example',
+    [name]: answer,
+  }
+  const result = await writeStarter({ variables, who: 'both', policy: 'default' }, {})
+  const [problem] = result.ok ? [] : result.problems
+  return problem && `${problem.message}. ${problem.hint}`
 }
 
 const questions = [
@@ -149,11 +156,18 @@ interface Answers {
     option: string,
     judge: (answer: string) => Promise<string | undefined>,
   ): Promise<string>
+  /** Ends the program with 64: an answer cannot be right. */
+  refuse(option: string, fault: string): never
 }
 
 function createAnswers(io: CommandIo): Answers {
   let lines: AsyncIterator<string> | undefined
+  const refuse = (option: string, fault: string): never => {
+    io.stderr.write(`error: ${option} ${oneLine(fault)}\n`)
+    return io.exit(exitCodes.usage)
+  }
   return {
+    refuse,
     async next(question, option, judge) {
       lines ??= linesOf(io.stdin)
       const isAsked = io.stdin.isTTY === true
@@ -168,8 +182,7 @@ function createAnswers(io: CommandIo): Answers {
         fault = found
         if (isAsked) io.stderr.write(`  ${oneLine(found)}\n`)
       }
-      io.stderr.write(`error: ${option} ${oneLine(fault)}\n`)
-      return io.exit(exitCodes.usage)
+      return refuse(option, fault)
     },
   }
 }

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { variableOf } from '../config/environment.ts'
 import { oneLine, quote } from '../config/problems.ts'
+import { nearest } from '../nearest.ts'
 import { parseRevocation, type Revocation, revocationKinds } from '../revocation/revocation.ts'
 import { formatJson, type Screen, screenOf, wrap } from '../terminal.ts'
 import { type CommandIo, exitCodes } from './io.ts'
@@ -69,6 +70,9 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
     )
     .action(async (kind: string, id: string, options: AddOptions) => {
       const { reason } = options
+      checkKind(kind, io)
+      const named = parseRevocation({ kind, id, before: 0, until: 0 })
+      if (typeof named === 'string') stop(io, exitCodes.usage, named)
       const body = {
         kind,
         id,
@@ -84,6 +88,7 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
     .argument('<id>')
     .option('--new-tokens-only', 'admit tokens that are issued from now on, and none from before')
     .action(async (kind: string, id: string, options: RemoveOptions) => {
+      checkKind(kind, io)
       if (options.newTokensOnly) return admitNewTokens(kind, id, options, io)
       await call(io, options, 'DELETE', `?${new URLSearchParams({ kind, id })}`)
       io.stdout.write(`no longer revoked: ${kind} ${id}\n${formatNotes(noteRemoved(kind), io)}`)
@@ -141,6 +146,15 @@ async function admitNewTokens(
   io.stdout.write(
     `new tokens count again: ${kind} ${id}\n${formatNotes(['Those from before stay refused.'], io)}`,
   )
+}
+
+/** Ends with 64 for a kind that there is not. */
+function checkKind(kind: string, io: CommandIo): void {
+  if (Object.hasOwn(revocationKinds, kind)) return
+  const kinds = Object.keys(revocationKinds)
+  const near = nearest(kind, kinds)
+  const advice = near === undefined ? `there are: ${kinds.join(', ')}` : `did you mean ${near}?`
+  stop(io, exitCodes.usage, `there is no kind ${quote(kind)}; ${advice}`)
 }
 
 function adminCommand(parent: Command, name: string, description: string): Command {

@@ -4,9 +4,9 @@ import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
 import { describeChangesInSteps, summarize } from '../config/changes.ts'
 import type { Config, LiveConfig, LogFormat, PolicyConfig, SignInConfig } from '../config/config.ts'
-import { isFromEnvironment, settingName, unknownVariables } from '../config/environment.ts'
+import { isFromEnvironment, settingName } from '../config/environment.ts'
 import type { LoadResult } from '../config/load.ts'
-import { formatProblems, oneLine } from '../config/problems.ts'
+import { formatProblems } from '../config/problems.ts'
 import { type ConfigReloader, createConfigReloader } from '../config/reload.ts'
 import { planReload } from '../config/restart.ts'
 import { secretsOf } from '../config/secrets.ts'
@@ -63,10 +63,6 @@ export function addServeCommand(program: Command, io: CommandIo): void {
 
 /** Unwraps a loaded configuration, or prints all that is wrong with it and exits with 78. */
 export function requireConfig(loaded: LoadResult, name: string | undefined, io: CommandIo): Config {
-  for (const { name: variable, near } of unknownVariables(io.env)) {
-    const meant = near === undefined ? '' : `; did you mean ${near}?`
-    io.stderr.write(`warning: ${oneLine(variable)} is set, and nothing reads it${meant}\n`)
-  }
   if (loaded.ok) return loaded.config
   io.stderr.write(`${formatProblems(loaded.problems, name)}\n`)
   return io.exit(exitCodes.configuration)

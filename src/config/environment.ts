@@ -122,6 +122,19 @@ const wordsOfTheFile: readonly (readonly [RegExp, string])[] = [
   [/"authority" of the tenant/, 'ENTRA_AUTH_AUTHORITY'],
   [/"audiences" of the policy default/g, 'ENTRA_AUTH_AUDIENCE'],
   [/\bin "tenants"/, 'in ENTRA_AUTH_TENANT_ID'],
+  [/\bin its audiences\b/, 'in ENTRA_AUTH_AUDIENCE'],
+  [/\bto its audiences\b/, 'to ENTRA_AUTH_AUDIENCE'],
+  [/\blisten\.tls is set\b/, 'ENTRA_AUTH_TLS_CERTIFICATE_FILE is set'],
+  [/^(Use it with http-request lua\.entra-auth \S+), or remove it\.$/, '$1.'],
+  [/^Configured: default\.$/, `Variables give the policy default only. For others, ${needsFile}.`],
+  [
+    /^(Disable and then delete it), or use it in a policy\.$/,
+    `$1. For a grant that names it, ${needsFile}.`,
+  ],
+  [
+    /\bor take tokens only in the policy of this backend\b/,
+    'or take tokens only: unset ENTRA_AUTH_CLIENT_ID and ENTRA_AUTH_HOSTS',
+  ],
   [/^Set revocationFile\.$/, 'Set ENTRA_AUTH_REVOCATION_FILE.'],
   [
     /^Name a file with a key that HAProxy sends in X-Entra-Auth-Key\.$/,
@@ -146,18 +159,18 @@ export function wordForVariables(text: string): string {
   return wordsOfTheFile.reduce((shown, [pattern, words]) => shown.replace(pattern, words), text)
 }
 
+/** A sentence with its advice in the words of somebody who has no file. */
+export function sayInVariables<T extends Pick<Problem, 'message' | 'hint'>>(said: T): T {
+  return { ...said, message: wordForVariables(said.message), hint: wordForVariables(said.hint) }
+}
+
 /** A problem or a finding in the words of somebody who has no file. */
 export function namedByVariables<P extends Pick<Problem, 'path' | 'message' | 'hint'>>(
   found: P,
 ): P {
   const [, variable] = inVariables.find(([pattern]) => pattern.test(found.path)) ?? []
   const keys = found.path.split(/[.[]/)
-  return {
-    ...found,
-    path: variable ?? variableAt(keys) ?? found.path,
-    message: wordForVariables(found.message),
-    hint: wordForVariables(found.hint),
-  }
+  return { ...sayInVariables(found), path: variable ?? variableAt(keys) ?? found.path }
 }
 
 /** A setting of a listener that the environment gives. */

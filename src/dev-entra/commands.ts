@@ -4,11 +4,12 @@ import { isLoopback } from '../loopback.ts'
 import { nearest } from '../nearest.ts'
 import { buildDevEntra, defaultPort } from './app.ts'
 import type { Flavour } from './context.ts'
-import { contoso, ordersApi } from './directory.ts'
+import { clients, contoso, ordersApi } from './directory.ts'
 import { faultKinds, faultTargets, isFaultKind } from './faults.ts'
 import { findPersona, nearPersona, noPersona, personas } from './personas.ts'
 import { refusalKinds } from './refusals.ts'
 import { createTlsIdentity } from './tls.ts'
+import { refuseCommand } from './unknown-command.ts'
 
 /** What the commands need from the process. */
 export interface DevEntraIo {
@@ -48,14 +49,16 @@ interface TokenOptions {
   claim?: Record<string, unknown>
 }
 
-/** Exit code of wrong use, as of all commands. */
+/** Exit codes as of all commands: wrong use, and what cannot be reached or listened on. */
 const usage = 64
+const unavailable = 69
 
 const startHint = 'start it with: haproxy-entra-auth dev-entra serve'
 
 /**
  * Adds `dev-entra` with serve, token, personas, rotate, withdraw, fault and reset. Errors are one
- * line on stderr with exit code 1, by way of commander's own error handling.
+ * line on stderr, by way of commander's own error handling. Exit codes: 1 refused, 64 wrong use, 69
+ * no answer or no port.
  */
 export function addDevEntraCommands(program: Command, io: DevEntraIo): void {
   // Else `--version` of the program would swallow that of `token`.
@@ -82,6 +85,8 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
   devEntra
     .command('serve', { isDefault: true })
     .description('run dev-entra (the default)')
+    // A mistyped command comes here as an argument.
+    .allowExcessArguments()
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .option('--port <number>', 'port to listen on, 0 for any', readPort, defaultPort)
     .option('--allow-remote', 'listen beyond loopback; wants DEV_ENTRA_ALLOW_REMOTE=yes as well')
@@ -102,14 +107,19 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
       'HTTPS with a new certificate, written to this file for clients to trust; MSAL wants HTTPS',
     )
     .action(async (options: ServeOptions, command: Command) => {
+      const [surplus] = command.args
+      if (surplus !== undefined) refuseCommand(devEntra, surplus)
       const remote = !isLoopback(options.host)
       if (remote && !(options.allowRemote && io.env.DEV_ENTRA_ALLOW_REMOTE === 'yes')) {
         command.error(
           `error: dev-entra hands out tokens to anybody, so it does not listen on ${options.host}; use a loopback address, or give --allow-remote and DEV_ENTRA_ALLOW_REMOTE=yes`,
+          { exitCode: usage },
         )
       }
       if (options.origin !== undefined && !isOrigin(options.origin)) {
-        command.error(`error: --origin must be like http://127.0.0.1:8400, not ${options.origin}`)
+        command.error(`error: --origin must be like http://127.0.0.1:8400, not ${options.origin}`, {
+          exitCode: usage,
+        })
       }
       const tls = options.tls === undefined ? undefined : await createTls(options, io, command)
       const app = buildDevEntra({
@@ -123,7 +133,9 @@ function addServe(devEntra: Command, io: DevEntraIo): void {
       })
       const address = await app
         .listen({ host: options.host, port: options.port })
-        .catch((failure: Error) => command.error(`error: cannot listen: ${failure.message}`))
+        .catch((failure: Error) =>
+          command.error(`error: cannot listen: ${failure.message}`, { exitCode: unavailable }),
+        )
       const origin = options.origin ?? address
       io.stdout.write(
         `dev-entra listens on ${address}; it is not Entra, its tokens prove nothing\n` +
@@ -198,9 +210,7 @@ function addFault(devEntra: Command, io: DevEntraIo): void {
     .action(
       async (kind: string, { target, ms }: { target: string; ms?: number }, command: Command) => {
         if (!isFaultKind(kind)) {
-          const near = nearest(kind, Object.keys(faultKinds))
-          const meant = near === undefined ? '' : `; did you mean "${near}"?`
-          command.error(`error: there is no fault "${kind}"${meant}`, { exitCode: usage })
+          refuseWord('fault', kind, Object.keys(faultKinds), command)
         }
         await post('/dev/fault', io, command, { target, kind, ...(ms === undefined ? {} : { ms }) })
         io.stdout.write(`${target}: ${kind}\n`)
@@ -211,6 +221,7 @@ function addFault(devEntra: Command, io: DevEntraIo): void {
 function addRefusals(devEntra: Command, io: DevEntraIo): void {
   const kinds = Object.entries(refusalKinds).map(([kind, { code }]) => `  ${kind}: AADSTS${code}`)
   const send = async (subject: string, kind: string, command: Command) => {
+    checkSubject(subject, command)
     await post('/dev/refusal', io, command, { subject, kind })
     io.stdout.write(`${subject}: ${kind === 'none' ? 'admitted' : kind}\n`)
   }
@@ -229,9 +240,27 @@ function addRefusals(devEntra: Command, io: DevEntraIo): void {
     .argument('<persona-or-client>', 'for example alice, or portal')
     .argument('<kind>', Object.keys(refusalKinds).join(', '))
     .addHelpText('after', `\nKinds:\n${kinds.join('\n')}`)
-    .action((subject: string, kind: string, _options: unknown, command: Command) =>
-      send(subject, kind, command),
-    )
+    .action(async (subject: string, kind: string, _options: unknown, command: Command) => {
+      if (!Object.hasOwn(refusalKinds, kind)) {
+        refuseWord('refusal', kind, Object.keys(refusalKinds), command)
+      }
+      await send(subject, kind, command)
+    })
+}
+
+/** Ends with 64 where a person or client is mistyped; others are for dev-entra, of any version, to judge. */
+function checkSubject(subject: string, command: Command): void {
+  const clientNames: string[] = Object.values(clients).map(({ name }) => name)
+  if (findPersona(subject) || clientNames.includes(subject)) return
+  const names = [...personas.map(({ name }) => name), ...clientNames]
+  if (nearest(subject, names) !== undefined) refuseWord('person or client', subject, names, command)
+}
+
+/** Ends with 64: a word that is none of the known ones, and the one that was meant, most likely. */
+function refuseWord(what: string, word: string, known: readonly string[], command: Command): never {
+  const near = nearest(word, known)
+  const advice = near === undefined ? `there are: ${known.join(', ')}` : `did you mean "${near}"?`
+  return command.error(`error: there is no ${what} "${word}"; ${advice}`, { exitCode: usage })
 }
 
 function addRemote(devEntra: Command, io: DevEntraIo, name: string, description: string): void {
@@ -256,13 +285,17 @@ async function post(
   const { url } = command.opts<{ url?: string }>()
   const base = url ?? io.env.DEV_ENTRA_URL ?? `http://127.0.0.1:${defaultPort}`
   if (!isOrigin(base)) {
-    command.error(`error: --url must be like http://127.0.0.1:${defaultPort}, not ${base}`)
+    command.error(`error: --url must be like http://127.0.0.1:${defaultPort}, not ${base}`, {
+      exitCode: usage,
+    })
   }
   const response = await (io.fetch ?? fetch)(new URL(path, base), {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
-  }).catch((failure: Error) => command.error(describeFailure(failure, base)))
+  }).catch((failure: Error) =>
+    command.error(describeFailure(failure, base), { exitCode: unavailable }),
+  )
   const reply = readObject(await response.text().catch(() => ''))
   if (response.ok && reply) return reply
   const reason = reply?.message ?? `HTTP status ${response.status}`

@@ -188,7 +188,7 @@ function checkAudiences(app: Registration, { name, audiences }: PolicyConfig): F
         'audience-unknown',
         { policy: name },
         `admits the audience ${quote(audience)}, which is neither the client id nor an identifier URI of ${app.appId}`,
-        `Use ${[app.appId, ...app.identifierUris].join(' or ')}.`,
+        `Write ${[app.appId, ...app.identifierUris].join(' or ')} in its audiences.`,
       ),
     )
   const holdsId = holdsClientId(app)

@@ -113,6 +113,32 @@ describe("the operator's page", () => {
     assert.match(text, /the scope Orders\.Read; had the scope Other/)
   })
 
+  it('breaks no id inside a word, whatever else is in its row', async () => {
+    const requestId = '7F000001:8A4C_7F000001:1F40_6926F2A1_00C3:4D21'
+    await verify(service, 'default', {
+      Authorization: `Bearer ${v2User({ scp: 'Other' })}`,
+      'X-Request-Id': requestId,
+      'X-Forwarded-Uri': `/${'a-long-path/'.repeat(20)}`,
+    })
+    const page = await open()
+    for (const width of [1280, 700, 320]) {
+      await page.setViewportSize({ width, height: 800 })
+      const broken: string[] = await page.evaluate(`
+        [...document.querySelectorAll('td.id')].flatMap((cell) => {
+          const text = cell.firstChild
+          return [...(text?.data ?? '').matchAll(/[^-\\/]+/g)].flatMap(({ 0: word, index }) => {
+            const range = document.createRange()
+            range.setStart(text, index)
+            range.setEnd(text, index + word.length)
+            return range.getClientRects().length === 1 ? [] : [word]
+          })
+        })`)
+      assert.deepEqual(broken, [], `${width} px`)
+      const cell = page.locator('td.id', { hasText: requestId })
+      assert.equal(await cell.count(), 1)
+    }
+  })
+
   it('explains a pasted token check by check', async () => {
     const page = await open()
     const allowed = await explain(page, v2User())

@@ -7,7 +7,7 @@ import { Command } from 'commander'
 import type { CommandIo } from '../../src/commands/io.ts'
 import { addRevocationCommands } from '../../src/commands/revocations.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
+import { createRevocationStore, parseFile } from '../../src/revocation/revocation-store.ts'
 import { type Ran, runCommand } from '../explain/fixture.ts'
 import { makeFolder } from '../serve/process.ts'
 import { ids } from '../support/ids.ts'
@@ -86,6 +86,15 @@ describe('revocations', () => {
     )
     const { revocations } = JSON.parse((await run(['list', '--json'])).stdout)
     assert.equal(revocations[0].id, user)
+  })
+
+  it('list --json is a revocation file, as docs/store.md uses it', async () => {
+    const page = readFileSync(new URL('../../docs/store.md', import.meta.url), 'utf8')
+    assert.match(page, /revocations list --json > /)
+    const [entry] = parseFile((await run(['list', '--json'])).stdout)
+    assert.deepEqual([entry?.kind, entry?.id, entry?.reason], ['user', user, 'left'])
+    const { stdout } = await run(['list'])
+    assert.throws(() => parseFile(stdout), /not JSON/)
   })
 
   it('list shows nothing that a terminal would obey', async () => {

@@ -278,6 +278,14 @@ test('advice of explain for somebody without a file names variables', () => {
       'Then add api://x to ENTRA_AUTH_AUDIENCE, if it is this API.',
     ],
     [
+      'asks the verifier over plain HTTP, although listen.tls is set: each request gets 503',
+      'asks the verifier over plain HTTP, although ENTRA_AUTH_TLS_CERTIFICATE_FILE is set: each request gets 503',
+    ],
+    [
+      'Do not cache here, or take tokens only in the policy of this backend.',
+      'Do not cache here, or take tokens only: unset ENTRA_AUTH_CLIENT_ID and ENTRA_AUTH_HOSTS.',
+    ],
+    [
       'Check "cloud" or "authority" of the tenant: a national cloud',
       'Check ENTRA_AUTH_CLOUD or ENTRA_AUTH_AUTHORITY: a national cloud',
     ],

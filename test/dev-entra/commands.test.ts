@@ -32,7 +32,7 @@ for (const [what, args, env] of [
     const outcome = await run(['serve', '--host', '0.0.0.0', '--port', '0', ...args], { env })
     t.after(() => outcome.running?.close())
     assert.equal(outcome.running, undefined)
-    assert.equal(outcome.exitCode, 1)
+    assert.equal(outcome.exitCode, 64)
     assert.match(outcome.stderr, /^error: .*0\.0\.0\.0.*--allow-remote.*\n$/)
   })
 }
@@ -57,7 +57,7 @@ test('loopback is told from what looks like it', () => {
 test('a busy port is one line on stderr', async (t) => {
   const { port } = new URL(await serve(t))
   const outcome = await run(['serve', '--port', port])
-  assert.equal(outcome.exitCode, 1)
+  assert.equal(outcome.exitCode, 69)
   assert.match(outcome.stderr, /^error: cannot listen: .*\n$/)
 })
 
@@ -94,7 +94,7 @@ test('token --id-token prints an ID token', async (t) => {
 
 test('token says how to start dev-entra when it does not run', async () => {
   const outcome = await run(['token', 'alice', '--url', 'http://127.0.0.1:1'])
-  assert.equal(outcome.exitCode, 1)
+  assert.equal(outcome.exitCode, 69)
   assert.equal(outcome.stdout, '')
   assert.equal(
     outcome.stderr,

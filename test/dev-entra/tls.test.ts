@@ -93,6 +93,6 @@ test('token says what to trust when the certificate is not trusted', async (t) =
   const app = startDevEntra(t, { tls: await createTlsIdentity(Date.now, random) })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   const { exitCode, stderr } = await runDevEntra(['token', 'alice', '--url', url])
-  assert.equal(exitCode, 1)
+  assert.equal(exitCode, 69)
   assert.match(stderr, /^error: the certificate of https:.* is not trusted; .*--tls.*\n$/)
 })

@@ -203,6 +203,60 @@ describe('haproxy-entra-auth drift', () => {
   })
 })
 
+describe('haproxy-entra-auth drift for a configuration in variables', () => {
+  const env = {
+    ENTRA_AUTH_TENANT_ID: '11111111-1111-4111-8111-111111111111',
+    ENTRA_AUTH_AUDIENCE: 'api://elsewhere',
+  }
+  const keys =
+    /\b(audiences|tenants|policies|listen|signIn|callerKeyFile)\b|in a policy\b|remove it\b/
+  const hintsOf = async (args: readonly string[], variables: Record<string, string> = env) => {
+    const { stdout } = await run(['drift', '--json', ...args], files, variables)
+    const { findings } = JSON.parse(stdout) as {
+      findings: { code: string; message: string; hint: string }[]
+    }
+    for (const { message, hint } of findings) assert.doesNotMatch(`${message} ${hint}`, keys)
+    return new Map(findings.map(({ code, hint }) => [code, hint]))
+  }
+
+  it('names the variable of the audience, in text too', async () => {
+    const hints = await hintsOf(['--app', 'app.json'])
+    assert.match(hints.get('audience-unknown') ?? '', /^Write 3333.* in ENTRA_AUTH_AUDIENCE\.$/)
+    assert.match(hints.get('audience-version') ?? '', /^Add 3333.* to ENTRA_AUTH_AUDIENCE, or set /)
+    const { stdout } = await run(['drift', '--app', 'app.json'], files, env)
+    assert.match(stdout, /in ENTRA_AUTH_AUDIENCE\.\n/)
+  })
+
+  it('keeps the policy that variables give, and says what another one needs', async () => {
+    const hints = await hintsOf(['--haproxy', 'h.cfg'])
+    assert.equal(hints.get('policy-unused'), 'Use it with http-request lua.entra-auth default.')
+    assert.match(
+      hints.get('policy-unknown') ?? '',
+      /^Variables give the policy default only\. For others, haproxy-entra-auth init writes/,
+    )
+  })
+
+  it('says what a scope needs where people only sign in', async () => {
+    const { ENTRA_AUTH_TENANT_ID } = env
+    const hints = await hintsOf(['--app', 'app.json'], {
+      ENTRA_AUTH_TENANT_ID,
+      ENTRA_AUTH_CLIENT_ID: '33333333-3333-4333-8333-333333333333',
+      ENTRA_AUTH_HOSTS: 'portal.example.com',
+      AZURE_FEDERATED_TOKEN_FILE: '/t',
+    })
+    assert.match(
+      hints.get('scope-unused') ?? '',
+      /^Disable and then delete it\. For a grant that names it, haproxy-entra-auth init writes/,
+    )
+  })
+
+  it('says the same of what --fix leaves open', async () => {
+    const { stderr } = await run(['drift', '--fix', '--app', 'app.json'], files, env)
+    assert.match(stderr, /in ENTRA_AUTH_AUDIENCE\.\n/)
+    assert.doesNotMatch(stderr, keys)
+  })
+})
+
 describe('haproxy-entra-auth drift --fix', () => {
   const args = ['drift', ...config, '--app', 'app.json', '--fix']
 
