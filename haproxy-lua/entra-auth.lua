@@ -693,11 +693,16 @@ end
 
 -- Whether a person goes to another page with this request: then the browser shows what comes back.
 local function isNavigation(txn)
-    local mode = txn.sf:req_fhdr("sec-fetch-mode")
-    if mode ~= "" or txn.sf:req_fhdr("sec-fetch-dest") ~= "" then
-        return mode == "navigate"
+    for _, name in ipairs({ "sec-purpose", "purpose", "x-purpose", "x-moz" }) do
+        local purpose = txn.sf:req_fhdr(name):lower()
+        if purpose:find("prefetch", 1, true) or purpose:find("^pre[rv]") then
+            return false
+        end
+    end
+    -- Fetch Metadata without a mode is not a browser too old for it.
+    if txn.sf:req_hdr_names():find("sec-fetch-", 1, true) then
+        return txn.sf:req_fhdr("sec-fetch-mode") == "navigate"
             and txn.sf:req_fhdr("sec-fetch-dest") == "document"
-            and not (txn.sf:req_fhdr("sec-purpose") .. txn.sf:req_fhdr("purpose")):find("prefetch", 1, true)
     end
     return txn.sf:req_fhdr("accept"):lower():find("text/html", 1, true) ~= nil
         and txn.f:req_fhdr_cnt("x-requested-with") == 0

@@ -26,6 +26,7 @@ import { createSpanExporter } from './tracing/exporter.ts'
 import { addTracing } from './tracing/hooks.ts'
 import { type AuditSink, createAuditLog } from './verify/audit-log.ts'
 import { keysThatCount } from './verify/caller.ts'
+import { createEntraSessions } from './verify/entra-sessions.ts'
 import { createJudge } from './verify/judge.ts'
 import { watchOverload } from './verify/overload.ts'
 import { createRefusalLog } from './verify/refusal-log.ts'
@@ -145,6 +146,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
     cache,
     revocations: () => revocations.list,
   })
+  const entraSessions = createEntraSessions()
   const judge = createJudge(
     verifier,
     runtime.signIn && {
@@ -152,6 +154,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       revocations: () => revocations.list,
       sealingKeys: runtime.signIn.sealingKeys,
       firstSights: runtime.audit && createFirstSights(),
+      entraSessions,
     },
   )
   const onFirstSight = runtime.audit && createAuditLog(runtime.audit)
@@ -162,6 +165,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       elapsed,
       engine,
       judge,
+      entraSessions,
       rules: () => rules,
       onOutcome: measured.countSignIn,
       isOverloaded: () => overload.isOverloaded,

@@ -176,13 +176,16 @@ async function accept(
       loginHint: undefined,
     })
   }
-  const session = createSession(visit, idToken, isRecheck ? former : undefined)
+  const continued = isRecheck ? former : parallelOf(context, state, former, idToken)
+  const session = createSession(visit, idToken, continued)
   const sealed = sealSession(context.sealingKeys, session)
   if (sealed === undefined) {
     context.log.warn({ user: session.userId, roles: session.roles.length }, 'session too large')
     return sendProblem(context, reply, 'session_too_large')
   }
   setCookie(reply, sessionCookie, sealed)
+  context.entraSessions.see(session)
+  if (!isRecheck) context.parallelSignIns.add(state, session)
   // The browser forgets the former one, so its sign-out could not end a copy of that cookie.
   if (!isRecheck && former && isSamePerson(former, idToken)) {
     await revokeSession(context, former, visit.nowSeconds, ownReasons.replaced)
@@ -194,6 +197,21 @@ async function accept(
   return redirect(reply, target)
 }
 
+/** The session of a tab that signed the same person in at the same time, if it still counts. */
+function parallelOf(
+  { parallelSignIns, revocations }: SignInContext,
+  state: LoginState,
+  former: Session | undefined,
+  idToken: IdToken,
+): Session | undefined {
+  const parallel = former ? undefined : parallelSignIns.find(state)
+  return parallel &&
+    isSamePerson(parallel, idToken) &&
+    revocations.list.get('session', parallel.id) === undefined
+    ? parallel
+    : undefined
+}
+
 /** OpenID Connect: `sub` is the person for this client; the others are how policies know it. */
 function isSamePerson(session: Session, idToken: IdToken): boolean {
   return (
@@ -203,7 +221,7 @@ function isSamePerson(session: Session, idToken: IdToken): boolean {
   )
 }
 
-/** A session from an ID token; a re-check keeps id, sign-in time and hard end of the former one. */
+/** A session from an ID token; a re-check or a parallel tab keeps id, sign-in time and hard end of the former one. */
 function createSession(
   { host, sessions, nowSeconds }: Visit,
   idToken: IdToken,

@@ -10,6 +10,7 @@ import type { SealingKeys } from '../session/sealing.ts'
 import { claimsOf } from '../session/session.ts'
 import type { SignatureEngine } from '../token/signature.ts'
 import type { OnFirstSight } from '../verify/audit-log.ts'
+import type { EntraSessions } from '../verify/entra-sessions.ts'
 import type { Judge } from '../verify/judge.ts'
 import type { CreateRefusalPage } from '../verify/route.ts'
 import type { Rules } from '../verify/rules.ts'
@@ -17,6 +18,7 @@ import { isRevoked } from '../verify/session-verifier.ts'
 import type { Entra } from './entra.ts'
 import type { AccountCounts } from './own-revocations.ts'
 import type { PageStyle } from './page.ts'
+import type { ParallelSignIns } from './parallel-sign-ins.ts'
 import { type ProblemCode, problems } from './problems.ts'
 
 /** How a sign-in ended, for the metric. */
@@ -41,6 +43,8 @@ export interface SignInRuntime {
   readonly revocations: RevocationStore
   readonly rules: () => Rules
   readonly judge: Judge
+  /** Which sessions of Entra's are in use. */
+  readonly entraSessions: EntraSessions
   readonly log: FastifyBaseLogger
   readonly onOutcome: (outcome: SignInOutcome) => void
   /** Whether the event loop lags behind so far that answers would come too late. */
@@ -58,6 +62,7 @@ export interface SignInContext extends SignInRuntime {
   readonly canRevoke: () => boolean
   /** How many revocations each account caused. */
   readonly accounts: AccountCounts
+  readonly parallelSignIns: ParallelSignIns
   readonly refusalPage: CreateRefusalPage
 }
 

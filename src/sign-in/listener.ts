@@ -13,6 +13,7 @@ import type { SignInContext, SignInRuntime } from './context.ts'
 import { createEntra, type Entra } from './entra.ts'
 import { createAccountCounts } from './own-revocations.ts'
 import { contentSecurityPolicy, type PageStyle } from './page.ts'
+import { createParallelSignIns } from './parallel-sign-ins.ts'
 import { type ProblemCode, problems } from './problems.ts'
 import { createRefusalPage } from './refusal-page.ts'
 import { answerSignedOut, answerSignOut, createFrontchannelLogout } from './sign-out.ts'
@@ -55,6 +56,7 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
     },
     canRevoke: () => current.canRevoke,
     accounts: createAccountCounts(),
+    parallelSignIns: createParallelSignIns(),
     refusalPage: (person) =>
       createRefusalPage(current.style, new URL(current.tenant.authority).origin, person),
   }

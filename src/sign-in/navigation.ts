@@ -6,12 +6,11 @@ import type { IncomingHttpHeaders } from 'node:http'
  */
 export function isNavigation(method: string, headers: IncomingHttpHeaders): boolean {
   if (method !== 'GET') return false
-  const purpose = `${headers['sec-purpose'] ?? ''} ${headers.purpose ?? ''} ${headers['x-moz'] ?? ''}`
-  if (/prefetch|prerender|preview/i.test(purpose)) return false
-  const mode = headers['sec-fetch-mode']
-  const destination = headers['sec-fetch-dest']
-  if (mode !== undefined || destination !== undefined || headers['sec-fetch-site'] !== undefined) {
-    return mode === 'navigate' && destination === 'document'
+  const purposes = ['sec-purpose', 'purpose', 'x-purpose', 'x-moz']
+  if (purposes.some((name) => /prefetch|^pre[rv]/i.test(String(headers[name])))) return false
+  // Fetch Metadata without a mode is not a browser too old for it.
+  if (Object.keys(headers).some((name) => name.startsWith('sec-fetch-'))) {
+    return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document'
   }
   const accept = headers.accept ?? ''
   return /\btext\/html\b/i.test(accept) && headers['x-requested-with'] === undefined

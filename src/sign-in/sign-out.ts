@@ -70,8 +70,8 @@ export function answerSignedOut(
 }
 
 /**
- * Calls of the front channel that change anything, in a minute, and their revocations at a time: anybody
- * can make them, and those of administrators must always find room.
+ * Calls of the front channel for sessions that nobody was seen with here, in a minute, and revocations of
+ * the front channel at a time: anybody can make these calls, and administrators must always find room.
  */
 const maxFrontchannelCalls = 120
 const maxFrontchannelRevocations = 1_000
@@ -82,7 +82,7 @@ export function createFrontchannelLogout(context: SignInContext) {
   let calls = 0
   let loggedAtMs = Number.NEGATIVE_INFINITY
 
-  /** The id of a session is a secret of Entra's, so guesses are harmless; their number must be as well. */
+  /** The id of a session is a secret of Entra's, so guesses are harmless. Their number must be as well. */
   function isTooMany(): boolean {
     const nowMs = context.clock()
     if (Math.abs(nowMs - windowStartMs) >= 60_000) {
@@ -102,7 +102,9 @@ export function createFrontchannelLogout(context: SignInContext) {
     if (sid === undefined || !/^[\w-]{16,128}$/.test(sid)) {
       return sendProblem(context, reply, 'malformed_request')
     }
-    if (isTooMany()) {
+    // Of a session that is known here, or was until a while ago: no guess, so nobody can use this up.
+    const known = context.entraSessions.find(sid, visit.nowSeconds)
+    if (!known && isTooMany()) {
       // Anybody can cause this line.
       if (Math.abs(visit.nowSeconds * 1000 - loggedAtMs) >= 60_000) {
         loggedAtMs = visit.nowSeconds * 1000
@@ -110,8 +112,10 @@ export function createFrontchannelLogout(context: SignInContext) {
       }
       return reply.code(429).header('Retry-After', '60').send()
     }
-    const hardEnd = visit.nowSeconds + visit.sessions.sessionSeconds
-    await revokeSession(context, { id: sid, hardEnd }, visit.nowSeconds, ownReasons.elsewhere)
+    // Another replica may have made one that ends later.
+    const hardEnd = Math.max(visit.nowSeconds + visit.sessions.sessionSeconds, known?.hardEnd ?? 0)
+    const ending = { ...known, id: sid, hardEnd }
+    await revokeSession(context, ending, visit.nowSeconds, ownReasons.elsewhere)
     return reply.code(200).type('text/html; charset=utf-8').send('')
   }
 }

@@ -8,6 +8,7 @@ import type { SessionRequest } from '../session/request.ts'
 import type { SealingKeys } from '../session/sealing.ts'
 import { claimsOf, type Session } from '../session/session.ts'
 import type { AccessToken } from '../token/claims.ts'
+import type { EntraSessions } from './entra-sessions.ts'
 import { createOutcome, type OutcomeStep, type Refusal } from './outcome.ts'
 import type { Rules } from './rules.ts'
 import type { Verdict } from './verifier.ts'
@@ -19,6 +20,8 @@ export interface SessionVerifierContext {
   readonly sealingKeys: SealingKeys
   /** Absent where nobody keeps an audit. */
   readonly firstSights?: FirstSights | undefined
+  /** Learns which sessions of Entra's are in use. */
+  readonly entraSessions?: EntraSessions
 }
 
 /** Which session was admitted by which policy. */
@@ -68,7 +71,7 @@ const signInHelps: ReadonlySet<FailureCode> = new Set([
  * session costs less than half of verifying a token, and HAProxy remembers the verdict.
  */
 export function verifySession(
-  { clock, revocations, sealingKeys, firstSights }: SessionVerifierContext,
+  { clock, revocations, sealingKeys, firstSights, entraSessions }: SessionVerifierContext,
   rules: Rules,
   policy: Policy,
   request: SessionRequest,
@@ -85,6 +88,7 @@ export function verifySession(
   const revoked = isRevoked(revocations(), token, session.keyId, nowMs)
   observe?.('revocation', revoked ? 'session_revoked' : undefined)
   if (revoked) return refuse({ failure: 'session_revoked' }, token)
+  entraSessions?.see(session)
   const knowsGroups =
     policy.groupsNamed.size === 0 || session.groupsLookedAt === rules.sessions?.groupsLookedAt
   observe?.('groups', knowsGroups ? undefined : 'session_recheck')

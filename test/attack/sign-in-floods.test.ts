@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { askedOf, openBrowser, type SignInService, startSignIn } from '../support/sign-in.ts'
+import { assertAllowed } from '../support/expect.ts'
+import { verify } from '../support/service.ts'
+import { cookieOf, withSession } from '../support/sessions.ts'
+import {
+  askedOf,
+  openBrowser,
+  type SignInService,
+  signInWith,
+  startSignIn,
+} from '../support/sign-in.ts'
 
 let service: SignInService
 before(async () => {
@@ -66,6 +75,38 @@ describe('a flood', () => {
     // However long it lasts, most of the list stays free for administrators.
     assert.equal(service.revocations.length, 1_000)
     assert.ok(linesOfIt() <= 12, `${linesOfIt()} lines`)
+  })
+
+  it('of front-channel calls costs no real sign-out elsewhere', async () => {
+    const own = await startSignIn()
+    try {
+      const flood = async (calls: number) => {
+        for (let i = 0; i < calls; i++) {
+          const sid = `made-up-${own.time.nowMs}-${i}`
+          await openBrowser(own).visit(`/oauth2/frontchannel_logout?sid=${sid}`)
+        }
+      }
+      const endedElsewhere = async (sid: string) => {
+        const reply = await openBrowser(own).visit(`/oauth2/frontchannel_logout?sid=${sid}`)
+        return { status: reply.status, isRevoked: own.revocations.some(({ id }) => id === sid) }
+      }
+      await signInWith(own, openBrowser(own), { claims: { sid: 'sid-of-a-sign-in-here' } })
+      // One that another replica made, or this one before it was restarted: known once it was verified.
+      const elsewhere = cookieOf({ id: 'another', entraSessionId: 'sid-of-another-replica' })
+      assertAllowed(await verify(own, 'default', withSession(elsewhere)))
+      await flood(130)
+      const ended = { status: 200, isRevoked: true }
+      assert.deepEqual(await endedElsewhere('sid-of-a-sign-in-here'), ended)
+      // Nor when made-up ones have used up the room that the front channel has at a time.
+      for (let minute = 0; minute < 8; minute++) {
+        own.time.nowMs += 60_000
+        await flood(120)
+      }
+      assert.deepEqual(await endedElsewhere('sid-of-another-replica'), ended)
+      assert.equal((await endedElsewhere('sid-that-nobody-has-here')).status, 429)
+    } finally {
+      await own.close()
+    }
   })
 
   it('of long headers, cookies and bodies is refused at once', async () => {

@@ -366,6 +366,23 @@ describe('a request without a session', () => {
       ['Sec-Fetch-Dest', 'iframe'],
     ],
     'a prefetch': [...document, ['Sec-Purpose', 'prefetch;prerender']],
+    'a preview': [...document, ['Purpose', 'preview']],
+    'a prefetch of an older browser': [
+      ['Accept', 'text/html'],
+      ['X-Moz', 'Prefetch'],
+    ],
+    'a preview of an older browser': [
+      ['Accept', 'text/html'],
+      ['X-Purpose', 'preview'],
+    ],
+    'a request whose Fetch Metadata says no mode': [
+      ['Accept', 'text/html'],
+      ['Sec-Fetch-Site', 'none'],
+    ],
+    'a request whose Fetch Metadata says only that a person clicked': [
+      ['Accept', 'text/html'],
+      ['Sec-Fetch-User', '?1'],
+    ],
     'an old XHR': [
       ['Accept', 'text/html'],
       ['X-Requested-With', 'XMLHttpRequest'],

@@ -30,6 +30,8 @@ describe('a navigation', () => {
       { 'sec-purpose': 'prefetch' },
       { purpose: 'prefetch' },
       { 'x-moz': 'prefetch' },
+      { 'x-purpose': 'preview' },
+      { purpose: 'Prerender' },
     ]) {
       assert.equal(isNavigation('GET', { ...going, ...more }), false, JSON.stringify(more))
     }
@@ -42,6 +44,8 @@ describe('a navigation', () => {
     assert.equal(isNavigation('GET', {}), false)
     assert.equal(isNavigation('GET', { accept, 'x-requested-with': 'XMLHttpRequest' }), false)
     assert.equal(isNavigation('GET', { accept, 'sec-fetch-site': 'same-origin' }), false)
+    assert.equal(isNavigation('GET', { accept, 'sec-fetch-user': '?1' }), false)
+    assert.equal(isNavigation('GET', { accept, purpose: 'prefetch' }), false)
   })
 })
 

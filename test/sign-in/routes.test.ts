@@ -23,6 +23,7 @@ import {
   grantCode,
   navigation,
   openBrowser,
+  type Page,
   type SignInService,
   signInWith,
   startSignIn,
@@ -157,6 +158,68 @@ describe('a sign-in', () => {
     assert.deepEqual(
       pages.map(({ location }) => location),
       ['/b', '/c'],
+    )
+  })
+
+  it('of two tabs at once is one session: a sign-out in one ends the cookie of the other', async () => {
+    const [first, second] = [
+      askedOf(await browser.visit('/oauth2/start?rd=/a')),
+      askedOf(await browser.visit('/oauth2/start?rd=/b')),
+    ]
+    service.time.nowMs += 2_000
+    // The browser sends the second answer before it has the cookie of the first one.
+    const other = browser.copy()
+    const come = (tab: Browser, asked: URLSearchParams) =>
+      tab.visit(callbackOf(asked, { code: grantCode(service.authority, asked).code }))
+    assert.equal((await come(browser, first)).location, '/a')
+    service.time.nowMs += 1_000
+    assert.equal((await come(other, second)).location, '/b')
+    assert.notEqual(other.cookies.get(sessionCookie), browser.cookies.get(sessionCookie))
+    assert.equal(sessionIn(other)?.id, sessionIn(browser)?.id)
+    assert.equal(sessionIn(other)?.hardEnd, sessionIn(browser)?.hardEnd)
+    await other.copy().visit('/oauth2/sign_out', { method: 'POST' })
+    service.time.nowMs += 1_000
+    assert.equal((await verifyWith(browser)).reason, 'session_revoked')
+    assert.equal((await verifyWith(other)).reason, 'session_revoked')
+  })
+
+  it('of two tabs is two sessions if it is of two people, begins later or the first has ended', async () => {
+    const signInTwice = async (between: (first: Browser) => unknown, claims = {}) => {
+      browser.cookies.clear()
+      const starts = [await browser.visit('/oauth2/start'), await browser.visit('/oauth2/start')]
+      service.time.nowMs += 2_000
+      const tab = browser.copy()
+      const come = (at: Browser, asked: URLSearchParams, who = {}) =>
+        at.visit(callbackOf(asked, { code: grantCode(service.authority, asked, who).code }))
+      await come(browser, askedOf(starts[0] as Page))
+      const later = await between(browser)
+      const page = await come(tab, askedOf((later ?? starts[1]) as Page), claims)
+      assert.equal(page.status, 302)
+      assert.notEqual(sessionIn(tab)?.id, undefined)
+      return sessionIn(tab)?.id === sessionIn(browser)?.id
+    }
+    assert.equal(await signInTwice(() => undefined), true)
+    assert.equal(await signInTwice(() => undefined, { sub: 'another subject' }), false)
+    assert.equal(
+      await signInTwice(async (first) => {
+        const again = first.copy()
+        again.cookies.delete(sessionCookie)
+        return again.visit('/oauth2/start')
+      }),
+      false,
+    )
+    assert.equal(
+      await signInTwice((first) => {
+        const id = sessionIn(first)?.id ?? ''
+        service.revocations.push({
+          kind: 'session',
+          id,
+          before: 0,
+          until: startSeconds + 9_999,
+          reason: 'x',
+        })
+      }),
+      false,
     )
   })
 
