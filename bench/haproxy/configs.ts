@@ -37,7 +37,7 @@ const verdict: Readonly<Record<string, string>> = {
 
 const isAlways = ['X-Entra-Auth-Verdict', 'X-Entra-Auth-Contract']
 
-/** The same as one value; HAProxy reads `\\t` in a quoted text as a tab. */
+/** The same as one value. */
 function prepared(): string {
   const managed = { names: Object.keys(identity), list: verdict['X-Entra-Auth-Headers'] ?? '' }
   const version = verdict['X-Entra-Auth-Version'] ?? ''
@@ -46,7 +46,7 @@ function prepared(): string {
   )
   const value = formatPrepared(version, managed, told.flat())
   if (value === undefined) throw new Error('the identity has no prepared value')
-  return value.replaceAll('\t', '\\t')
+  return value
 }
 
 /** Ports of 127.0.0.1, a different one each. */

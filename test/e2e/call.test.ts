@@ -53,7 +53,7 @@ describe('the call of the verifier', () => {
     assert.deepEqual(sent, {
       authorization: bearer[1],
       'x-entra-auth-contract': '1',
-      'x-entra-auth-prepared': '1',
+      'x-entra-auth-prepared': '2',
       'x-entra-auth-key': 'caller-key-of-this-test',
       'x-forwarded-method': 'POST',
       'x-forwarded-proto': 'http',

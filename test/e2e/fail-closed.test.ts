@@ -272,7 +272,9 @@ describe('an error in the action', () => {
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
     ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
     ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],
-    ...['addRefusal', 'challengeOf', 'readPrepared', 'isTraceparent'],
+    ...['addRefusal', 'challengeOf', 'isTraceparent'],
+    // Only run when the verifier answers with a prepared value.
+    ...['judgePrepared', 'readPrepared', 'readFields', 'createOrder', 'isLargestLast'],
   ])
   /** Only run on some allowed requests, most of them when a verdict is kept or found again. */
   const nowAndThen = new Set([
@@ -302,6 +304,7 @@ describe('an error in the action', () => {
       'sharedText',
       'placeOf',
       'readShared',
+      'isShared',
     ],
     ...['relyOnFeed', 'usePollOfOthers', 'recountCalls'],
   ])

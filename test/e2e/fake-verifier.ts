@@ -97,21 +97,43 @@ export function allowFor(maxAgeSeconds: number, identity: Identity = alice): str
 /** An allow that may be kept for a second. */
 export const shortAllow: string = allowFor(1)
 
-/** The same allow as one prepared value, or with the fields that `edit` makes of it. */
+/** A prepared value with its form and its checksum, djb2 of latin1 text. */
+export function sealed(text: string): string {
+  let hash = 5381n
+  for (const byte of Buffer.from(text, 'latin1')) hash = (hash * 33n + BigInt(byte)) % 2n ** 32n
+  return `2${String(hash).padStart(10, '0')}${text}`
+}
+
+/** These fields as a prepared value. */
+function prepare(fields: readonly string[]): string {
+  const format = fields.map(({ length }) => `c${length}`).join('')
+  return sealed(`${String(format.length).padStart(4, '0')}${format}${fields.join('')}.`)
+}
+
+/**
+ * The same allow as one prepared value: of the fields that `edit` makes of its list of names, letters, version,
+ * seven fields about the token and values, or what `change` makes of the whole.
+ */
 export function allowPrepared(
   identity: Identity = alice,
   edit: (fields: string[]) => string[] = (fields) => fields,
+  change: (value: string) => string = (value) => value,
 ): string {
   const of = new Map(allowHeaders(identity))
   const said = ['User', 'Tenant', 'Client', 'Actor', 'Token-Id', 'Issued-At', 'Key-Id'].map(
     (name) => of.get(`X-Entra-Auth-${name}`) ?? '',
   )
   const list = of.get('X-Entra-Auth-Headers') ?? ''
-  const fields = ['1', 'version-1', ...said, list, ...Object.values(identity), '.']
+  const present = Object.entries(identity)
+    .map(([name, value], index) => ({ letter: String.fromCharCode(65 + index), name, value }))
+    .filter(({ value }) => value !== '')
+    .toSorted((a, b) => a.name.length + a.value.length - b.name.length - b.value.length)
+  const letters = present.map(({ letter }) => letter).join('')
+  const fields = [list, letters, 'version-1', ...said, ...present.map(({ value }) => value)]
   return answer(200, [
     ['X-Entra-Auth-Verdict', 'allow'],
     ['X-Entra-Auth-Contract', '1'],
-    ['X-Entra-Auth-Prepared', edit(fields).join('\t')],
+    ['X-Entra-Auth-Prepared', change(prepare(edit(fields)))],
     ['Cache-Control', of.get('Cache-Control') ?? ''],
   ])
 }

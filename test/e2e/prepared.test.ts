@@ -12,7 +12,7 @@ import { startService } from '../support/service.ts'
 import { v2User } from '../support/tokens.ts'
 import { type CacheStack, isHit, startCacheStack } from './cache-stack.ts'
 import { ask, bearer, values } from './client.ts'
-import { alice, allow, allowPrepared, deny, revocations } from './fake-verifier.ts'
+import { alice, allow, allowPrepared, deny, revocations, sealed } from './fake-verifier.ts'
 import { complaintOfStart, replacing, startStack } from './stack.ts'
 
 const action010 = resolve(import.meta.dirname, 'fixtures/entra-auth-0.1.0.lua')
@@ -51,24 +51,59 @@ describe('an allow as one prepared value', () => {
     assert.deepEqual(seen[1], seen[0])
   })
 
-  const broken: Record<string, (fields: string[]) => string[]> = {
-    'of another form': ([, ...rest]) => ['2', ...rest],
+  // Roles are last here, because theirs is the largest header.
+  const identity = { ...alice, 'X-Auth-Request-Roles': 'r'.repeat(40) }
+  const brokenFields: Record<string, (fields: string[]) => string[]> = {
     'with a field less': (fields) => fields.toSpliced(-2, 1),
     'with a field more': (fields) => fields.toSpliced(-1, 0, 'x'),
-    'without its end': (fields) => fields.slice(0, -1),
-    'that is cut off': (fields) => fields.slice(0, 5),
-    'with a control character': (fields) => fields.with(-2, 'a\u0001b'),
-    'with a character beyond ASCII': (fields) => fields.with(-2, '\u00e9'),
-    'that manages Authorization': (fields) => fields.with(9, 'Authorization,B,C,D'),
-    'that manages a name twice': (fields) => fields.with(9, 'A,B,C,a'),
+    'with no more than a list': (fields) => fields.slice(0, 1),
+    'that manages Authorization': (fields) => fields.with(0, 'Authorization,B,C,D'),
+    'that manages a name twice': (fields) => fields.with(0, 'A,B,C,a'),
+    'with a letter that stands for no name': (fields) => fields.with(1, 'ABCE'),
+    'with a letter twice': (fields) => fields.with(1, 'ABBD'),
+    'with a letter less': (fields) => fields.with(1, 'ABC'),
+    'whose largest header is not the last': (fields) => fields.with(-2, 'x'.repeat(100)),
   }
-  for (const [what, edit] of Object.entries(broken)) {
+  const brokenValues: Record<string, (value: string) => string> = {
+    'of the form before': () => `1\tversion-1${'\tx'.repeat(7)}\tX-A\ta\t.`,
+    'of a form to come': (value) => `3${value.slice(1)}`,
+    'that is empty': () => '',
+    'that is only a form': () => '2',
+    'that is cut off': (value) => value.slice(0, -20),
+    'without its end': (value) => value.slice(0, -1),
+    'with more behind its end': (value) => `${value}x`,
+    'with a letter changed': (value) => value.replace('alice-oid', 'alicf-oid'),
+    'with two letters exchanged': (value) => value.replace('alice-oid', 'alcie-oid'),
+    'with a control character': (value) => value.replace('alice-oid', 'alice\u0001oid'),
+    'with a character beyond ASCII': (value) => value.replace('alice-oid', 'alice\u00e9oid'),
+    'without a number for its checksum': (value) => `2${'x'.repeat(10)}${value.slice(11)}`,
+  }
+  const broken = [
+    ...Object.entries(brokenFields).map(([what, edit]) => ({ what, edit, change: undefined })),
+    ...Object.entries(brokenValues).map(([what, change]) => ({ what, edit: undefined, change })),
+  ]
+  for (const { what, edit, change } of broken) {
     it(`is refused ${what}`, async () => {
-      const identity = { ...alice, 'X-Auth-Request-Roles': 'r' }
-      stack.verifier.script = () => allowPrepared(identity, edit)
+      stack.verifier.script = () => allowPrepared(identity, edit, change)
       const reply = await stack.askFor(`broken-${what.replaceAll(' ', '-')}`)
       assert.equal(reply.status, 503)
       assert.equal(stack.app.requests.length, 0)
+    })
+  }
+
+  for (const [what, format] of [
+    ['is longer than the value', 'c99999999'],
+    ['is none', 'c1q!'],
+    ['reads numbers', 'i4i4i4i4i4i4i4i4i4i4'],
+    ['reads texts with their sizes', 's1s1s1s1'],
+  ] as const) {
+    it(`is refused if its format ${what}`, async () => {
+      const checked = `${String(format.length).padStart(4, '0')}${format}${'x'.repeat(200)}.`
+      stack.verifier.script = () => allowPrepared(identity, undefined, () => sealed(checked))
+      const reply = await stack.askFor(`format-${what.replaceAll(' ', '-')}`)
+      assert.ok(reply.status >= 500, `status ${reply.status}`)
+      assert.equal(stack.app.requests.length, 0)
+      assert.ok(stack.haproxy.isRunning())
     })
   }
 

@@ -122,9 +122,9 @@ describe('the prepared value of an allow', () => {
     const [plain, prepared, other, closed] = await repliesTo(
       service,
       requestLines(token),
-      requestLines(token, { prepared: '1' }),
       requestLines(token, { prepared: '2' }),
-      requestLines(token, { prepared: '1', close: true }),
+      requestLines(token, { prepared: '1' }),
+      requestLines(token, { prepared: '2', close: true }),
     )
     assert.equal(field(plain, 'X-Entra-Auth-Prepared'), undefined)
     assert.equal(other, plain)
@@ -135,24 +135,77 @@ describe('the prepared value of an allow', () => {
     const [ours, identity] = [said.slice(0, ofToken.length), said.slice(ofToken.length)]
     assert.ok(identity.includes('Alice Example') && identity.includes(''))
     const version = field(plain, 'X-Entra-Auth-Version') ?? ''
-    const value = ['1', version, ...ours, list, ...identity, '.'].join('\t')
     for (const reply of [prepared, closed]) {
-      assert.equal(field(reply, 'X-Entra-Auth-Prepared'), value)
+      const value = readPrepared(field(reply, 'X-Entra-Auth-Prepared') ?? '')
+      assert.deepEqual(value.about, [list, version, ...ours])
+      assert.deepEqual(value.identity.toSorted(), present(list, identity).toSorted())
       assert.equal(field(reply, 'X-Entra-Auth-Verdict'), 'allow')
       assert.equal(field(reply, 'Cache-Control'), field(plain, 'Cache-Control'))
       for (const name of names) assert.equal(field(reply, name), undefined, name)
     }
   })
 
-  it('is undefined if a value is ambiguous, or if a header has no field in it', () => {
-    const managed = { names: ['X-A'], list: 'X-A' }
-    const names = ['User', 'Tenant', 'Client', 'Actor', 'Token-Id', 'Issued-At', 'Key-Id']
-    const headers = (value: string) => [
-      ...names.flatMap((name) => [`X-Entra-Auth-${name}`, 'x']),
-      ...['X-A', value],
-    ]
-    assert.equal(formatPrepared('v', managed, headers('a')), `1\tv${'\tx'.repeat(7)}\tX-A\ta\t.`)
-    assert.equal(formatPrepared('v', managed, headers('a\tb')), undefined)
-    assert.equal(formatPrepared('v', managed, [...headers('a'), 'X-More', 'b']), undefined)
+  const names = ['User', 'Tenant', 'Client', 'Actor', 'Token-Id', 'Issued-At', 'Key-Id']
+  const about = names.flatMap((name) => [`X-Entra-Auth-${name}`, 'x'])
+  const managedOf = (identity: Readonly<Record<string, string>>) => ({
+    names: Object.keys(identity),
+    list: Object.keys(identity).join(','),
+  })
+  const prepare = (identity: Readonly<Record<string, string>>) =>
+    formatPrepared('v', managedOf(identity), [...about, ...Object.entries(identity).flat()])
+
+  it('has a checksum, the size of a format, the format, the fields and an end', () => {
+    // djb2 of what follows it, counted by hand in another program.
+    assert.equal(
+      prepare({ 'X-A': 'a' }),
+      `201878262670022c3c1c1${'c1'.repeat(7)}c1X-AAv${'x'.repeat(7)}a.`,
+    )
+  })
+
+  it('leaves out what has no value, and has the largest header last', () => {
+    const identity = { 'X-A': '', 'X-Longer-Name': 'bbb', 'X-C': 'c'.repeat(9), 'X-D': 'd' }
+    const { identity: said } = readPrepared(prepare(identity) ?? '')
+    assert.deepEqual(said, ['X-C: ccccccccc', 'X-D: d', 'X-Longer-Name: bbb'])
+    assert.deepEqual(readPrepared(prepare({ 'X-A': '', 'X-B': '' }) ?? '').identity, [])
+  })
+
+  it('is undefined if a value is not printable, a header has no field, or there are many names', () => {
+    for (const value of ['a\tb', 'a\u0001', 'a\u007f', '\u00e9', 'a\r\nX-B: c']) {
+      assert.equal(prepare({ 'X-A': value }), undefined)
+    }
+    const more = [...about, 'X-A', 'a', 'X-More', 'b']
+    assert.equal(formatPrepared('v', managedOf({ 'X-A': 'a' }), more), undefined)
+    const many = (count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, index) => [`X-${index}`, 'a']))
+    assert.equal(readPrepared(prepare(many(62)) ?? '').identity.length, 62)
+    assert.equal(prepare(many(63)), undefined)
   })
 })
+
+/** Reads a prepared value as the action in HAProxy does, without a look at its checksum. */
+function readPrepared(value: string) {
+  const size = Number(value.slice(11, 15))
+  const lengths = [...value.slice(15, 15 + size).matchAll(/c(\d+)/g)].map(([, digits]) =>
+    Number(digits),
+  )
+  let position = 15 + size
+  const fields = lengths.map((length) => {
+    position += length
+    return value.slice(position - length, position)
+  })
+  assert.equal(value.slice(position), '.')
+  const [list = '', letters = '', ...rest] = fields
+  const names = list.split(',')
+  const ofLetters = [...letters].map((letter) => names[letter.charCodeAt(0) - 65])
+  return {
+    about: [list, ...rest.slice(0, 8)],
+    identity: rest.slice(8).map((one, index) => `${ofLetters[index]}: ${one}`),
+  }
+}
+
+/** The lines of the headers that have a value. */
+function present(list: string, values: readonly string[]): string[] {
+  return list
+    .split(',')
+    .flatMap((name, index) => (values[index] ? [`${name}: ${values[index]}`] : []))
+}

@@ -449,7 +449,8 @@ end
 -- where the rest does a fixed amount of work for each byte of a request or of an answer, and so needs no
 -- limit. `tune.lua.openlibs` can leave the library out.
 local debugging = rawget(_G, "debug")
-local stopCounting = debugging and debugging.sethook or function() end
+local canStop = debugging ~= nil and debugging.sethook ~= nil
+local stopCounting = canStop and debugging.sethook or function() end
 
 -- Shared state ----------------------------------------------------------------------------------
 -- HAProxy interrupts Lua every tune.lua.forced-yield instructions, anywhere and under pcall too, and
@@ -462,6 +463,19 @@ local gsub = string.gsub
 -- Runs `change`, which returns nothing, without interruption.
 local function atomically(change)
     gsub("x", "x", change)
+end
+
+-- The same for a function of a request, with one argument. Without its count of instructions, HAProxy
+-- interrupts nothing, and the way through string.gsub is not needed.
+local function atOnce(change, argument)
+    if canStop then
+        stopCounting()
+        change(argument)
+    else
+        gsub("x", "x", function()
+            change(argument)
+        end)
+    end
 end
 
 -- Numbers ---------------------------------------------------------------------------------------
@@ -585,14 +599,11 @@ end
 
 -- Request ---------------------------------------------------------------------------------------
 
--- HAProxy encodes all but letters, digits and "-_.~". So a token that comes back unchanged is printable.
--- This costs a third of the check in Lua, which checks all others.
+-- HAProxy encodes all but letters, digits and "-_.~", each as three characters. So if nothing but the one
+-- space became longer, the token is printable. This costs a third of the check in Lua, which checks all others.
 local function isPrintableToken(txn, value)
-    if value:sub(1, 7) == "Bearer " then
-        local token = value:sub(8)
-        if txn.c:url_enc(token, "query") == token then
-            return true
-        end
+    if value:sub(1, 7) == "Bearer " and #txn.c:url_enc(value, "query") == #value + #"%20" - 1 then
+        return true
     end
     return isPrintable(value)
 end
@@ -621,6 +632,9 @@ end
 
 -- Whether these are credentials of another scheme than Bearer: no token was sent then.
 local function isOtherScheme(credentials)
+    if credentials:sub(1, 7) == "Bearer " then
+        return false
+    end
     local scheme, after = credentials:match("^([!#$%%&'*+%-.^_`|~%w]+)(.?)")
     return scheme ~= nil and (after == "" or after == " ") and scheme:lower() ~= "bearer"
 end
@@ -846,7 +860,7 @@ end
 
 local verifyHeaders
 do
-    local contract, prepared, userAgent = { CONTRACT }, { "1" }, { OWN_NAME }
+    local contract, prepared, userAgent = { CONTRACT }, { "2" }, { OWN_NAME }
     local https, http = { "https" }, { "http" }
     local callerKey = settings["caller-key"] and { settings["caller-key"] }
 
@@ -857,7 +871,7 @@ do
 
     -- A fixed handful: every header of the client could overrun HAProxy's own header table, and the
     -- verdict depends on the policy and the token alone.
-    function verifyHeaders(txn, headerNames, credentials, session, requestId)
+    function verifyHeaders(txn, headerNames, credentials, session, requestId, address)
         local fetches = txn.sf
         return {
             ["x-entra-auth-contract"] = contract,
@@ -876,7 +890,7 @@ do
             ["x-forwarded-host"] = logLines(fetches:req_fhdr("host")),
             -- The path without its query: queries carry tokens and personal data.
             ["x-forwarded-uri"] = logLines(fetches:path()),
-            ["x-forwarded-for"] = logLines(fetches:src()),
+            ["x-forwarded-for"] = logLines(address),
         }
     end
 end
@@ -989,7 +1003,14 @@ local function readManagedList(list)
         seen[name] = true
         names[#names + 1] = name
     end
-    local managed = { list = list, names = names, stem = commonStem(names) }
+    local managed = {
+        list = list,
+        names = names,
+        stem = commonStem(names),
+        -- What a prepared value calls an order → these names in it.
+        orders = {},
+        orderCount = 0,
+    }
     lastManaged = managed
     return managed
 end
@@ -1041,44 +1062,46 @@ local function readAbout(headers, outcome)
 end
 
 -- Whose verdict it is, as revocations name it; nil when the verifier does not say enough.
-local function createSubject(said)
-    local tenant = said.tenant:lower()
-    if tenant == "" or said.keyId == "" or not said.issuedAt:find("^%d+$") then
+local function createSubject(user, tenant, client, tokenId, issuedAt, keyId)
+    if tenant == "" or keyId == "" or not issuedAt:find("^%d+$") then
         return nil
     end
     return {
-        issuedAt = tonumber(said.issuedAt),
-        tenant = tenant,
-        user = tenant .. "/" .. said.user:lower(),
-        client = tenant .. "/" .. said.client:lower(),
-        token = said.token_id,
-        key = said.keyId,
-        session = said.session,
-        entraSession = said.entraSession,
+        issuedAt = tonumber(issuedAt),
+        tenant = tenant:lower(),
+        user = (tenant .. "/" .. user):lower(),
+        client = (tenant .. "/" .. client):lower(),
+        token = tokenId,
+        key = keyId,
+        session = nil,
+        entraSession = nil,
     }
 end
 
 local SUBJECT = {
-    user = "x-entra-auth-user",
-    tenant = "x-entra-auth-tenant",
-    client = "x-entra-auth-client",
-    token_id = "x-entra-auth-token-id",
-    issuedAt = "x-entra-auth-issued-at",
-    keyId = "x-entra-auth-key-id",
+    "x-entra-auth-user",
+    "x-entra-auth-tenant",
+    "x-entra-auth-client",
+    "x-entra-auth-token-id",
+    "x-entra-auth-issued-at",
+    "x-entra-auth-key-id",
 }
 
 local function readSubject(headers)
     local said = {}
-    for field, name in pairs(SUBJECT) do
+    for index, name in ipairs(SUBJECT) do
         local value = single(headers, name)
         if not value then
             return nil
         end
-        said[field] = value
+        said[index] = value
     end
-    said.session = single(headers, "x-entra-auth-session-id")
-    said.entraSession = single(headers, "x-entra-auth-session-sid")
-    return createSubject(said)
+    local subject = createSubject(table.unpack(said))
+    if subject then
+        subject.session = single(headers, "x-entra-auth-session-id")
+        subject.entraSession = single(headers, "x-entra-auth-session-sid")
+    end
+    return subject
 end
 
 local readMaxAge
@@ -1108,95 +1131,129 @@ do
     end
 end
 
--- What precedes the values of the identity headers in the prepared value of an allow.
-local PREPARED = { "form", "version", "user", "tenant", "client", "actor", "token_id", "issuedAt", "keyId", "list" }
--- Of these, the ones for the variables: user to token_id.
-local ABOUT_FIRST, ABOUT_LAST = 3, 7
+local readPrepared
+do
+    -- "2", the checksum of what follows it in ten digits, the size of the format in four, the format, the
+    -- fields, and a point. The format has the length of each field, as string.unpack reads it.
+    local FORM, CHECKED, FORMAT = 50, 12, 16
+    -- Different orders are few: the largest header and those without a value change from token to token.
+    local ORDER_LIMIT = 256
+    local sub, byte, unpack = string.sub, string.byte, string.unpack
 
--- An allow as one value: reading some 25 headers one by one costs more than all the rest of a call.
--- Fields with a tab between them; the verifier's documentation of the HTTP interface has them.
-local function readPrepared(prepared, outcome)
-    stopCounting()
-    local position, find, sub = 1, string.find, string.sub
-    -- One look: the feed can change it in between.
-    local known = lastManaged
-    local knownList = known and known.list
-    -- A table that grows field by field is slow, here and below.
-    local said = {
-        form = "",
-        version = "",
-        user = "",
-        tenant = "",
-        client = "",
-        actor = "",
-        token_id = "",
-        issuedAt = "",
-        keyId = "",
-        list = "",
-    }
-    for index = 1, #PREPARED do
-        local tab = find(prepared, "\t", position, true)
-        if not tab then
-            return "X-Entra-Auth-Prepared is cut off"
-        end
-        local field = sub(prepared, position, tab - 1)
-        if field ~= knownList and not linesOf(field) then
-            return "X-Entra-Auth-Prepared has a character that is not printable ASCII"
-        end
-        said[PREPARED[index]] = field
-        position = tab + 1
-    end
-    if said.form ~= "1" then
-        return "X-Entra-Auth-Prepared has a form that is not known here"
-    end
-    local managed, problem = readManagedList(said.list)
-    if not managed then
-        return problem
-    end
-    local names = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }
-    local values = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }
-    local largest, largestSize, count = 0, 0, 0
-    local managedNames = managed.names
-    for index = 1, #managedNames do
-        local tab = find(prepared, "\t", position, true)
-        if not tab then
-            return "X-Entra-Auth-Prepared is cut off"
-        end
-        if tab > position then
-            local name, value = managedNames[index], sub(prepared, position, tab - 1)
-            if not linesOf(value) then
-                return "X-Entra-Auth-Prepared has a character that is not printable ASCII"
+    -- The managed names in this order: a letter for each, "A" for the first of the list. Nil where a letter
+    -- stands for none of them, or comes twice.
+    local function createOrder(managed, order)
+        local names, seen = {}, {}
+        for index = 1, #order do
+            local name = managed.names[byte(order, index) - 64]
+            if not name or seen[name] then
+                return nil
             end
-            count = count + 1
-            names[count], values[count] = name, value
-            local size = #name + #value
-            if size > largestSize then
-                largest, largestSize = count, size
+            seen[name] = true
+            names[index] = name
+        end
+        if managed.orderCount >= ORDER_LIMIT then
+            managed.orders, managed.orderCount = {}, 0
+        end
+        managed.orders[order] = names
+        managed.orderCount = managed.orderCount + 1
+        return names
+    end
+
+    -- Whether the last header is the largest: if it fits into the buffer, the others did before it.
+    local function isLargestLast(names, values)
+        local count = #names
+        local largest = count > 0 and #names[count] + #values[count] or 0
+        for index = 1, count - 1 do
+            if #names[index] + #values[index] > largest then
+                return false
             end
         end
-        position = tab + 1
+        return true
     end
-    if sub(prepared, position) ~= "." then
-        return "X-Entra-Auth-Prepared has more or less in it than it says"
-    end
-    if count > 0 then
-        names[largest], names[count] = names[count], names[largest]
-        values[largest], values[count] = values[count], values[largest]
-    end
-    outcome.managed, outcome.names, outcome.values = managed, names, values
-    for index = ABOUT_FIRST, ABOUT_LAST do
-        local name = PREPARED[index]
-        local value = said[name]
-        if value ~= "" then
-            outcome[name] = value
+
+    local function readFields(maxAgeSeconds, list, order, version, user, tenant, client, actor, tokenId, issuedAt, keyId, ...)
+        if not keyId then
+            return nil, "X-Entra-Auth-Prepared has too few fields"
         end
+        -- One look: the feed can change it in between.
+        local managed, problem = lastManaged, nil
+        if not managed or managed.list ~= list then
+            managed, problem = readManagedList(list or "")
+            if not managed then
+                return nil, problem
+            end
+        end
+        local values, names = { ... }, managed.orders[order] or createOrder(managed, order)
+        -- The position behind the fields.
+        local after = names and values[#names + 1]
+        values[#values] = nil
+        if not after or #values ~= #names or not isLargestLast(names, values) then
+            return nil, "X-Entra-Auth-Prepared has headers that do not fit its list"
+        end
+        return {
+            ok = true,
+            status = 200,
+            -- Without these there is no variable.
+            user = user ~= "" and user or nil,
+            tenant = tenant ~= "" and tenant or nil,
+            client = client ~= "" and client or nil,
+            actor = actor ~= "" and actor or nil,
+            token_id = tokenId ~= "" and tokenId or nil,
+            managed = managed,
+            names = names,
+            values = values,
+            version = version,
+            subject = isCacheOn
+                    and maxAgeSeconds > 0
+                    and createSubject(user, tenant, client, tokenId, issuedAt, keyId)
+                or nil,
+            maxAgeSeconds = maxAgeSeconds,
+            prepared = "",
+            policy = nil,
+            cache = "miss",
+            ms = 0,
+        }, after
     end
-    outcome.version = said.version
-    outcome.subject = createSubject(said)
-    return nil
+
+    -- An allow as one value: reading some 25 headers one by one costs more than all the rest of a call.
+    -- The comment of `formatPrepared` in the verifier lists the fields. The verifier prepares only what is
+    -- printable, HAProxy lets no line break of an answer pass, and the checksum shows what another
+    -- program changed. So the characters are not checked once more. Returns the outcome, or nil and what is
+    -- wrong with the value.
+    function readPrepared(txn, prepared, maxAgeSeconds)
+        stopCounting()
+        if byte(prepared) ~= FORM then
+            return nil, "X-Entra-Auth-Prepared has a form that is not known here"
+        elseif txn.c:djb2(sub(prepared, CHECKED)) ~= tonumber(sub(prepared, 2, CHECKED - 1)) then
+            return nil, "X-Entra-Auth-Prepared is not what its checksum says"
+        end
+        local start = FORMAT + tonumber(sub(prepared, CHECKED, FORMAT - 1))
+        local outcome, after = readFields(
+            maxAgeSeconds,
+            unpack(sub(prepared, FORMAT, start - 1), prepared, start)
+        )
+        if not outcome then
+            return nil, after
+        elseif after ~= #prepared or byte(prepared, after) ~= 46 then
+            return nil, "X-Entra-Auth-Prepared has more or less in it than it says"
+        end
+        outcome.prepared = prepared
+        return outcome
+    end
 end
 
-local function judgeAllow(headers, body)
+-- The allow of a prepared value, if there is nothing beside it that says something else.
+local function judgePrepared(txn, headers)
+    local lines = headers["x-entra-auth-prepared"]
+    if lines[1] ~= nil or headers["x-entra-auth-report"] or headers["x-entra-auth-headers"] then
+        return unavailable("an allow with a prepared value and something else")
+    end
+    local outcome, problem = readPrepared(txn, lines[0], readMaxAge(headers))
+    return outcome or unavailable(problem)
+end
+
+local function judgeAllow(txn, headers, body)
     local verdict, problem = single(headers, "x-entra-auth-verdict")
     if verdict ~= "allow" then
         return unavailable(problem or "status 200 without X-Entra-Auth-Verdict: allow")
@@ -1207,20 +1264,10 @@ local function judgeAllow(headers, body)
     if setup then
         return badSetup(setup)
     end
-    local outcome = { ok = true, status = 200 }
-    local prepared = headers["x-entra-auth-prepared"]
-    if prepared then
-        if prepared[1] ~= nil or headers["x-entra-auth-report"] or headers["x-entra-auth-headers"] then
-            return unavailable("an allow with a prepared value and something else")
-        end
-        problem = readPrepared(prepared[0], outcome)
-        if problem then
-            return unavailable(problem)
-        end
-        outcome.maxAgeSeconds = readMaxAge(headers)
-        outcome.prepared = prepared[0]
-        return outcome
+    if headers["x-entra-auth-prepared"] then
+        return judgePrepared(txn, headers)
     end
+    local outcome = { ok = true, status = 200 }
     problem = readIdentity(headers, outcome) or readAbout(headers, outcome)
     local report, reportProblem = single(headers, "x-entra-auth-report")
     problem = problem or reportProblem
@@ -1315,10 +1362,10 @@ local REPEATED = { [400] = true, [401] = true, [403] = true, [503] = true }
 
 -- The only place that decides whether an answer is valid. Only status 200 with the verdict `allow`
 -- passes. A refusal has a reason code, so an answer without one comes from another program.
-local function judge(response, policy, credentials)
+local function judge(txn, response, policy, credentials)
     local status, headers = response.status, response.headers or {}
     if status == 200 then
-        return judgeAllow(headers, response.body)
+        return judgeAllow(txn, headers, response.body)
     end
     local reason = single(headers, "x-entra-auth-reason")
     if reason and not isReason(reason) then
@@ -1825,6 +1872,19 @@ do
             and settings["shared-bytes"] // SLOT_BYTES
         or 0
 
+    local areThreadsKnown = false
+
+    -- Whether there are other threads and variables for them. HAProxy tells it once it runs.
+    local function isShared()
+        if not areThreadsKnown and sharedSlots > 0 then
+            areThreadsKnown = true
+            if math.tointeger(tonumber(core.get_info().Nbthread)) == 1 then
+                sharedSlots = 0
+            end
+        end
+        return sharedSlots > 0
+    end
+
     -- The length in front keeps policy and token apart.
     local function sharedText(policy, credentials)
         return #policy .. ":" .. policy .. "\n" .. (tokenOf(credentials) or credentials)
@@ -1844,7 +1904,7 @@ do
     end
 
     function share(txn, policy, credentials, outcome, askedAtMs)
-        if sharedSlots == 0 or not outcome.prepared or outcome.maxAgeSeconds <= 0 then
+        if not outcome.prepared or outcome.maxAgeSeconds <= 0 or not isShared() then
             return
         end
         local text = sharedText(policy, credentials)
@@ -1858,8 +1918,7 @@ do
 
     -- The verdict that another thread has for these credentials, from now on one of this thread, or nil.
     function recallShared(txn, policy, credentials)
-        local now = sharedSlots > 0 and nowMs()
-        if not now or now >= feed.usableUntilMs then
+        if feed.usableUntilMs == 0 or not isShared() then
             return nil
         end
         local name, hash = placeOf(txn, policy, credentials)
@@ -1872,14 +1931,12 @@ do
             return nil
         end
         local askedAtMs, maxAgeSeconds, start = readShared(value)
-        if not start or askedAtMs > now + CLOCKS_APART_MS then
+        local now = nowMs()
+        if now >= feed.usableUntilMs or not start or askedAtMs > now + CLOCKS_APART_MS then
             return nil
         end
-        local outcome = { ok = true, status = 200, maxAgeSeconds = maxAgeSeconds }
-        if readPrepared(value:sub(start), outcome) then
-            return nil
-        end
-        return remember(policy, credentials, outcome, math.min(askedAtMs, now))
+        local outcome = readPrepared(txn, value:sub(start), maxAgeSeconds)
+        return outcome and remember(policy, credentials, outcome, math.min(askedAtMs, now))
     end
 
     local sweptShared = 0
@@ -2215,30 +2272,34 @@ end
 -- tokens cannot use up HAProxy's connections or the verifier's time. A cached verdict needs no
 -- call.
 
-local callsUnderWay = { count = 0, bySource = {}, first = 1, last = 0, recountedMs = 0 }
+-- The calls as they began, the oldest first, each with the one after it.
+local callsUnderWay = { count = 0, bySource = {}, oldest = nil, newest = nil, recountedMs = 0 }
 
 local startCall, endCall
 do
+    local MOST, MOST_OF_SOURCE = settings["max-calls"], settings["max-calls-per-source"]
+
     -- An error inside `startCall` or `endCall` would leave the count too high for ever. So calls
     -- are counted again before one is refused, at most once in CALL_COUNTED_MS. Only inside of
-    -- `atomically`.
+    -- `atOnce`.
     local function recountCalls(now)
         local calls = callsUnderWay
         if now - calls.recountedMs < CALL_COUNTED_MS then
             return
         end
         local count, bySource = 0, {}
-        for index = calls.first, calls.last do
-            local call = calls[index]
-            if call and call.isCounted then
+        local call = calls.oldest
+        while call do
+            if call.isCounted then
                 count = count + 1
                 bySource[call.source] = (bySource[call.source] or 0) + 1
             end
+            call = call.next
         end
         calls.count, calls.bySource, calls.recountedMs = count, bySource, now
     end
 
-    -- Only inside of `atomically`.
+    -- Only where nothing interrupts.
     function endCall(call)
         if call.isCounted then
             call.isCounted = false
@@ -2249,51 +2310,49 @@ do
     end
 
     -- HAProxy ends a coroutine silently when its client disconnects, so `endCall` may never run.
-    -- After a moment the call no longer counts. Only inside of `atomically`.
+    -- After a moment the call no longer counts. Only inside of `atOnce`.
     local function dropOldCalls(now)
         local calls = callsUnderWay
-        while calls.first <= calls.last do
-            local call = calls[calls.first]
-            -- None where an error struck between the two lines below.
-            if call then
-                if call.isCounted and now - call.startedMs < CALL_COUNTED_MS then
-                    return
-                end
-                endCall(call)
-                calls[calls.first] = nil
-            end
-            calls.first = calls.first + 1
+        local call = calls.oldest
+        while call and not (call.isCounted and now - call.startedMs < CALL_COUNTED_MS) do
+            endCall(call)
+            call = call.next
+            calls.oldest = call
+        end
+        if not call then
+            calls.newest = nil
         end
     end
 
-    -- The call that may be made now, or nil.
-    function startCall(source)
-        local call
-        atomically(function()
-            local calls, now = callsUnderWay, nowMs()
-            dropOldCalls(now)
-            local function isFull()
-                return calls.count >= settings["max-calls"]
-                    or (calls.bySource[source] or 0) >= settings["max-calls-per-source"]
+    local function isFull(source)
+        return callsUnderWay.count >= MOST or (callsUnderWay.bySource[source] or 0) >= MOST_OF_SOURCE
+    end
+
+    -- Counts this call, if it may be made now. Only inside of `atOnce`.
+    function startCall(call)
+        local calls, source, now = callsUnderWay, call.source, nowMs()
+        dropOldCalls(now)
+        if isFull(source) then
+            recountCalls(now)
+            if isFull(source) then
+                return
             end
-            if isFull() then
-                recountCalls(now)
-            end
-            if not isFull() then
-                call = { source = source, startedMs = now, isCounted = true }
-                calls.count = calls.count + 1
-                calls.bySource[source] = (calls.bySource[source] or 0) + 1
-                calls.last = calls.last + 1
-                calls[calls.last] = call
-            end
-        end)
-        return call
+        end
+        call.startedMs, call.isCounted = now, true
+        calls.count = calls.count + 1
+        calls.bySource[source] = (calls.bySource[source] or 0) + 1
+        if calls.newest then
+            calls.newest.next = call
+        else
+            calls.oldest = call
+        end
+        calls.newest = call
     end
 end
 
--- The address of the client; of IPv6 the network of 64 bits, which one client has for itself.
-local function readSource(txn)
-    local address = txn.sf:src()
+-- Whom a call is counted for: the address of the client; of IPv6 the network of 64 bits, which one client
+-- has for itself.
+local function sourceOf(txn, address)
     if address:find(":", 1, true) then
         return txn.sc:ipmask(address, 32, 64)
     end
@@ -2330,30 +2389,44 @@ do
     end
 end
 
+-- Only inside of `atomically`.
+local function countCall(call)
+    endCall(call)
+    numbers.calls = numbers.calls + 1
+    numbers.callMs = numbers.callMs + call.tookMs
+end
+
 -- A new client object for each call: one serves a single request. It keeps its connections alive.
+local function callVerifier(policy, headers)
+    return core.httpclient():get({
+        url = verifyUrl(policy),
+        headers = headers,
+        timeout = settings["timeout-ms"],
+    })
+end
+
 local function ask(txn, policy, headerNames, credentials, session, requestId)
-    local call = startCall(readSource(txn))
-    if not call then
+    local address = txn.sf:src()
+    local call = { source = sourceOf(txn, address), startedMs = 0, tookMs = 0, isCounted = false, next = nil }
+    atOnce(startCall, call)
+    if not call.isCounted then
         return refuse("too_many_calls")
     end
     local askedAtMs = call.startedMs
-    local finished, response = pcall(function()
-        return core.httpclient():get({
-            url = verifyUrl(policy),
-            headers = verifyHeaders(txn, headerNames, credentials, session, requestId),
-            timeout = settings["timeout-ms"],
-        })
-    end)
+    local finished, response = pcall(verifyHeaders, txn, headerNames, credentials, session, requestId, address)
+    if finished then
+        finished, response = pcall(callVerifier, policy, response)
+    end
     local tookMs = math.max(0, nowMs() - askedAtMs)
+    call.tookMs = tookMs
+    -- HAProxy counts the instructions of what follows, up to a prepared value.
     atomically(function()
-        endCall(call)
-        numbers.calls = numbers.calls + 1
-        numbers.callMs = numbers.callMs + tookMs
+        countCall(call)
     end)
     if not finished then
         error(response, 0)
     end
-    local outcome = judge(response or {}, policy, credentials)
+    local outcome = judge(txn, response or {}, policy, credentials)
     if session and outcome.ok and not outcome.isSession and not outcome.reason then
         outcome = unavailable("an allow of a session without X-Entra-Auth-Session-Id")
     end
@@ -2476,7 +2549,7 @@ local function decide(txn, policy, headerNames, requestId, plain)
             end
         end
         if not outcome then
-            count("misses")
+            atOnce(addOne, "misses")
             if session then
                 credentials = session.credentials
             end
@@ -2509,14 +2582,15 @@ do
     end
 end
 
-local function setVariables(txn, outcome)
+-- `isClear`: no variable is set yet.
+local function setVariables(txn, outcome, isClear)
     local variables, set = settings["variables"], txn.set_var
     for index = 1, #variables do
         local variable = variables[index]
         local value = outcome[variable.field]
         if value ~= nil then
             set(txn, variable.full, value)
-        else
+        elseif not isClear then
             txn:unset_var(variable.full)
         end
     end
@@ -2814,7 +2888,8 @@ local function verify(txn, given, enforce)
         outcome = refuseCrossSite(txn, headerNames, outcome)
         outcome.policy, outcome.ms, outcome.cache = policy, 0, "hit"
     end
-    if not outcome then
+    local isClear = not outcome
+    if isClear then
         clearVariables(txn)
         requestId = readRequestId(txn, headerNames)
         outcome = decide(txn, policy, headerNames, requestId, plain)
@@ -2825,7 +2900,7 @@ local function verify(txn, given, enforce)
     if outcome.ok and enforce then
         outcome = setIdentityOrRefuse(txn, outcome, headerNames)
     end
-    setVariables(txn, outcome)
+    setVariables(txn, outcome, isClear)
     if not outcome.ok then
         countRefusal(outcome.reason)
         countBadToken(txn, outcome)
