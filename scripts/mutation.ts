@@ -65,7 +65,8 @@ function mutate(folder: string): string {
       // Stryker would rewrite tsconfig.json with a library that TypeScript 7 does not have.
       ignorePatterns: ['.cache', 'mutation', 'toolchain', 'bench', 'docs', 'tsconfig*.json'],
       concurrency: Math.min(2, availableParallelism()),
-      timeoutMS: 10_000,
+      // So long that a busy machine does not make a slow run count as a kill.
+      timeoutMS: 60_000,
       tempDirName: '.cache/mutation/sandbox',
       reporters: ['progress-append-only', 'clear-text', 'html', 'json'],
       clearTextReporter: { logTests: false, allowEmojis: false, reportTests: false },

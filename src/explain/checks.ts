@@ -17,10 +17,10 @@ import {
 } from './facts.ts'
 
 /** How a step is described to people. */
-export interface StepDescription {
+export interface StepDescription<F extends Facts = Facts> {
   readonly title: string
-  expected(facts: Facts): readonly string[]
-  said(facts: Facts, failed: FailedStep | undefined): readonly Said[]
+  expected(facts: F): readonly string[]
+  said(facts: F, failed: FailedStep | undefined): readonly Said[]
 }
 
 /** The description of each step. */

@@ -1,4 +1,4 @@
-import { type FailureCode, failures, type Observe } from '../failure.ts'
+import type { Observe } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
 import type { JsonObject } from '../token/decode.ts'
@@ -10,9 +10,9 @@ import { createVerifier, type VerifyStep, verifySteps } from '../verify/verifier
 import { adviseChanges, adviseOnGrants } from './changes.ts'
 import { stepDescriptions } from './checks.ts'
 import { type ClaimsToJudge, judgeClaims } from './claims.ts'
-import type { Check, Explanation, RuleReport } from './explanation.ts'
+import type { Explanation } from './explanation.ts'
 import { collectFacts, type Facts, type FailedStep } from './facts.ts'
-import { reportDenyRules, reportGrants } from './rule-reports.ts'
+import { reportVerdict, type Wording } from './report.ts'
 
 /** What an explanation depends on, besides the rules and the request. */
 export interface ExplainerContext {
@@ -31,6 +31,13 @@ export interface Explainer {
   explain(rules: Rules, policy: Policy, request: VerifyRequest): Promise<Explanation>
   /** The same for claims that no token holds; checks of a token are not reached. */
   explainClaims(rules: Rules, policy: Policy, claims: ClaimsToJudge): Explanation
+}
+
+const wording: Wording<VerifyStep, Facts> = {
+  order: verifySteps,
+  describe: (step) => stepDescriptions[step],
+  advise: (step, facts, failed) =>
+    step === 'allow' ? adviseOnGrants(facts, failed) : adviseChanges(facts, failed),
 }
 
 /**
@@ -59,7 +66,7 @@ export function createExplainer({
         void steps.set(step, failure && { failure, claim })
       const verdict = await verifier.verify(rules, policy, request, observe)
       const facts = collectFacts(rules, policy, request.authorization, nowMs)
-      return describe(facts, steps, verdict)
+      return reportVerdict(wording, facts, steps, verdict)
     },
     explainClaims(rules, policy, claims) {
       const nowMs = clock()
@@ -69,7 +76,7 @@ export function createExplainer({
       })
       // Only for the description. It has no signature, and nothing verifies it.
       const facts = collectFacts(rules, policy, unsignedToken(claims.payload), nowMs)
-      return describe(facts, steps, verdict)
+      return reportVerdict(wording, facts, steps, verdict)
     },
   }
 }
@@ -79,59 +86,4 @@ function unsignedToken(payload: JsonObject): string {
     Buffer.from(JSON.stringify(part)).toString('base64url'),
   )
   return `Bearer ${parts.join('.')}.AAAA`
-}
-
-function describe(
-  facts: Facts,
-  steps: ReadonlyMap<VerifyStep, FailedStep | undefined>,
-  verdict: { readonly allow: true } | { readonly allow: false; readonly failure: FailureCode },
-): Explanation {
-  const { policy, nowMs } = facts
-  const status = verdict.allow ? 200 : failures[verdict.failure].status
-  return {
-    policy: policy.name,
-    verdict: verdict.allow ? 'allow' : status === 503 ? 'unavailable' : 'deny',
-    reason: verdict.allow ? null : verdict.failure,
-    status,
-    reportOnlyUntil:
-      nowMs < policy.reportOnlyUntilMs ? new Date(policy.reportOnlyUntilMs).toISOString() : null,
-    now: new Date(nowMs).toISOString(),
-    checks: verifySteps.map((step) =>
-      steps.has(step) ? reportCheck(step, steps.get(step), facts) : skipCheck(step),
-    ),
-  }
-}
-
-function reportCheck(step: VerifyStep, failed: FailedStep | undefined, facts: Facts): Check {
-  const { title, expected, said } = stepDescriptions[step]
-  return {
-    step,
-    title,
-    state: failed ? 'failed' : 'passed',
-    reason: failed?.failure ?? null,
-    expected: expected(facts),
-    said: said(facts, failed),
-    changes: failed ? (step === 'allow' ? adviseOnGrants : adviseChanges)(facts, failed) : [],
-    ...reportRules(step, facts),
-  }
-}
-
-function skipCheck(step: VerifyStep): Check {
-  const { title } = stepDescriptions[step]
-  return {
-    step,
-    title,
-    state: 'not_reached',
-    reason: null,
-    expected: [],
-    said: [],
-    changes: [],
-    ...(step === 'deny' || step === 'allow' ? { rules: [] } : {}),
-  }
-}
-
-function reportRules(step: VerifyStep, facts: Facts): { rules?: readonly RuleReport[] } {
-  if (!facts.claims) return {}
-  if (step === 'deny') return { rules: reportDenyRules(facts, facts.claims) }
-  return step === 'allow' ? { rules: reportGrants(facts, facts.claims) } : {}
 }

@@ -1,4 +1,4 @@
-import { failures, type Observe } from '../failure.ts'
+import type { Observe } from '../failure.ts'
 import type { Policy } from '../policy/compile.ts'
 import type { RevocationList } from '../revocation/revocation-list.ts'
 import type { SealingKeys } from '../session/sealing.ts'
@@ -9,10 +9,10 @@ import type { Rules } from '../verify/rules.ts'
 import { issuerOf, type SessionStep, verifySession } from '../verify/session-verifier.ts'
 import { change } from './advice.ts'
 import { adviseChanges, adviseOnGrants } from './changes.ts'
-import { stepDescriptions } from './checks.ts'
-import type { Change, Check, Explanation, Said } from './explanation.ts'
+import { type StepDescription, stepDescriptions } from './checks.ts'
+import type { Change, Explanation, Said } from './explanation.ts'
 import { describeDistance, type Facts, type FailedStep, quoteClaims } from './facts.ts'
-import { reportDenyRules, reportGrants } from './rule-reports.ts'
+import { reportVerdict, type Wording } from './report.ts'
 
 /** What is explained. */
 export interface SessionToExplain {
@@ -68,17 +68,7 @@ export function explainSession(
       )
     : ({ allow: false, failure: 'no_credentials' } as Refusal)
   if (!policy.admitsSessions) observe('session', 'no_credentials')
-  const status = verdict.allow ? 200 : verdict.signIn ? 401 : failures[verdict.failure].status
-  return {
-    policy: policy.name,
-    verdict: verdict.allow ? 'allow' : status === 503 ? 'unavailable' : 'deny',
-    reason: verdict.allow ? null : verdict.failure,
-    status,
-    reportOnlyUntil:
-      nowMs < policy.reportOnlyUntilMs ? new Date(policy.reportOnlyUntilMs).toISOString() : null,
-    now: new Date(nowMs).toISOString(),
-    checks: sessionSteps.map((step) => reportCheck(step, steps, facts)),
-  }
+  return reportVerdict(wording, facts, steps, verdict)
 }
 
 function collectSessionFacts(
@@ -120,43 +110,8 @@ function payloadOf(session: Session): JsonObject {
   }
 }
 
-function reportCheck(
-  step: SessionStep,
-  steps: ReadonlyMap<SessionStep, FailedStep | undefined>,
-  facts: SessionFacts,
-): Check {
-  const { title, expected, said } = descriptions[step] ?? stepDescriptions[step as 'deny']
-  const isRuled = step === 'deny' || step === 'allow'
-  if (!steps.has(step)) {
-    return {
-      ...{ step, title, state: 'not_reached', reason: null },
-      ...{ expected: [], said: [], changes: [] },
-      ...(isRuled && { rules: [] }),
-    }
-  }
-  const failed = steps.get(step)
-  const { claims } = facts
-  return {
-    step,
-    title,
-    state: failed ? 'failed' : 'passed',
-    reason: failed?.failure ?? null,
-    expected: expected(facts),
-    said: said(facts, failed),
-    changes: failed ? adviseOnSession(step, facts, failed) : [],
-    ...(step === 'deny' && claims && { rules: reportDenyRules(facts, claims) }),
-    ...(step === 'allow' && claims && { rules: reportGrants(facts, claims) }),
-  }
-}
-
-interface SessionStepDescription {
-  readonly title: string
-  expected(facts: SessionFacts): readonly string[]
-  said(facts: SessionFacts, failed: FailedStep | undefined): readonly Said[]
-}
-
 /** The steps that only sessions have, and those that look at something else for them. */
-const descriptions: Partial<Readonly<Record<SessionStep, SessionStepDescription>>> = {
+const descriptions: Partial<Readonly<Record<SessionStep, StepDescription<SessionFacts>>>> = {
   session: {
     title: 'it is a session of this host that has not ended',
     expected: ({ rules: { sessions } }) =>
@@ -214,6 +169,12 @@ const descriptions: Partial<Readonly<Record<SessionStep, SessionStepDescription>
 function quoteTime(claim: string, seconds: number, nowMs: number): Said {
   const distance = describeDistance(seconds - nowMs / 1000)
   return { claim, value: new Date(seconds * 1000).toISOString(), note: distance }
+}
+
+const wording: Wording<SessionStep, SessionFacts> = {
+  order: sessionSteps,
+  describe: (step) => descriptions[step] ?? stepDescriptions[step as 'deny'],
+  advise: adviseOnSession,
 }
 
 /** Claims are as old as the last check by Entra. */

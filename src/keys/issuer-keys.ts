@@ -83,15 +83,15 @@ interface Origin {
   readonly document: unknown
 }
 
-/** How the last reading of the key set ended; states are derived from it and never stored. */
-type Outcome =
-  | { readonly state: 'ready' }
-  | {
-      readonly state: 'failing' | 'absent'
-      readonly error: string
-      /** How many failed in a row, this one included. */
-      readonly failures: number
-    }
+/** How the last reading of the key set ended. */
+interface Outcome extends Pick<IssuerKeysState, 'state' | 'error'> {
+  /** When it began, in ms. */
+  readonly atMs: number
+  /** How many failed in a row, this one included. */
+  readonly failures: number
+}
+
+const untried: Outcome = { state: 'untried', atMs: Number.NEGATIVE_INFINITY, failures: 0 }
 
 /** Time between two readings of a key set; a key withdrawn by its authority is gone within it. */
 export const refreshIntervalMs = 10 * 60 * 1000
@@ -119,8 +119,7 @@ export function createIssuerKeys(
   const storeName = `${tenant.id}-v${version}`
   let origin: Origin | undefined
   let taken: { readonly readMs: number; readonly report: MergeReport } | undefined
-  let outcome: Outcome | undefined
-  let attemptedMs = Number.NEGATIVE_INFINITY
+  let outcome = untried
   let lookUp = { atMs: Number.NEGATIVE_INFINITY, failed: false }
   let refreshing: Promise<void> | undefined
   let lookingUp: Promise<void> | undefined
@@ -130,6 +129,10 @@ export function createIssuerKeys(
   /** With the name that the tenant has now. */
   function about() {
     return { tenant: tenant.name, version }
+  }
+
+  function warn(cause: unknown, message: string): void {
+    runtime.log.warn({ ...about(), error: describe(cause) }, message)
   }
 
   function readOrigin(document: unknown, readMs: number): Origin {
@@ -145,10 +148,7 @@ export function createIssuerKeys(
     } catch (cause) {
       // Metadata hardly changes: with the last good one the keys can still be read.
       if (!origin) throw cause
-      runtime.log.warn(
-        { ...about(), error: describe(cause) },
-        'metadata not read, the last is used',
-      )
+      warn(cause, 'metadata not read, the last is used')
     }
     return origin
   }
@@ -178,15 +178,6 @@ export function createIssuerKeys(
     }
   }
 
-  /** Keeps what was read; a full disk costs the next cold start, not this one. */
-  async function store(read: StoredKeys): Promise<void> {
-    try {
-      await runtime.keyStore?.save(storeName, read)
-    } catch (cause) {
-      runtime.log.warn({ ...about(), error: describe(cause) }, 'keys not stored')
-    }
-  }
-
   /** Takes in the stored keys, checked like new ones and no younger than they are. */
   async function readStoredKeys(): Promise<void> {
     const stored = await runtime.keyStore?.load(storeName)
@@ -201,31 +192,35 @@ export function createIssuerKeys(
       origin = read
       runtime.log.warn({ ...about(), readMs: stored.readMs }, 'stored keys are used')
     } catch (cause) {
-      runtime.log.warn({ ...about(), error: describe(cause) }, 'stored keys not used')
+      warn(cause, 'stored keys not used')
     }
   }
 
   async function refreshOnce(): Promise<void> {
-    attemptedMs = elapsed()
-    const failuresBefore = failuresInARow()
+    const atMs = elapsed()
+    const { failures: before } = outcome
+    let read: StoredKeys | undefined
     try {
-      const read = await readKeySet()
-      outcome = { state: 'ready' }
-      runtime.onRefresh?.(tenant.name, version, 'applied')
-      if (failuresBefore > 0) onReachable()
-      // Last, since others wait for the state and nobody for the disk.
-      if (read) await store(read)
+      read = await readKeySet()
     } catch (cause) {
       const error = describe(cause)
       const state = isAbsent(cause) ? 'absent' : 'failing'
-      outcome = { state, error, failures: failuresBefore + 1 }
+      outcome = { state, atMs, error, failures: before + 1 }
       // The keys may have moved: the next attempt asks the metadata where they are.
       if (origin && isGone(cause)) origin = { ...origin, readMs: Number.NEGATIVE_INFINITY }
       runtime.onRefresh?.(tenant.name, version, state === 'absent' ? 'absent' : 'failed')
       const level = state === 'absent' ? 'info' : 'warn'
       runtime.log[level]({ ...about(), error, keys: keyring.size }, 'keys not read')
       if (state === 'failing' && keyring.size === 0) await readStoredKeys()
+      return
     }
+    outcome = { state: 'ready', atMs, failures: 0 }
+    runtime.onRefresh?.(tenant.name, version, 'applied')
+    if (before > 0) onReachable()
+    // Last, since others wait for the state and nobody for the disk. A full one costs the next cold
+    // start, not this one.
+    const stored = read && runtime.keyStore?.save(storeName, read)
+    await stored?.catch((cause) => warn(cause, 'keys not stored'))
   }
 
   function refresh(): Promise<void> {
@@ -246,14 +241,10 @@ export function createIssuerKeys(
     )
   }
 
-  function failuresInARow(): number {
-    return outcome && outcome.state !== 'ready' ? outcome.failures : 0
-  }
-
   function nextDelayMs(): number {
-    const doublings = Math.min(failuresInARow() - 1, 10)
-    const retryMs = Math.min(firstRetryMs * 2 ** doublings, longestRetryMs)
-    const delayMs = outcome?.state === 'failing' ? retryMs : refreshIntervalMs
+    const { state, failures } = outcome
+    const retryMs = Math.min(firstRetryMs * 2 ** Math.min(failures - 1, 10), longestRetryMs)
+    const delayMs = state === 'failing' ? retryMs : refreshIntervalMs
     // Replicas that were started together must not ask together for ever.
     return delayMs * (0.9 + 0.2 * runtime.random())
   }
@@ -262,14 +253,6 @@ export function createIssuerKeys(
     await refresh()
     cancelTimer()
     if (!stopped) cancelTimer = runtime.schedule(() => void refreshAndSchedule(), nextDelayMs())
-  }
-
-  /** An attempt under way may have begun before the authority was back: its failure says nothing. */
-  async function tryAfresh(): Promise<void> {
-    await refreshing
-    if (stopped || keyring.size > 0) return
-    outcome = undefined
-    await refreshAndSchedule()
   }
 
   async function lookUpOnce(id: string, { metadata, source }: Origin): Promise<void> {
@@ -284,14 +267,15 @@ export function createIssuerKeys(
       await refresh()
     } catch (cause) {
       lookUp = { ...lookUp, failed: true }
-      runtime.log.warn({ ...about(), error: describe(cause) }, 'unknown key not looked up')
+      warn(cause, 'unknown key not looked up')
     }
   }
 
   /** A timer stands still while the machine is suspended, so whoever needs a key asks as well. */
   function refreshIfStale(): void {
-    if (stopped || keyring.size === 0 || keyring.countUsable(elapsed()) > 0) return
-    if (elapsed() - attemptedMs < longestRetryMs) return
+    if (stopped || refreshing || keyring.size === 0) return
+    if (keyring.countUsable(elapsed()) > 0) return
+    if (elapsed() - outcome.atMs < longestRetryMs) return
     cancelTimer()
     void refreshAndSchedule()
   }
@@ -311,10 +295,10 @@ export function createIssuerKeys(
     },
     state() {
       return {
-        state: outcome?.state ?? 'untried',
+        state: outcome.state,
         keys: keyring.countUsable(elapsed()),
         ...(taken && { lastReadMs: taken.readMs }),
-        ...(outcome && 'error' in outcome && { error: outcome.error }),
+        ...(outcome.error !== undefined && { error: outcome.error }),
       }
     },
     get lastMerge() {
@@ -340,11 +324,15 @@ export function createIssuerKeys(
     },
     refresh,
     start: refreshAndSchedule,
-    retry() {
-      if (stopped || outcome?.state !== 'failing' || keyring.size > 0) return
-      outcome = undefined
+    async retry() {
+      if (stopped || outcome.state !== 'failing' || keyring.size > 0) return
+      outcome = untried
       cancelTimer()
-      void tryAfresh()
+      // One under way may have begun before the authority was back: its failure says nothing.
+      await refreshing
+      if (stopped || keyring.size > 0) return
+      outcome = untried
+      await refreshAndSchedule()
     },
     stop,
     retire() {

@@ -1,4 +1,4 @@
-import type { FailureCode, Observe } from '../failure.ts'
+import { type FailureCode, failures, type Observe } from '../failure.ts'
 import { encodeValue } from '../identity/encode.ts'
 import {
   type HeaderSet,
@@ -34,6 +34,11 @@ export interface Refusal {
   readonly authContext?: string | undefined
   /** Where a browser can sign in so that the answer becomes another one: path and query. */
   readonly signIn?: string | undefined
+}
+
+/** Status of the answer: for a session a stronger sign-in is possible, for a token it is not. */
+export function statusOf({ failure, signIn }: Refusal): number {
+  return signIn ? 401 : failures[failure].status
 }
 
 /** The steps of `createOutcome`, in order. */

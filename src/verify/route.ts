@@ -9,7 +9,7 @@ import { isRightKey } from './caller.ts'
 import { createChallenge, createRefusalBody } from './challenge.ts'
 import { type Correlation, readCorrelation } from './correlation.ts'
 import type { Judge } from './judge.ts'
-import type { Allowance, Refusal } from './outcome.ts'
+import { type Allowance, type Refusal, statusOf } from './outcome.ts'
 import type { RefusalLog } from './refusal-log.ts'
 import { readRequest } from './request.ts'
 import type { Rules } from './rules.ts'
@@ -259,8 +259,7 @@ export function sendRefusal(
   detail?: string,
   page?: RefusalPage,
 ): FastifyReply {
-  // A stronger sign-in is possible for a session, and for a token it is not: 403 of the table.
-  const status = refusal.signIn ? 401 : failures[refusal.failure].status
+  const status = statusOf(refusal)
   const challenge = createChallenge(refusal, resourceMetadata)
   if (challenge) reply.header('WWW-Authenticate', challenge)
   if (refusal.signIn) reply.header('X-Entra-Auth-Sign-In', refusal.signIn)
