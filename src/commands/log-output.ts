@@ -21,6 +21,8 @@ export interface LogStream {
   /** Bytes that wait for the reader. */
   readonly writableLength?: number
   on?(event: 'error', listener: (error: Error) => void): unknown
+  /** Node's own part of a stream to a terminal. It has no public way to say that writes must not wait. */
+  readonly _handle?: { setBlocking?(isBlocking: boolean): unknown } | null
 }
 
 /** Where the log goes. */
@@ -39,7 +41,8 @@ const maxWaitingBytes = 1024 * 1024
 /**
  * Creates the output. Each line goes through `clean`, whoever wrote it. `onRecovery` is told how many
  * lines were dropped once one can be written again.
- * The stream must not block: Node's standard output does so only for files, whose writes end.
+ * The stream must not block. Node's standard output does so for files, whose writes end, and for
+ * terminals, which may stand still as after Ctrl-S; that is switched off here.
  */
 export function createLogOutput(
   stream: LogStream,
@@ -62,6 +65,7 @@ export function createLogOutput(
   }
 
   const waiting = () => stream.writableLength ?? 0
+  stream._handle?.setBlocking?.(false)
   // Without a listener an error, such as a full disk, would end the process. `afterWrite` counts it.
   stream.on?.('error', () => {})
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { haproxyFindings } from '../drift/fixture.ts'
+import { checkWithHaproxy } from '../haproxy-config/haproxy-check.ts'
 import { haproxyBlocks, pagesWithBlocks, wholeConfig } from './haproxy-blocks.ts'
 
 const blocks = pagesWithBlocks().flatMap((page) => haproxyBlocks(page))
@@ -39,5 +41,61 @@ describe('the HAProxy blocks of the pages', () => {
     const [block] = haproxyBlocks('page', '```haproxy somewhere\nmode http\n```\n')
     assert.ok(block)
     await assert.rejects(wholeConfig(block), /page:1: unknown place somewhere/)
+  })
+})
+
+/** Settings of `global` that each configuration has in its own way. */
+const ownOf = ['log', 'maxconn', 'hard-stop-after']
+
+describe('the list of what to copy, in haproxy-lua/README.md', () => {
+  const read = (file: string) =>
+    readFileSync(new URL(`../../haproxy-lua/${file}`, import.meta.url), 'utf8')
+  const [, list = ''] = /^2\. Copy these parts.*?\n(.*?)^3\. /ms.exec(read('README.md')) ?? []
+  const sectionOf = (name: string) =>
+    new RegExp(`^${name}\\n(.*?)^[a-z]`, 'ms').exec(read('haproxy.cfg'))?.[1] ?? ''
+
+  it('names each setting of the section global', () => {
+    const settings = sectionOf('global')
+      .split('\n')
+      .map((line) => line.trim().split(' ')[0] ?? '')
+      .filter((word) => /^[a-z]/.test(word) && !ownOf.includes(word))
+    assert.ok(settings.includes('zero-warning'))
+    const left = settings.filter((word) => !list.includes(`\`${word}\``))
+    assert.deepEqual(left, [])
+    // A condition goes with the setting in it.
+    assert.ok(list.includes('`tune.lua.bool-sample-conversion` with its `.if`'))
+  })
+
+  it('says what named defaults need: with the word from HAProxy starts, and without it does not', async () => {
+    assert.match(list, /`listen entra-verifier from NAME`/)
+    const listen = sectionOf('listen entra-verifier')
+    const config = (from: string) => `global
+    zero-warning
+defaults base
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+listen entra-verifier${from}
+${listen}
+frontend www from base
+    bind 127.0.0.1:18080
+    default_backend app
+backend app from base
+    server app 127.0.0.1:18081
+`
+    assert.match((await checkWithHaproxy(config(''))).problem, /'base' .*implicitly used/)
+    assert.equal((await checkWithHaproxy(config(' from base'))).problem, '')
+  })
+
+  it('names each option of the section defaults', () => {
+    const options = [...sectionOf('defaults').matchAll(/^ +((?:no )?option .*)$/gm)]
+      .map(([, option = '']) => option)
+      .filter((option) => option !== 'option dontlognull')
+    assert.ok(options.length >= 2)
+    assert.deepEqual(
+      options.filter((option) => !list.includes(`\`${option}\``)),
+      [],
+    )
   })
 })

@@ -1,6 +1,6 @@
 /** What `serve` writes, read from its standard output and from the file of the audit. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   closeSync,
@@ -148,9 +148,14 @@ describe('the audit in a file', () => {
 })
 
 /** The service with a standard output that nobody reads, or that takes nothing. */
-async function startUnread(t: Life, config: string, stdout: 'pipe' | number) {
+async function startUnread(
+  t: Life,
+  config: string,
+  stdout: 'pipe' | number,
+  [program = '', ...args]: readonly string[] = [process.execPath, main, 'serve'],
+) {
   const [port = 0, metricsPort = 0] = await freePorts(2)
-  const child = spawn(process.execPath, [main, 'serve'], {
+  const child = spawn(program, args, {
     stdio: ['ignore', stdout, 'inherit'],
     env: {
       ENTRA_AUTH_CONFIG: config,
@@ -189,6 +194,28 @@ test('a stalled reader of the log delays neither requests nor the end', async (t
   const service = await startUnread(t, file('config.yaml'), 'pipe')
   for (let sent = 0; sent < 1_000; sent++) assert.equal(await service.status('/verify'), 401)
   assert.equal(await service.stop(), 0)
+})
+
+test('a terminal that stands still delays neither requests nor the end', async (t) => {
+  const { file } = await start(t, '{ refusalsPerSecond: 10000 }')
+  // Nobody reads from `script`, so it reads nothing from the terminal that it makes.
+  const inTerminal = `"${process.execPath}" "${main}" serve & echo $! > "${file('pid')}"; wait $!; echo $? > "${file('code')}"`
+  const read = (name: string) => (existsSync(file(name)) ? readFileSync(file(name), 'utf8') : '')
+  const service = await startUnread(t, file('config.yaml'), 'pipe', [
+    ...['script', '--quiet', '--flush', '--command', inTerminal, '/dev/null'],
+  ])
+  const pid = Number(read('pid'))
+  assert.ok(pid > 1)
+  t.after(() => {
+    // It ended by itself, unless the test failed.
+    if (read('code') === '') spawnSync('kill', ['-KILL', String(pid)])
+  })
+  for (let sent = 0; sent < 1_000; sent += 50) {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => service.status('/verify')))
+    assert.ok(answers.every((status) => status === 401))
+  }
+  process.kill(pid, 'SIGTERM')
+  assert.equal(await eventually(() => read('code'), Boolean, 30_000), '0\n')
 })
 
 test('standard output on a full disk costs lines, which are counted, and nothing else', async (t) => {
