@@ -28,7 +28,7 @@ export function describePolicies(
   nowMs: number,
 ): PolicyDescription[] {
   const names = new Map(config.tenants.map(({ id, name }) => [id, name]))
-  return config.policies.map((policy) => ({
+  return config.policies.map(({ reportOnlyUntilMs = 0, ...policy }) => ({
     name: policy.name,
     tenants: policy.tenants.map((id) => ({ name: names.get(id) ?? id, id })),
     audiences: policy.audiences,
@@ -43,10 +43,9 @@ export function describePolicies(
       rule,
     })),
     settings: describeSettings(policy),
-    ...(policy.reportOnlyUntilMs !== undefined &&
-      policy.reportOnlyUntilMs > nowMs && {
-        reportOnlyUntil: new Date(policy.reportOnlyUntilMs).toISOString(),
-      }),
+    ...(reportOnlyUntilMs > nowMs && {
+      reportOnlyUntil: new Date(reportOnlyUntilMs).toISOString(),
+    }),
   }))
 }
 

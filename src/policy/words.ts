@@ -24,8 +24,8 @@ export function wordGrant(grant: WordedGrant): string {
     subject,
     ...wordList('through the client', grant.clients),
     ...(grant.confidential ? ['whose client has a secret or certificate'] : []),
-    ...wordList('with the scope', grant.scopes, 'with any scope'),
-    ...wordList('with the role', grant.roles, 'with any role'),
+    ...wordList('with the scope', grant.scopes),
+    ...wordList('with the role', grant.roles),
     ...wordList('in the group', grant.groups),
     ...(grant.guests === false ? ['no guests'] : []),
     ...(grant.authContext ? [`with the authentication context ${grant.authContext}`] : []),
@@ -61,9 +61,9 @@ export function wordCondition(grant: WordedGrant, name: keyof GrantConfig): stri
     case 'confidential':
       return 'a client with a secret or certificate'
     case 'scopes':
-      return join('the scope', grant.scopes, 'any scope')
+      return join('the scope', grant.scopes)
     case 'roles':
-      return join('the role', grant.roles, 'any role')
+      return join('the role', grant.roles)
     case 'groups':
       return join('the group', grant.groups)
     case 'guests':
@@ -73,14 +73,10 @@ export function wordCondition(grant: WordedGrant, name: keyof GrantConfig): stri
   }
 }
 
-function wordList(
-  what: string,
-  items: Iterable<string> | string | undefined,
-  any = '',
-): readonly string[] {
-  return items === undefined ? [] : [join(what, items, any)]
+function wordList(what: string, items: Iterable<string> | undefined): readonly string[] {
+  return items === undefined ? [] : [join(what, items)]
 }
 
-function join(what: string, items: Iterable<string> | string = [], any = ''): string {
-  return items === 'any' ? any : `${what} ${[...items].join(' or ')}`
+function join(what: string, items: Iterable<string> = []): string {
+  return items === 'any' ? what.replace('the', 'any') : `${what} ${[...items].join(' or ')}`
 }

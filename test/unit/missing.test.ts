@@ -160,15 +160,20 @@ describe('what a refused token lacks', () => {
 
   it('names audience, tenant and lifetime of a token that is meant for something else', () => {
     const policy = policyOf([{ actor: 'user' }])
-    assert.deepEqual(missing(policy, tokenOf({}, { audience: 'api://other' })), {
-      wanted: `the audience ${ids.api}`,
+    const two = {
+      ...policy,
+      audiences: new Set(['api://a', 'api://b']),
+      tenants: new Set([ids.contoso, groupId]),
+    }
+    assert.deepEqual(missing(two, tokenOf({}, { audience: 'api://other' })), {
+      wanted: 'the audience api://a or api://b',
       had: 'api://other',
     })
-    assert.deepEqual(missing(policy, tokenOf({}, { tenantId: ids.fabrikam })), {
-      wanted: `the tenant ${ids.contoso}`,
+    assert.deepEqual(missing(two, tokenOf({}, { tenantId: ids.fabrikam })), {
+      wanted: `the tenant ${ids.contoso} or ${groupId}`,
       had: ids.fabrikam,
     })
-    assert.deepEqual(missing(policy, tokenOf({}, { issuedAt: 0, expiresAt: 100_000 })), {
+    assert.deepEqual(missing(policy, tokenOf({}, { issuedAt: 1_000, expiresAt: 101_000 })), {
       wanted: 'a lifetime of at most 90000 s',
       had: '100000 s',
     })

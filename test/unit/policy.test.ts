@@ -321,6 +321,12 @@ describe('a grant for sessions', () => {
       authContext: 'c2',
     })
   })
+  it('names no authentication context in a refusal for something else', () => {
+    assert.deepEqual(evaluatePolicy(policy({ roles: ['R'], authContext: 'c2' }), sessionOf()), {
+      allow: false,
+      failure: 'role_missing',
+    })
+  })
   it('makes its policy one that sends browsers to sign in', () => {
     assert.equal(policy().admitsSessions, true)
     assert.equal(compilePolicy(policyOf([{ actor: 'user' }])).admitsSessions, false)
@@ -346,6 +352,11 @@ describe('a compiled policy', () => {
     )
     assert.deepEqual([...(compilePolicy(config).namedGroups ?? [])], [ids.group, ids.otherGroup])
     assert.equal(compilePolicy({ ...config, groups: 'all' }).namedGroups, undefined)
+  })
+  it('shares the set of tenants with each policy that has the same list', () => {
+    const tenants = [ids.contoso, ids.fabrikam]
+    const compiled = () => compilePolicy({ ...policyOf([]), tenants })
+    assert.equal(compiled().tenants, compiled().tenants)
   })
   it('is not made of a rule with a key that no condition looks at', () => {
     const grant = { actor: 'user', department: 'sales' } as unknown as GrantConfig

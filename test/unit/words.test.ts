@@ -13,6 +13,10 @@ const grants: readonly (readonly [GrantConfig, string])[] = [
   [{ actor: 'user', scopes: 'any' }, 'users with any scope'],
   [{ actor: 'app', roles: 'any' }, 'apps with any role'],
   [{ actor: 'user', guests: false }, 'users, no guests'],
+  [
+    { actor: 'user', guests: false, authContext: 'c1' },
+    'users, no guests, with the authentication context c1',
+  ],
   [{ actor: 'user', session: true }, 'people who signed in with a browser'],
   [
     { actor: 'user', session: true, groups: ['g1', 'g2'], guests: false, authContext: 'c1' },
@@ -110,6 +114,10 @@ describe('the description of a policy', () => {
       rule: { users: ['u'] },
     })
     assert.equal(policy?.reportOnlyUntil, undefined)
+    assert.deepEqual(policy?.settings, [
+      'HAProxy caches a verdict for at most 30 s',
+      'a token may be issued for at most 1500 min',
+    ])
   })
 
   it('says what else is set, and until when nothing is refused', () => {
