@@ -243,7 +243,12 @@ function contextOf({ policy }: Facts): string {
 }
 
 /** Why a value is no session, which the reply of /verify never says. */
-function adviseOnNone({ rules: { sessions }, opened, host }: SessionFacts): readonly Change[] {
+function adviseOnNone({
+  rules: { sessions },
+  opened,
+  host,
+  nowMs,
+}: SessionFacts): readonly Change[] {
   if (!sessions) {
     return [change('configuration', 'Nobody can sign in: add the section signIn.')]
   }
@@ -267,6 +272,14 @@ function adviseOnNone({ rules: { sessions }, opened, host }: SessionFacts): read
       change(
         'request',
         `The session is for ${opened.host}. Each host has a session of its own: sign in at ${host}.`,
+      ),
+    ]
+  }
+  if (opened.checkedAt > nowMs / 1000 + sessions.clockSkewSeconds) {
+    return [
+      change(
+        'configuration',
+        'The session is from the future. Set the clocks of all replicas, then sign in again.',
       ),
     ]
   }

@@ -30,6 +30,8 @@ export function readSession(
   ) {
     return fail('no_session')
   }
+  // As for a token from the future: a revocation of today would not find it.
+  if (session.checkedAt > nowMs / 1000 + rules.clockSkewSeconds) return fail('no_session')
   // Shorter hours count at once for sessions that were made under longer ones.
   const hardEnd = Math.min(session.hardEnd, session.signedInAt + rules.sessionSeconds)
   if (nowMs / 1000 >= hardEnd) return fail('session_ended')

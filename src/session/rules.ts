@@ -14,10 +14,15 @@ export interface SessionRules {
   readonly groupsLookedAt: string
   readonly recheckSeconds: number
   readonly sessionSeconds: number
+  readonly clockSkewSeconds: number
 }
 
 /** Compiles the rules of sessions; undefined where nobody signs in with a browser. */
-export function compileSessionRules({ signIn, policies }: LiveConfig): SessionRules | undefined {
+export function compileSessionRules({
+  signIn,
+  policies,
+  clockSkewSeconds,
+}: LiveConfig): SessionRules | undefined {
   if (!signIn) return undefined
   const groups = new Set(policies.flatMap((policy) => [...namedGroups(policy)]))
   return {
@@ -28,5 +33,6 @@ export function compileSessionRules({ signIn, policies }: LiveConfig): SessionRu
     groupsLookedAt: fingerprintOf(groups),
     recheckSeconds: signIn.recheckMinutes * 60,
     sessionSeconds: signIn.sessionHours * 3_600,
+    clockSkewSeconds,
   }
 }

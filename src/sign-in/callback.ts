@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { failures } from '../failure.ts'
 import { loginCookie, readCookies, sessionCookie } from '../session/cookie.ts'
 import type { CurrentSession } from '../session/read-session.ts'
 import { type Session, sealSession } from '../session/session.ts'
@@ -149,8 +150,14 @@ async function redeem(
   })
   if (!verified.ok) {
     const { failure: reason, claim } = verified
+    // Without the keys of the authority nothing is known of the token: an outage, not a wrong answer.
+    const error = failures[reason].status === 503 ? 'entra_unavailable' : 'id_token_refused'
     context.log.error({ reason, claim }, 'ID token refused')
-    return sendProblem(context, reply, 'id_token_refused', { action: tryAgain(state.target) })
+    return refuse(context, request, reply, returned, {
+      error,
+      description: '',
+      isProven: error === 'entra_unavailable',
+    })
   }
   return accept(context, request, reply, returned, verified.value)
 }

@@ -145,6 +145,13 @@ describe('explain for the cookie of a session', () => {
     ['with other groups', 'grouped', {}, 'session_recheck', /goes by Entra/],
     ['that has ended', 'portal', { hardEnd: startSeconds }, 'session_ended', /sessionHours/],
     ['at a policy for tokens', 'tokens', {}, 'no_credentials', /"session: true"/],
+    [
+      'from the future',
+      'portal',
+      { checkedAt: startSeconds + 3_600 },
+      'no_session',
+      /from the future/,
+    ],
     ['of another client', 'portal', { clientId: ids.app }, 'no_session', /was made with client/],
   ] as const) {
     it(`says what to change for one ${what}`, async () => {

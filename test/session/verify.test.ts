@@ -184,6 +184,18 @@ describe('a session at /verify', () => {
     assert.equal((await ask('portal', value)).headers['cache-control'], 'private, max-age=2')
   })
 
+  it('of a clock that was ahead by more than the skew is none, or no revocation of its user would find it', async () => {
+    const inForce = { before: startSeconds + 1, until: startSeconds + 1e6 }
+    revocations = [{ kind: 'user', id: `${ids.contoso}/${ids.user}`, ...inForce }]
+    const nowSeconds = startSeconds + 1
+    for (const checkedAt of [nowSeconds + 301, nowSeconds + 3_600, nowSeconds + 86_400]) {
+      const members = { signedInAt: checkedAt, checkedAt, hardEnd: checkedAt + 3_600 }
+      assertSignIn(await ask('portal', cookieOf(members)), 'no_session')
+    }
+    revocations = []
+    assertAllowed(await ask('portal', cookieOf({ checkedAt: nowSeconds + 299 })))
+  })
+
   it('is refused when it, its user, tenant, client or key is revoked', async () => {
     const before = startSeconds
     const until = startSeconds + 90_000

@@ -3,6 +3,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { sessionCookie } from '../../src/session/cookie.ts'
 import { openSession } from '../../src/session/session.ts'
 import { maxOfAccount } from '../../src/sign-in/own-revocations.ts'
+import { startAuthority } from '../support/authority.ts'
 import { keepBusy } from '../support/busy.ts'
 import { eventually } from '../support/eventually.ts'
 import { assertAllowed } from '../support/expect.ts'
@@ -28,6 +29,7 @@ import {
   signInWith,
   startSignIn,
 } from '../support/sign-in.ts'
+import { signingKey } from '../support/signing-keys.ts'
 import { v2User } from '../support/tokens.ts'
 
 let service: SignInService
@@ -363,6 +365,39 @@ describe('an error of Entra', () => {
       assert.equal(page.status, 503)
       assert.equal(page.headers['retry-after'], '60')
     }
+  })
+})
+
+describe('a sign-in while the keys of Entra are out of reach', () => {
+  it('ends in the page of an outage, and works once they are there', async (t) => {
+    const authority = await startAuthority()
+    t.after(() => authority.close())
+    authority.contoso.v2.keysFault = 'error'
+    const other = await startSignIn({ authority })
+    t.after(() => other.close())
+    const page = await signInWith(other, openBrowser(other))
+    assert.equal(page.reason, 'entra_unavailable')
+    assert.equal(page.status, 503)
+    authority.contoso.v2.keysFault = undefined
+    await other.app.authorities.get(ids.contoso)?.issuerKeys('2.0').refresh()
+    assert.equal((await signInWith(other, openBrowser(other))).location, '/')
+  })
+
+  it('lets a session go on whose re-check brings an ID token that cannot be judged', async (t) => {
+    const other = await startSignIn()
+    t.after(() => other.close())
+    const someone = openBrowser(other)
+    await signInWith(other, someone)
+    other.time.nowMs += 3_600_000
+    const asked = askedOf(await someone.visit('/oauth2/start?rd=/page'))
+    other.authority.contoso.v2.keysFault = 'error'
+    const key = { key: signingKey('of a roll-over'), header: { kid: 'of-a-roll-over' } }
+    const { code } = grantCode(other.authority, asked, {}, key)
+    const page = await someone.visit(callbackOf(asked, { code }))
+    assert.equal(page.location, '/page')
+    const session = sessionIn(someone)
+    assert.equal(session?.checkedAt, startSeconds)
+    assert.equal(session?.softEnd, startSeconds + 3_900)
   })
 })
 
