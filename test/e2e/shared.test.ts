@@ -118,6 +118,26 @@ describe('a verdict that one thread asked for, and which has expired', () => {
   })
 })
 
+describe('verdicts that one thread alone has asked for', () => {
+  it('are found again after its own cache has evicted them', async () => {
+    const stack = await startCacheStack({
+      editConfig: (text) =>
+        text.replace(/^ +nbthread .*\n/m, '').replace(/^global$/m, 'global\n    nbthread 1'),
+      env: { ENTRA_AUTH_CACHE_ENTRIES: '1' },
+    })
+    try {
+      await warmUp(stack)
+      stack.verifier.script = () => allowPrepared()
+      const tokens = ['first', 'second', 'first', 'second', 'first']
+      for (const token of tokens) assert.equal((await stack.askFor(token)).status, 200)
+      // The first one that is evicted was not shared yet.
+      assert.equal(stack.verifier.calls.length, (await sharesVerdicts()) ? 2 : tokens.length)
+    } finally {
+      await stack.stop()
+    }
+  })
+})
+
 describe('shared verdicts switched off', () => {
   it('leave each thread to ask for itself', async () => {
     // With `lua-load`, all threads have one memory in any case.

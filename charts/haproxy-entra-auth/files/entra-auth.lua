@@ -1872,17 +1872,18 @@ do
             and settings["shared-bytes"] // SLOT_BYTES
         or 0
 
-    local areThreadsKnown = false
+    local hasOthers
 
-    -- Whether there are other threads and variables for them. HAProxy tells it once it runs.
+    -- Whether a shared verdict saves a call: for other threads, or once the cache of this thread evicts what
+    -- it still needs. HAProxy tells the number of threads once it runs.
     local function isShared()
-        if not areThreadsKnown and sharedSlots > 0 then
-            areThreadsKnown = true
-            if math.tointeger(tonumber(core.get_info().Nbthread)) == 1 then
-                sharedSlots = 0
-            end
+        if sharedSlots == 0 then
+            return false
+        elseif hasOthers == nil then
+            hasOthers = true
+            hasOthers = math.tointeger(tonumber(core.get_info().Nbthread)) ~= 1
         end
-        return sharedSlots > 0
+        return hasOthers or numbers.evictions > 0
     end
 
     -- The length in front keeps policy and token apart.
