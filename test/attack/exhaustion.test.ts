@@ -9,12 +9,19 @@ import { tenantKey } from '../support/authority.ts'
 import { assertAllowed, assertInvalidToken } from '../support/expect.ts'
 import { ids } from '../support/ids.ts'
 import { exchange, open, rawRequest } from '../support/raw.ts'
+import { startRunningClock } from '../support/running-clock.ts'
 import { startService, verify } from '../support/service.ts'
 import { base64url, readToken, signTexts, v2User } from '../support/tokens.ts'
 
 const service = await startService()
 after(() => service.close())
 const stillServes = async () => assertAllowed(await verify(service, 'default', v2User()))
+
+/** CPU time of this process since then, in ms: the service runs in it, and other programs do not count. */
+function cpuMs(since: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since)
+  return (user + system) / 1000
+}
 
 describe('headers of 32 KiB', () => {
   const padded = (length: number) =>
@@ -42,7 +49,7 @@ describe('headers of 32 KiB', () => {
 describe('slow clients', () => {
   it('with headers that do not end are cut off within seconds', async () => {
     const socket = await open(service)
-    const begun = performance.now()
+    const clock = startRunningClock()
     socket.write('GET /verify/default HTTP/1.1\r\nHost: v\r\n')
     const drip = setInterval(() => socket.write('X: y\r\n'), 200)
     let text = ''
@@ -51,7 +58,8 @@ describe('slow clients', () => {
     })
     await once(socket, 'close')
     clearInterval(drip)
-    assert.ok(performance.now() - begun < 10_000)
+    assert.ok(clock.nowMs() < 10_000)
+    clock.stop()
     assert.doesNotMatch(text, /^HTTP\/1\.1 2/)
   })
   it('with a body that does not come are answered at once', async () => {
@@ -110,12 +118,12 @@ describe('tokens that are dear to parse', () => {
   for (const [name, text] of Object.entries(heavy)) {
     it(`are refused quickly: ${name}`, async () => {
       const token = signTexts(header, text, key)
-      const begun = performance.now()
+      const begun = process.cpuUsage()
       assertInvalidToken(
         await verify(service, 'default', token),
         name === 'a huge number' ? 'version_unknown' : 'token_malformed',
       )
-      assert.ok(performance.now() - begun < 500)
+      assert.ok(cpuMs(begun) < 500)
     })
   }
   it('are refused quickly: dots', async () =>
@@ -127,14 +135,14 @@ describe('tokens that are dear to parse', () => {
     ))
   it('with 1,000 scopes and roles are judged quickly', async () => {
     const many = Array.from({ length: 900 }, (_, i) => `Scope.${i}`)
-    const begun = performance.now()
+    const begun = process.cpuUsage()
     await verify(service, 'default', v2User({ scp: many.join(' ') }))
-    assert.ok(performance.now() - begun < 500)
+    assert.ok(cpuMs(begun) < 500)
   })
   it('with a display name of nothing but spaces and percent signs are judged quickly', async () => {
-    const begun = performance.now()
+    const begun = process.cpuUsage()
     await verify(service, 'default', v2User({ name: `${' '.repeat(9_000)}%${' '.repeat(2)}x` }))
-    assert.ok(performance.now() - begun < 500)
+    assert.ok(cpuMs(begun) < 500)
   })
   it('do not stop others', async () => {
     const bad = signTexts(header, '['.repeat(11_000), key)

@@ -166,7 +166,7 @@ describe('a key address that answers badly', () => {
     'hang',
   ] satisfies Fault[]) {
     it(`costs no verdict of a known key, whoever waits for an unknown one: ${fault}`, async (t) => {
-      const service = await start(t, { limits: { deadlineMs: 300 } })
+      const service = await start(t, { limits: { deadlineMs: 1_500 } })
       service.authority.contoso.v2.keysFault = fault
       const unknown = verify(service, 'default', v2User({}, { key: signingKey('unknown') }))
       assertAllowed(await verify(service, 'default', v2User()))

@@ -338,7 +338,7 @@ describe('a key address that fails', () => {
   ]
   for (const fault of faults) {
     it(`leaves known keys in force: ${fault}`, async (t) => {
-      const service = await start(t, { limits: { deadlineMs: 1_000 } })
+      const service = await start(t, { limits: { deadlineMs: 2_000 } })
       service.authority.contoso.v2.keysFault = fault
       await service.time.advance(10 * minuteMs)
       assertAllowed(await admission(service, fresh()))
@@ -350,7 +350,7 @@ describe('a key address that fails', () => {
     it(`answers 503 at a cold start, and 200 by itself once it is back: ${fault}`, async (t) => {
       const authority = await startAuthority()
       authority.contoso.v2.keysFault = fault
-      const service = await start(t, { authority, limits: { deadlineMs: 1_000 } })
+      const service = await start(t, { authority, limits: { deadlineMs: 2_000 } })
       assertUnavailable(await admission(service, fresh()))
       authority.contoso.v2.keysFault = undefined
       await service.time.advance(500)
@@ -361,7 +361,7 @@ describe('a key address that fails', () => {
     it(`answers 503 at a cold start with broken metadata: ${fault}`, async (t) => {
       const authority = await startAuthority()
       authority.contoso.v2.metadataFault = fault
-      const service = await start(t, { authority, limits: { deadlineMs: 1_000 } })
+      const service = await start(t, { authority, limits: { deadlineMs: 2_000 } })
       assertUnavailable(await admission(service, fresh()))
       authority.contoso.v2.metadataFault = undefined
       await service.time.advance(500)

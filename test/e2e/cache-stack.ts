@@ -89,7 +89,6 @@ export async function startCacheStack(options: StackOptions = {}): Promise<Cache
       await eventually(
         () => stack.verifier.polls.length,
         (polls) => polls >= wanted,
-        10_000,
       )
     },
     async stop() {

@@ -9,6 +9,7 @@ import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import type { IdentityHeaderSet } from '../../src/config/config.ts'
 import { managedHeaders, spellingsOf, stripLines } from '../../src/haproxy/strip.ts'
+import { eventually } from '../support/eventually.ts'
 
 const sets: readonly IdentityHeaderSet[] = [
   'x-auth-request',
@@ -74,17 +75,12 @@ describe('the lines that strip identity headers, in HAProxy', () => {
       await ended
       rmSync(folder, { recursive: true })
     }
-    for (const deadline = Date.now() + 5_000; Date.now() < deadline; ) {
-      if (
-        await ask(ports[0] ?? 0, []).then(
-          () => true,
-          () => false,
-        )
+    const answers = () =>
+      ask(ports[0] ?? 0, []).then(
+        () => true,
+        () => false,
       )
-        return
-      await new Promise((next) => setTimeout(next, 20))
-    }
-    throw new Error(`HAProxy does not answer: ${command}`)
+    await eventually(answers, (isThere) => isThere)
   })
   after(() => stop())
 

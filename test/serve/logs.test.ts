@@ -167,7 +167,7 @@ async function startUnread(
   const exited = once(child, 'exit')
   t.after(() => child.kill('SIGKILL'))
   const origin = `http://127.0.0.1:${port}`
-  const signal = () => AbortSignal.timeout(10_000)
+  const signal = () => AbortSignal.timeout(50_000)
   const status = async (path: string) => {
     const reply = await fetch(`${origin}${path}`, { headers: callerKey, signal: signal() })
     return reply.status

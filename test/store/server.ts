@@ -95,7 +95,7 @@ function canConnect(port: number): Promise<boolean> {
 function ask(port: number, words: readonly string[]): Promise<string> {
   return new Promise((done, fail) => {
     const socket = createConnection({ port, host: '127.0.0.1' })
-    socket.setTimeout(5_000, () => socket.destroy(new Error('no answer')))
+    socket.setTimeout(30_000, () => socket.destroy(new Error('no answer')))
     socket.once('error', fail)
     socket.once('data', (data) => {
       done(data.toString())

@@ -195,10 +195,10 @@ export async function loadFile(file: ConfigFile): Promise<Config> {
 /** Content of each key file that a configuration names. */
 export const callerKey = 'fixture-caller-key-0123456789'
 
-// Short, since many tests wait for a deadline; a loopback reply takes a few milliseconds.
+// Long, so that a busy machine misses none; a test that waits for a deadline gives its own.
 const testLimits: HttpLimits = {
-  connectTimeoutMs: 1_000,
-  deadlineMs: 2_000,
+  connectTimeoutMs: 10_000,
+  deadlineMs: 20_000,
   maxReplyBytes: 1024 * 1024,
 }
 

@@ -7,7 +7,11 @@ import { type FakeEndpoint, startAuthority, tenantKey } from '../support/authori
 import { ids, startMs } from '../support/ids.ts'
 import { createManualTime } from '../support/time.ts'
 
-const http = createHttp({ connectTimeoutMs: 1_000, deadlineMs: 2_000, maxReplyBytes: 1024 * 1024 })
+const http = createHttp({
+  connectTimeoutMs: 10_000,
+  deadlineMs: 20_000,
+  maxReplyBytes: 1024 * 1024,
+})
 after(() => http.close())
 const known = tenantKey(ids.contoso).id
 

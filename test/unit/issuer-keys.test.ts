@@ -20,7 +20,11 @@ import { ids, startMs } from '../support/ids.ts'
 import { jwkOf, signingKey } from '../support/signing-keys.ts'
 import { createManualTime, type ManualTime } from '../support/time.ts'
 
-const http = createHttp({ connectTimeoutMs: 1_000, deadlineMs: 2_000, maxReplyBytes: 1024 * 1024 })
+const http = createHttp({
+  connectTimeoutMs: 10_000,
+  deadlineMs: 20_000,
+  maxReplyBytes: 1024 * 1024,
+})
 after(() => http.close())
 const known = tenantKey(ids.contoso).id
 const hourMs = 3_600_000
