@@ -65,6 +65,9 @@ function summarize({ verdict, tenants, policies, findings }: CheckReport, screen
     return `${found} ${word}${found === 1 ? '' : 's'}`
   }
   const asked = tenants.length === 0 ? 'no authority asked' : `tenants asked: ${tenants.length}`
-  const shown = screen.paint(verdict === 'ok' ? 'good' : 'bad', verdict)
-  return `${shown}: ${count('problem', 'problem')}, ${count('unreachable', 'unreachable issuer')}, ${count('warning', 'warning')}; policies: ${policies}, ${asked}`
+  const style = verdict === 'ok' ? 'good' : 'bad'
+  const counts = `${count('problem', 'problem')}, ${count('unreachable', 'unreachable issuer')}, ${count('warning', 'warning')}; policies: ${policies}, ${asked}`
+  if (!screen.isTerminal) return `${screen.paint(style, verdict)}: ${counts}`
+  const lines = wrap(`${verdict}:`, counts, 0, verdict.length + 2, { screen, style })
+  return lines.join('\n')
 }

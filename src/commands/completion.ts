@@ -44,7 +44,10 @@ function nodesOf(command: Command, path = ''): Node[] {
   ]
 }
 
-/** A function for bash; zsh runs it as it is. Files are completed where no word fits. */
+/**
+ * A function for bash; zsh runs it as it is. Files are completed where no word fits. To zsh a letter
+ * behind the colon of an expansion is a modifier, so numbers are written as `$((…))` there.
+ */
 function printBash(nodes: readonly Node[], isZsh: boolean): string {
   const cases = nodes.map(({ path, commands, options }) => {
     const words = [...commands.map(({ name }) => name), ...options.map(({ flag }) => flag)]
@@ -53,7 +56,7 @@ function printBash(nodes: readonly Node[], isZsh: boolean): string {
   const paths = nodes.flatMap(({ path }) => (path === '' ? [] : [`'${path}'`]))
   return `${isZsh ? 'autoload -U +X bashcompinit && bashcompinit\n' : ''}_haproxy_entra_auth() {
   local current="\${COMP_WORDS[COMP_CWORD]}" at='' next word words=''
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+  for word in "\${COMP_WORDS[@]:1:$((COMP_CWORD - 1))}"; do
     next="\${at:+$at }$word"
     case "$next" in
       ${paths.join(' | ')}) at="$next" ;;

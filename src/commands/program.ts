@@ -33,6 +33,8 @@ export async function runProgram(
     .exitOverride(({ code, exitCode }) =>
       io.exit(exitCode !== 0 && isWrongUse(code) ? exitCodes.usage : exitCode),
     )
+    // So that descriptions are wrapped on a narrow terminal too.
+    .configureHelp({ minWidthToWrap: 20 })
     .configureOutput({
       writeOut: (text) => void io.stdout.write(wrapPage(text, columns)),
       writeErr: (text) => void io.stderr.write(wrapPage(text, columns)),

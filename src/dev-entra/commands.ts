@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { isLoopback } from '../loopback.ts'
 import { nearest } from '../nearest.ts'
+import { type Screen, screenOf, wrap } from '../terminal.ts'
 import { buildDevEntra, defaultPort } from './app.ts'
 import type { Flavour } from './context.ts'
 import { clients, contoso, ordersApi } from './directory.ts'
@@ -13,7 +14,11 @@ import { refuseCommand } from './unknown-command.ts'
 
 /** What the commands need from the process. */
 export interface DevEntraIo {
-  readonly stdout: { write(text: string): unknown }
+  readonly stdout: {
+    write(text: string): unknown
+    readonly isTTY?: boolean
+    readonly columns?: number
+  }
   readonly stderr: { write(text: string): unknown }
   readonly env: Readonly<Record<string, string | undefined>>
   /** Clock, ms since the epoch. */
@@ -72,7 +77,7 @@ export function addDevEntraCommands(program: Command, io: DevEntraIo): void {
     .command('personas')
     .description('list the personas')
     .action(() => {
-      io.stdout.write(listPersonas())
+      io.stdout.write(listPersonas(screenOf(io.stdout, io.env)))
     })
   addRemote(devEntra, io, 'rotate', 'sign with a new key; the old ones stay published')
   addRemote(devEntra, io, 'withdraw', 'publish the current key only')
@@ -318,9 +323,14 @@ function readObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-function listPersonas(): string {
-  const width = Math.max(...personas.map(({ name }) => name.length))
-  return personas.map(({ name, about }) => `${name.padEnd(width)}  ${about}\n`).join('')
+function listPersonas(screen: Screen): string {
+  const width = Math.max(...personas.map(({ name }) => name.length)) + 2
+  const lines = personas.flatMap(({ name, about }) =>
+    screen.isTerminal
+      ? wrap(name, about, 0, width, { screen, style: 'heading' })
+      : [`${name.padEnd(width)}${about}`],
+  )
+  return `${lines.join('\n')}\n`
 }
 
 function isOrigin(text: string): boolean {

@@ -27,6 +27,10 @@ describe('completion', () => {
     assert.deepEqual(offered(bash, 'nothing-like-this'), [])
   })
 
+  it('has no expansion that zsh takes for a modifier', () => {
+    assert.doesNotMatch(bash, /\$\{[^}]*:[A-Za-z]/)
+  })
+
   it('is the same in zsh, and has a line for each command in fish', () => {
     const zsh = run(['completion', 'zsh']).stdout
     assert.ok(zsh.startsWith('autoload -U +X bashcompinit && bashcompinit\n'))

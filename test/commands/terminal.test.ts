@@ -6,6 +6,8 @@ import { join, resolve } from 'node:path'
 import { describe, it } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import { formatReport } from '../../src/check/format.ts'
+import type { CommandIo } from '../../src/commands/io.ts'
+import { runProgram } from '../../src/commands/program.ts'
 import { formatReport as formatDrift } from '../../src/drift/report.ts'
 import { plainPage, screenOf, wrap, wrapPage } from '../../src/terminal.ts'
 import { makeFolder } from '../serve/process.ts'
@@ -116,13 +118,43 @@ describe('the width', () => {
       },
       narrow,
     )
-    for (const line of [...check.split('\n').slice(0, -2), ...drift.split('\n')]) {
+    assert.match(
+      check.replaceAll(/\s+/g, ' '),
+      / ok: 0 problems, .*; policies: 1, no authority asked $/,
+    )
+    for (const line of [...check.split('\n'), ...drift.split('\n')]) {
       assert.ok(line.length <= 50, line)
     }
     assert.deepEqual(
       wrap('label', 'one two three', 0, 8, { screen: { ...plainPage, columns: 24 } }),
       ['label   one two three'],
     )
+  })
+
+  it('is kept by the help of each command and by the list of personas', async () => {
+    const show = async (args: readonly string[]) => {
+      let shown = ''
+      const stdout = {
+        isTTY: true,
+        columns: 60,
+        write(text: string) {
+          shown += text
+        },
+      }
+      const exit = () => {
+        throw new Error('exit')
+      }
+      const io = { stdout, stderr: stdout, env: { NO_COLOR: '1' }, exit } as unknown as CommandIo
+      await runProgram('0', io, args).catch(() => {})
+      return shown.split('\n')
+    }
+    for (const args of [['--help'], ['revocations', '--help'], ['dev-entra', 'personas']]) {
+      const lines = await show(args)
+      assert.ok(lines.length > 8)
+      // An example is there to be copied.
+      const long = lines.filter((line) => line.length > 60 && !/^ {2}ENTRA_AUTH/.test(line))
+      assert.deepEqual(long, [], args.join(' '))
+    }
   })
 
   it('is kept by the help, whose examples stay as they are', () => {

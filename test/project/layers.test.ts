@@ -72,7 +72,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
   haproxy: ['loopback.ts', 'config', 'identity'],
   drift: ['nearest.ts', 'loopback.ts', 'terminal.ts', 'config', 'haproxy'],
-  'dev-entra': ['nearest.ts', 'loopback.ts'],
+  'dev-entra': ['nearest.ts', 'loopback.ts', 'terminal.ts'],
   'app.ts': [
     'steps.ts',
     'config',
