@@ -81,7 +81,7 @@ export function checkPolicyNames(topology: Topology, policies: readonly PolicyCo
       finding(
         'policy-unused',
         { policy: name },
-        'is asked for by no section of HAProxy',
+        'is used by no section of HAProxy',
         `Use it with http-request lua.entra-auth ${name}, or remove it.`,
       ),
     )
