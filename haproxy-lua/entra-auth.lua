@@ -752,75 +752,79 @@ local function isCrossSite(txn, headerNames)
     return not from or plain(from) ~= plain(host)
 end
 
+-- Whether req.hdrs gave all header fields. It ends with an empty line, and HAProxy returns nothing after a
+-- zero byte. No value contains a line break.
+local function isComplete(headers)
+    return headers:byte(-3) == 10
+end
+
 -- Finds a cached session in the header fields of a request, as req.hdrs returns them: one per line, names
 -- in lower case, an empty line at the end. One fetch of all fields costs less than a fetch of each.
 local findSession
 do
     local find, sub, byte = string.find, string.sub, string.byte
+    local NAME = "__Host-entra-session"
+    local COOKIE, HOST, SITE = "\ncookie:", "\nhost:", "\nsec-fetch-site:"
 
-    -- Where the value of the session cookie begins and ends. Nil if the cookies are not written as
-    -- browsers write them, or in more than one field.
-    local function findCookie(headers, first)
-        local _, last = find(headers, "\ncookie: ", 1, true)
+    -- The entry of the session, and whether the browser says that a page of this host made the request.
+    -- Nil if there is no entry, or if the fetches have to look closer: the cookies are not written as
+    -- browsers write them, or something is there twice. The caller has checked that the fields are
+    -- complete; `first` is their first byte. One function, because calls cost as much as searches.
+    function findSession(bucket, headers, first)
+        local _, last = find(headers, COOKIE, 1, true)
         local stop = last and find(headers, "\r\n", last, true)
-        if not stop or find(headers, "\ncookie:", stop, true) then
+        if not stop or find(headers, COOKIE, stop, true) then
             return nil
         elseif first == 99 and sub(headers, 1, 7) == "cookie:" then
             return nil
         end
-        local start, named = find(headers, "__Host-entra-session", last, true)
-        if not start or named >= stop or find(headers, "__Host-entra-session", named, true) then
+        local start, named = find(headers, NAME, last, true)
+        if not start or named >= stop then
             return nil
-        elseif byte(headers, named + 1) ~= 61 then
-            -- HAProxy reads "name =value" as a cookie of that name too.
-            return nil
-        elseif start ~= last + 1 then
+        elseif start ~= last + 2 then
+            local semicolon, space = byte(headers, start - 2, start - 1)
             local quote = find(headers, '"', last, true)
-            if sub(headers, start - 2, start - 1) ~= "; " or (quote and quote < start) then
+            if semicolon ~= 59 or space ~= 32 or (quote and quote < start) then
                 return nil
             end
         end
-        local semicolon = find(headers, ";", named, true)
-        return named + 2, (semicolon and semicolon < stop and semicolon or stop) - 1
-    end
-
-    -- Whether a page of this host made the request.
-    local function isFromHere(headers, first)
-        local _, last = find(headers, "\nsec-fetch-site: ", 1, true)
-        return last ~= nil
-            and sub(headers, last + 1, last + 13) == "same-origin\r\n"
-            and not find(headers, "\nsec-fetch-site:", last, true)
-            and not (first == 115 and sub(headers, 1, 15) == "sec-fetch-site:")
-    end
-
-    -- Whether these header fields have exactly one host, and this one.
-    local function isHost(headers, host)
-        local start, stop = find(headers, host, 1, true)
-        while start and start ~= 1 and byte(headers, start - 1) ~= 10 do
-            start, stop = find(headers, host, stop, true)
+        local to = find(headers, ";", named, true)
+        if not to or to > stop then
+            to = stop
+        elseif find(headers, NAME, to, true) then
+            return nil
         end
-        if not start or find(headers, "\nhost:", stop - 1, true) then
-            return false
-        end
-        -- Nothing is in front of the first one.
-        return start == 1 or (sub(headers, 1, 5) ~= "host:" and find(headers, "\nhost:", 1, true) == start - 1)
-    end
-
-    -- The entry of the session, and whether the browser says that the request is not from another site.
-    -- Nil if there is no entry, or if the fetches have to look closer.
-    function findSession(bucket, headers)
-        local first = byte(headers)
-        local from, to = findCookie(headers, first)
-        local entry = from and bucket[sub(headers, to - TAIL_BYTES + 1, to)]
+        local entry = bucket[sub(headers, to - TAIL_BYTES, to - 1)]
+        -- HAProxy reads "name =value" as a cookie of that name too: this begins with the equals sign.
         local cookie = entry and entry.cookie
-        if not cookie or #cookie ~= to - from + 1 or #cookie <= 2 * TAIL_BYTES then
+        if not cookie or #cookie ~= to - named - 1 or #cookie <= 2 * TAIL_BYTES + 1 then
             return nil
-        elseif find(headers, cookie, from, true) ~= from or not isHost(headers, entry.hostLine) then
-            return nil
-        elseif sub(headers, -4) ~= "\r\n\r\n" then
+        elseif find(headers, cookie, named + 1, true) ~= named + 1 then
             return nil
         end
-        return entry, isFromHere(headers, first)
+        -- The host is the first field with HTTP/1, and the last one with HTTP/2.
+        local host, line = entry.hostLine, find(headers, HOST, 1, true)
+        if not line then
+            if find(headers, host, 1, true) ~= 1 then
+                return nil
+            end
+        elseif
+            find(headers, host, line + 1, true) ~= line + 1
+            or find(headers, HOST, line + 1, true)
+            or (first == 104 and sub(headers, 1, 5) == "host:")
+        then
+            return nil
+        end
+        start, last = find(headers, SITE, 1, true)
+        if
+            not start
+            or find(headers, "\nsec-fetch-site: same-origin\r\n", start, true) ~= start
+            or find(headers, SITE, last, true)
+            or (first == 115 and sub(headers, 1, 15) == "sec-fetch-site:")
+        then
+            return entry, false
+        end
+        return entry, true
     end
 end
 
@@ -1003,10 +1007,14 @@ local function readManagedList(list)
         seen[name] = true
         names[#names + 1] = name
     end
+    local stem = commonStem(names)
     local managed = {
         list = list,
         names = names,
-        stem = commonStem(names),
+        stem = stem,
+        -- As a line of req.hdrs begins, and the first byte of such a line; nil where there is no stem.
+        line = stem ~= "" and "\n" .. stem or nil,
+        first = stem:byte(),
         -- What a prepared value calls an order → these names in it.
         orders = {},
         orderCount = 0,
@@ -1721,7 +1729,7 @@ local function createEntry(policy, credentials, outcome, askedAtMs)
         isSession = outcome.isSession,
         allowsCrossSite = outcome.allowsCrossSite,
         isRecheckDue = outcome.isRecheckDue,
-        cookie = outcome.isSession and cookie or nil,
+        cookie = outcome.isSession and cookie and "=" .. cookie or nil,
         hostLine = host and "host: " .. host .. "\r\n",
         credentials = credentials,
         tail = tailOf(credentials),
@@ -1812,7 +1820,11 @@ local function recall(txn, policy, headerNames, plain)
         if not headerNames:find("cookie", 1, true) then
             return nil
         end
-        local entry, isFromHere = findSession(bucket, txn.sf:req_hdrs())
+        local headers = txn.sf:req_hdrs()
+        local entry, isFromHere
+        if isComplete(headers) then
+            entry, isFromHere = findSession(bucket, headers, headers:byte())
+        end
         if entry and isStillGood(entry) then
             entry.used = true
             count("hits")
@@ -1964,6 +1976,10 @@ end
 -- gives nothing but hits; it returns an empty text wherever anything needs a closer look, and the action
 -- has it.
 
+-- HAProxy lets nothing else run in this state while a converter does, so this needs no `count`. It is
+-- added to the other numbers before they are shown.
+local hitsOfLane = 0
+
 local recallNative
 do
     -- Between the names that the configuration reads from the end of the value.
@@ -2008,9 +2024,6 @@ do
 
     -- Whether the client may have sent a header of a managed name: then the action deletes it.
     local function mayHoldManaged(headers, managed)
-        if managed.stem ~= "" then
-            return headers:find(managed.stem, 1, true) ~= nil
-        end
         for _, name in ipairs(managed.names) do
             if headers:find(name, 1, true) then
                 return true
@@ -2021,69 +2034,81 @@ do
 
     local find, sub, byte = string.find, string.sub, string.byte
 
-    -- The start and end of the credentials in the header fields of a request, as req.hdrs gives
-    -- them: names in lower case, one line each, and an empty line at the end. Nil if there is not
-    -- exactly one such header, or if the text was cut off, because HAProxy returns nothing after a
-    -- zero byte. No value contains a line break.
-    local function findCredentials(headers)
-        local first, last = find(headers, AUTHORIZATION, 1, true)
-        if not first or not find(headers, "\r\n\r\n", -4, true) then
-            return nil
-        elseif byte(headers) == 97 and sub(headers, 1, #AUTHORIZATION - 1) == sub(AUTHORIZATION, 2) then
-            return nil
-        end
-        local stop = find(headers, "\r\n", last, true)
-        if find(headers, AUTHORIZATION, stop, true) then
-            return nil
-        end
-        return last + 2, stop - 1
-    end
-
-    -- The entry for the credentials at this position. The string is extracted only if it is not
-    -- that of the entry, because extracting it costs more than everything else.
+    -- The entry for the credentials from one position to another, for which there is none by their end.
     local function findEntry(bucket, headers, from, to)
-        local entry = to - from >= 2 * TAIL_BYTES and bucket[sub(headers, to - TAIL_BYTES + 1, to)]
-        if entry then
-            local start, stop = find(headers, entry.credentials, from, true)
-            if start == from and stop == to then
-                return entry
-            end
-        end
         local credentials = sub(headers, from, to)
-        entry = bucket[tailOf(credentials)]
+        local entry = bucket[tailOf(credentials)]
         return entry and isSameToken(entry.credentials, credentials) and entry or nil
     end
 
+    -- Nearly every request of a busy HAProxy comes through here, and a call of a function costs as much
+    -- as ten of its lines. So this one is long.
     function recallNative(headers, policy)
-        local bucket = not publishDue and buckets[policy]
-        local from, to
-        if bucket then
-            from, to = findCredentials(headers)
+        local bucket = buckets[policy]
+        if publishDue or not bucket or byte(headers, -3) ~= 10 then
+            return ""
         end
-        local entry
-        if from then
-            entry = findEntry(bucket, headers, from, to)
-        elseif bucket and byte(headers) ~= 97 and not find(headers, AUTHORIZATION, 1, true) then
-            local session, isFromHere = findSession(bucket, headers)
+        local first, entry = byte(headers), nil
+        local start, last = find(headers, AUTHORIZATION, 1, true)
+        if first == 97 then
+            -- Perhaps a first header `Authorization`, in front of the one that was found.
+            return ""
+        elseif start then
+            local stop = find(headers, "\r\n", last, true)
+            if find(headers, AUTHORIZATION, stop, true) then
+                return ""
+            end
+            -- The string of the credentials is not extracted: that costs more than all the rest. The end
+            -- finds an entry, and then the whole is compared.
+            local from = last + 2
+            entry = stop - from > 2 * TAIL_BYTES and bucket[sub(headers, stop - TAIL_BYTES, stop - 1)]
+            if entry then
+                local same, to = find(headers, entry.credentials, from, true)
+                if same ~= from or to ~= stop - 1 then
+                    entry = nil
+                end
+            end
+            entry = entry or findEntry(bucket, headers, from, stop - 1)
+        else
+            local session, isFromHere = findSession(bucket, headers, first)
             -- The converter knows neither the method nor whether this is a navigation.
             if session and (isFromHere or session.allowsCrossSite) and not session.isRecheckDue then
                 entry = session
             end
         end
-        if not entry or mayHoldManaged(headers, entry.managed) or not isStillGood(entry) then
+        if not entry then
+            return ""
+        end
+        local managed = entry.managed
+        local line = managed.line
+        if
+            (not line or first == managed.first or find(headers, line, 1, true))
+            and mayHoldManaged(headers, managed)
+        then
+            return ""
+        end
+        -- As `isStillGood`, which is asked where this does not suffice.
+        local soonMs = lastMs + 1000
+        if
+            not (
+                entry.seen == feed.known
+                and soonMs < entry.expiresMs
+                and soonMs < feed.usableUntilMs
+                and machineSeconds() == lastSecond
+            ) and not isStillGood(entry)
+        then
             return ""
         end
         local native = entry.native
-        if native == nil then
-            native = createNative(entry)
-            entry.native = native
-        end
         if not native then
-            return ""
+            native = native == nil and createNative(entry)
+            entry.native = native
+            if not native then
+                return ""
+            end
         end
         entry.used = true
-        -- HAProxy lets nothing else run in this state while a converter does: no `count`, which costs more.
-        numbers.requests, numbers.hits = numbers.requests + 1, numbers.hits + 1
+        hitsOfLane = hitsOfLane + 1
         return native
     end
 end
@@ -2745,8 +2770,11 @@ do
         { "badPolls", "polls_bad_total", "counter", "Answers to GET /revocations that were not." },
     }
 
+    -- Only inside of `atomically`.
     local function packNumbers()
-        local lines = {}
+        local lines, hits = {}, hitsOfLane
+        hitsOfLane = 0
+        numbers.requests, numbers.hits = numbers.requests + hits, numbers.hits + hits
         for name, value in pairs(numbers) do
             lines[#lines + 1] = ("%s %d\n"):format(name, value)
         end

@@ -1,4 +1,4 @@
-import { readCondition } from './condition.ts'
+import { isAllowedTest, readCondition } from './condition.ts'
 import type { Line, Section } from './haproxy-file.ts'
 
 /** Where each variable stands in the value of a hit, from the last field on. */
@@ -16,6 +16,13 @@ const fields: Readonly<Record<string, number>> = {
 
 /** Rules behind the action may read these, so a hit has to set them. */
 const required = ['token_id', 'actor', 'client', 'tenant', 'user', 'policy']
+
+/** What each hit has in common, beside the policy: a rule may set it without a look into the value. */
+const constants: Readonly<Record<string, RegExp>> = {
+  status: /^(int|str)\(200\)$/,
+  cache: /^str\(hit\)$/,
+  ms: /^(int|str)\(0\)$/,
+}
 
 const hit = 'var(txn.entra.hit)'
 
@@ -69,7 +76,7 @@ function fastLaneAt(section: Section, start: number): FastLane | undefined {
   const others: Line[] = []
   for (let end = start + 1; end < section.lines.length; end++) {
     const line = section.lines[end] as Line
-    const part = partOf(line, section, policy)
+    const part = partOf(line, section, policy, !missing.has('ok'))
     if (part === 'action') {
       return missing.size === 0 ? { action: line, end, others } : undefined
     }
@@ -80,26 +87,40 @@ function fastLaneAt(section: Section, start: number): FastLane | undefined {
   return undefined
 }
 
-/** What a line of the fast lane does: the name of the variable that it sets, `headers`, or `action`. */
-function partOf(line: Line, section: Section, policy: string): string | undefined {
+/**
+ * What a line of the fast lane does: the name of the variable that it sets, `headers`, or `action`.
+ * `isJudged` if `txn.entra.ok` is set already, so that a condition on it means a hit.
+ */
+function partOf(
+  line: Line,
+  section: Section,
+  policy: string,
+  isJudged: boolean,
+): string | undefined {
   const { rule, isOnHit } = readRule(line, section)
   const [, variable, value = ''] = /^set-var\(txn\.entra\.(\w+)\) (.*)$/.exec(rule) ?? []
   if (isOnHit === 'other') return undefined
   if (isOnHit === 'without') return rule === `lua.entra-auth ${policy}` ? 'action' : undefined
-  if (rule === `add-headers-bin ${hit}`) return isOnHit === 'with' ? 'headers' : undefined
-  if (variable === undefined) return undefined
+  const isHit = isOnHit === 'with' || (isOnHit === 'allowed' && isJudged)
+  if (rule === `add-headers-bin ${hit}`) return isHit ? 'headers' : undefined
+  if (variable === undefined || (isOnHit === 'allowed' && !isJudged)) return undefined
   const field = /^var\(txn\.entra\.hit\),field\(-(\d+),\|\)$/.exec(value)?.[1]
   if (field !== undefined) return fields[variable] === Number(field) ? variable : undefined
-  const isAllow =
+  if (variable !== 'ok') {
+    const isConstant =
+      variable === 'policy' ? value === `str(${policy})` : constants[variable]?.test(value)
+    return isHit && isConstant ? variable : undefined
+  }
+  const isVerdict =
     value === `${hit},length,bool` ||
     (isOnHit === 'with' && /^(bool\((1|true)\)|always_true)$/.test(value))
-  return variable === 'ok' && isAllow ? 'ok' : undefined
+  return isVerdict ? 'ok' : undefined
 }
 
 interface LaneRule {
   readonly rule: string
-  /** Whether it fires always, with a hit, without one, or on something else. */
-  readonly isOnHit: 'always' | 'with' | 'without' | 'other'
+  /** Whether it fires always, with a hit, without one, after an allow, or on something else. */
+  readonly isOnHit: 'always' | 'with' | 'without' | 'allowed' | 'other'
 }
 
 /** A rule without its condition; quotes inside arguments mean nothing here. */
@@ -112,10 +133,13 @@ function readRule(line: Line, section: Section): LaneRule {
   const [group, ...more] = condition.groups
   const [term, ...others] = group ?? []
   const [test, ...tests] = term?.tests ?? []
-  if (!term || !test || more.length + others.length + tests.length > 0 || !isHitTest(test)) {
+  if (!term || !test || more.length + others.length + tests.length > 0) {
     return { rule, isOnHit: 'other' }
   }
   const isPositive = (condition.keyword === 'if') !== term.negated
+  if (!isHitTest(test)) {
+    return { rule, isOnHit: isPositive && isAllow(test) ? 'allowed' : 'other' }
+  }
   return { rule, isOnHit: isPositive ? 'with' : 'without' }
 }
 
@@ -126,6 +150,11 @@ function isHitTest(test: readonly string[]): boolean {
   if (fetch === `${hit},length,bool`) return text === '' || text === '-m bool'
   if (fetch === `${hit},length`) return /^(-m int )?(gt 0|ge 1|1:)$|^-m bool$/.test(text)
   return fetch === hit && text === '-m len gt 0'
+}
+
+/** True after an allow. The lane does not set the name of haproxy-auth-request. */
+function isAllow(test: readonly string[]): boolean {
+  return isAllowedTest(test) && test[0]?.includes('entra.ok') === true
 }
 
 function textOf({ words }: Pick<Line, 'words'>): string {

@@ -42,8 +42,31 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
   }
 
   it('is none with another policy, another order, another field or another condition', () => {
+    const okCondition = 'if { var(txn.entra.ok) -m bool }'
+    const okLine = '    http-request set-var(txn.entra.ok) var(txn.entra.hit),length,bool\n'
     for (const [what, by] of [
       ['entra-auth-hit(orders)', 'entra-auth-hit(public)'],
+      ['policy) str(orders)', 'policy) str(public)'],
+      ['policy) str(orders)', 'policy) req.hdr(x-policy)'],
+      ['status) int(200)', 'status) int(403)'],
+      ['cache) str(hit)', 'cache) str(miss)'],
+      ['ms) int(0)', 'user) str(admin)'],
+      [`policy) str(orders) ${okCondition}`, 'policy) str(orders)'],
+      [
+        `policy) str(orders) ${okCondition}`,
+        'policy) str(orders) unless { var(txn.entra.ok) -m bool }',
+      ],
+      [`policy) str(orders) ${okCondition}`, 'policy) str(orders) if { var(txn.other) -m bool }'],
+      // A condition on a verdict that this lane has not set yet means another one's.
+      [okLine, ''],
+      [
+        `${okLine}    http-request set-var(txn.entra.status) int(200) ${okCondition}\n`,
+        `    http-request set-var(txn.entra.status) int(200) ${okCondition}\n${okLine}`,
+      ],
+      [
+        'orders unless { var(txn.entra.hit),length gt 0 }',
+        'orders unless { var(txn.entra.ok) -m bool }',
+      ],
       ['field(-5,|)', 'field(-3,|)'],
       ['length,bool', 'length'],
       ['hit) if { var(txn.entra.hit),length gt 0 }', 'hit) if { var(txn.entra.hit) -m found }'],
@@ -63,15 +86,22 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     [/unless \{ (var\(txn\.entra\.hit\),length gt 0) \}/, 'if !{ $1 }'],
     [/field\(-5,\|\)/, "field(-5,'|')"],
     [/entra-auth-hit\(orders\)/, 'entra-auth-hit("orders")'],
+    [/(.*set-var\(txn\.entra\.ok\).*\n)/, '    http-request set-log-level debug\n$1'],
+    // As haproxy-config printed it before.
+    [/policy\) str\(orders\) if .*/, 'policy) var(txn.entra.hit),field(-6,|)'],
+    [/status\) int\(200\) if .*/, 'status) var(txn.entra.hit),field(-9,|)'],
+    [/cache\) str\(hit\) if .*/, 'cache) str(hit) if { var(txn.entra.hit),length gt 0 }'],
+    [/ms\) int\(0\) if .*/, 'ms) int(0) if { var(txn.entra.ok),bool }'],
+    [/(.*status\) int\(200\)) if .*/, '    acl allowed var(txn.entra.ok) -m bool\n$1 if allowed'],
     [
-      /(.*set-var\(txn\.entra\.ok\).*\n)(.*unless.*\n)/,
-      '    http-request set-log-level debug\n$1$2',
+      /(.*add-headers-bin .*) if .*\n(.*entra\.ok\) .*\n)/,
+      '$2$1 if { var(txn.entra.ok) -m bool }\n',
     ],
     [
       /(.*)set-var\(txn\.entra\.ok\) .*/,
       '$1set-var(txn.entra.ok) bool(true) if { var(txn.entra.hit),length gt 0 }',
     ],
-    [/(.*field\(-1,\|\)\n)((?:.*\n)*?)(.*txn\.entra\.ok\).*\n)/, '$3$2$1'],
+    [/(.*field\(-5,\|\)\n)((?:.*\n)*?)(.*field\(-1,\|\)\n)/, '$3$2$1'],
     [
       /(.*unset-var\(txn\.entra\.hit\)\n)((?:.*\n)*?)(.*)unless \{ var\(txn\.entra\.hit\),length gt 0 \}/,
       '    acl is_hit var(txn.entra.hit),length gt 0\n$1$2$3unless is_hit',

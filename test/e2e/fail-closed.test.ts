@@ -265,7 +265,7 @@ describe('an error in the action', () => {
     'recheck',
   ])
   /** Only run once a session is cached. */
-  const ofCachedSessions = new Set(['findSession', 'findCookie', 'isHost', 'isFromHere'])
+  const ofCachedSessions = new Set(['findSession', 'isComplete'])
   /** Only run on some refusals, so an allowed request does not meet the error. */
   const offTheWay = new Set([
     ...['countBadToken', 'unavailable', 'badSetup', 'refuse'],
@@ -295,7 +295,7 @@ describe('an error in the action', () => {
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
     ...['forgetAll', 'sweepSlice', 'parseString'],
     // An error in the converter leaves the request to the action.
-    ...['encodeVarint', 'createNative', 'mayHoldManaged', 'findCredentials'],
+    ...['encodeVarint', 'createNative', 'mayHoldManaged'],
     ...[
       'recallNative',
       'convertHeaders',

@@ -85,6 +85,52 @@ describe('a hit', () => {
     assert.equal(foreign.status, 403)
   })
 
+  it('of a session is found in any order of cookies, and for no other host or second cookie', async () => {
+    const value = 'O'.repeat(900)
+    const own = `__Host-entra-session=${value}`
+    stack.verifier.script = (call) =>
+      values(call, 'x-entra-auth-session').length === 1 && values(call, 'host').length === 1
+        ? answer(200, [...allowHeaders(), ['X-Entra-Auth-Session-Id', 'session-order']])
+        : deny(401, 'no_session')
+    const send = (
+      cookie: string,
+      host: string,
+      more: readonly (readonly [string, string])[] = [],
+    ) =>
+      stack.askFor('', {
+        host,
+        headers: [...more, ['Cookie', cookie], ['Sec-Fetch-Site', 'same-origin']],
+      })
+    const forwarded = [['X-Forwarded-Host', 'portal.example']] as const
+    await eventually(() => send(own, 'portal.example'), isHit)
+    stack.verifier.script = () => deny(401, 'no_session')
+    for (const cookie of [own, `${own}; b=c`, `a=b; ${own}`, `a=b; ${own}; c="d"`]) {
+      // Once a second the action is asked all the same.
+      await eventually(
+        () => send(cookie, 'portal.example', forwarded),
+        (reply) => isHit(reply) && ran(reply) === ranWithHit,
+      )
+    }
+    stack.reset()
+    stack.verifier.script = () => deny(401, 'no_session')
+    for (const [cookie, host] of [
+      [own, 'other.example'],
+      [`${own}; ${own}`, 'portal.example'],
+      [`${own}; __Host-entra-session =x`, 'portal.example'],
+      [`__Host-entra-session =${value}; ${own}`, 'portal.example'],
+      [`a="; ${own}`, 'portal.example'],
+      [`${own}x`, 'portal.example'],
+      [`${own}, x=y`, 'portal.example'],
+      [`x${own}`, 'portal.example'],
+    ] as const) {
+      const reply = await send(cookie, host, forwarded)
+      assert.ok(ran(reply) === 'yes', `${cookie.replaceAll(value, 'V')} for ${host}`)
+    }
+    for (const host of ['other.example', 'portal.example:81']) {
+      assert.equal((await send(own, host, forwarded)).status, 401)
+    }
+  })
+
   it('of a session that is due for a re-check is left to the action', async () => {
     const cookie = ['Cookie', `__Host-entra-session=${'D'.repeat(900)}`] as const
     stack.verifier.script = () =>
@@ -214,13 +260,20 @@ describe('two actions on one request', () => {
       /^ {4}http-request unset-var\(txn\.entra\.ok\)\n[\s\S]*?unless \{ var\(txn\.entra\.ok\) -m bool \}\n/m.exec(
         text.slice(text.indexOf('\nbackend orders')),
       )?.[0] ?? ''
+    const names = ['policy', 'user', 'tenant', 'client', 'token_id', 'cache', 'reason']
+    const said = names.map((name) => `%[var(txn.entra.${name})]`).join(' ')
     const stack = await startCacheStack({
       editConfig: (text) =>
-        text.replace(
-          lane(text),
-          // The second converter has nothing to work on, and so sets no variable.
-          `${lane(text)}${lane(text).replaceAll('orders', 'stock').replace('req.hdrs,', 'var(txn.nothing),')}`,
-        ),
+        text
+          .replace(
+            lane(text),
+            // The second converter has nothing to work on, and so sets no variable.
+            `${lane(text)}${lane(text).replaceAll('orders', 'stock').replace('req.hdrs,', 'var(txn.nothing),')}`,
+          )
+          .replace(
+            'monitor-uri /haproxy-livez',
+            `monitor-uri /haproxy-livez\n    http-after-response set-header x-said "${said}"`,
+          ),
     })
     t.after(() => stack.stop())
     stack.verifier.script = ({ url }) =>
@@ -235,7 +288,11 @@ describe('two actions on one request', () => {
       (calls) => calls === '/verify/stock',
     )
     for (let index = 0; index < 5; index++) {
-      assert.equal((await stack.askFor('twice')).status, 403)
+      const reply = await stack.askFor('twice')
+      assert.equal(reply.status, 403)
+      // Nothing is left of the first one's identity.
+      const [text = ''] = values(reply, 'x-said')
+      assert.match(text.replace(/ +/g, ' ').replaceAll(' -', ''), /^stock miss scope_missing$/)
     }
     assert.equal(stack.app.requests.length, 0)
   })
