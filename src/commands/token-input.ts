@@ -65,11 +65,13 @@ function decode(encoding: string, bytes: Uint8Array): string {
 
 /**
  * The value of a session cookie in what people have at hand: the value, `NAME=VALUE`, or a whole
- * `Cookie` line. Undefined for anything else, such as a token, which has dots.
+ * `Cookie` line. Empty for more than one, since then none counts. Undefined for anything else, such as a
+ * token, which has dots, and beside `Authorization`, since then only the token counts.
  */
 export function findSessionCookie(text: string): string | undefined {
   const trimmed = text.trim()
-  const [, named] = /(?:^|[\s;'":])__Host-entra-session=([\w-]+)/.exec(trimmed) ?? []
-  if (named !== undefined) return named
+  if (/(?:^|[\s'"])authorization\s*:/i.test(trimmed)) return undefined
+  const [named, second] = trimmed.matchAll(/(?:^|[\s;'":])__Host-entra-session=([\w-]+)/g)
+  if (named) return second ? '' : named[1]
   return /^[\w-]{64,}$/.test(trimmed) ? trimmed : undefined
 }

@@ -16,7 +16,7 @@ import { reportVerdict, type Wording } from './report.ts'
 
 /** What is explained. */
 export interface SessionToExplain {
-  /** Value of the cookie. */
+  /** Value of the cookie; empty where the request has more than one. */
   readonly cookie: string
   /** The host that the browser sent it to; the session's own where undefined. */
   readonly host: string | undefined
@@ -35,6 +35,8 @@ export const sessionSteps = ['session', 'revocation', 'groups', ...outcomeSteps]
 
 /** What is known of a session besides what policies judge. */
 interface SessionFacts extends Facts {
+  /** Whether the request has one cookie of a session. */
+  readonly isOne: boolean
   /** What opens, whether it counts or not. */
   readonly opened: Session | undefined
   readonly host: string | undefined
@@ -53,7 +55,8 @@ export function explainSession(
   const nowMs = clock()
   const opened = openSession(sealingKeys, cookie)
   const host = asked ?? opened?.host
-  const facts = collectSessionFacts(rules, policy, opened, host, nowMs)
+  const isOne = cookie !== ''
+  const facts = { ...collectSessionFacts(rules, policy, opened, host, nowMs), isOne }
   const steps = new Map<SessionStep, FailedStep | undefined>()
   const observe: Observe<SessionStep> = (step, failure) =>
     void steps.set(step, failure && { failure, claim: undefined })
@@ -63,7 +66,7 @@ export function explainSession(
         { clock: () => nowMs, sealingKeys, revocations },
         rules,
         policy,
-        { cookie, host },
+        { cookie: cookie === '' ? undefined : cookie, host },
         observe,
       )
     : ({ allow: false, failure: 'no_credentials' } as Refusal)
@@ -77,7 +80,7 @@ function collectSessionFacts(
   opened: Session | undefined,
   host: string | undefined,
   nowMs: number,
-): SessionFacts {
+): Omit<SessionFacts, 'isOne'> {
   const claims = opened && claimsOf(opened, issuerOf(rules, opened))
   return {
     rules,
@@ -248,9 +251,18 @@ function adviseOnNone({
   opened,
   host,
   nowMs,
+  isOne,
 }: SessionFacts): readonly Change[] {
   if (!sessions) {
     return [change('configuration', 'Nobody can sign in: add the section signIn.')]
+  }
+  if (!isOne) {
+    return [
+      change(
+        'request',
+        'The request has more than one cookie of a session, so none counts. Remove the cookies of this host in the browser.',
+      ),
+    ]
   }
   if (!opened) {
     return [

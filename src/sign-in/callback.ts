@@ -125,6 +125,7 @@ async function redeem(
 ): Promise<FastifyReply> {
   const { visit, state, sealedState, login } = returned
   const nonce = nonceOf(state, login)
+  let answeredAtMs = Number.POSITIVE_INFINITY
   let token: string
   try {
     token = await context.entra().redeem({
@@ -133,6 +134,9 @@ async function redeem(
       redirectUri: redirectUriOf(visit),
       codeVerifier: codeVerifierOf(state, login),
       nonce,
+      onDate(ms) {
+        answeredAtMs = ms
+      },
     })
   } catch (error) {
     const { error: code, description } = error as EntraRefusal
@@ -159,7 +163,23 @@ async function redeem(
       isProven: error === 'entra_unavailable',
     })
   }
-  return accept(context, request, reply, returned, verified.value)
+  const checkedAt = checkedAtOf(context.clock(), answeredAtMs)
+  return accept(context, request, reply, returned, verified.value, checkedAt)
+}
+
+/** `Date` has whole seconds, and a server may send that of the second before. */
+const toleratedAheadMs = 2_000
+/** Further ahead, one of the clocks is wrong in another way. */
+const maxAheadMs = 5 * 60_000
+
+/**
+ * When Entra said who this is (s). A revocation of the user compares with it, and may come from a replica
+ * with another clock. Where ours is ahead of Entra's, a session from before the revocation would count.
+ */
+function checkedAtOf(nowMs: number, answeredAtMs: number): number {
+  const aheadMs = nowMs - answeredAtMs
+  const isAhead = aheadMs > toleratedAheadMs && aheadMs <= maxAheadMs
+  return Math.floor((isAhead ? answeredAtMs : nowMs) / 1000)
 }
 
 async function accept(
@@ -168,6 +188,7 @@ async function accept(
   reply: FastifyReply,
   { visit, state, session: former }: Return,
   idToken: IdToken,
+  checkedAt: number,
 ): Promise<FastifyReply> {
   const { target, authContext, isRecheck } = state
   if (authContext !== undefined && !idToken.authContexts.includes(authContext)) {
@@ -184,7 +205,7 @@ async function accept(
     })
   }
   const continued = isRecheck ? former : parallelOf(context, state, former, idToken)
-  const session = createSession(visit, idToken, continued)
+  const session = createSession(visit, idToken, continued, checkedAt)
   const sealed = sealSession(context.sealingKeys, session)
   if (sealed === undefined) {
     context.log.warn({ user: session.userId, roles: session.roles.length }, 'session too large')
@@ -233,6 +254,7 @@ function createSession(
   { host, sessions, nowSeconds }: Visit,
   idToken: IdToken,
   former: Session | undefined,
+  checkedAt: number,
 ): Session {
   const hardEnd = former?.hardEnd ?? nowSeconds + sessions.sessionSeconds
   return {
@@ -244,7 +266,7 @@ function createSession(
     subject: idToken.subject,
     keyId: idToken.keyId,
     signedInAt: former?.signedInAt ?? nowSeconds,
-    checkedAt: nowSeconds,
+    checkedAt,
     softEnd: Math.min(hardEnd, nowSeconds + sessions.recheckSeconds),
     hardEnd,
     roles: idToken.roles,

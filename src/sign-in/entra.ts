@@ -25,6 +25,8 @@ export interface CodeExchange {
   readonly redirectUri: string
   readonly codeVerifier: string
   readonly nonce: string
+  /** Told when Entra answered, in ms by its own clock, where it says so. */
+  readonly onDate?: (answeredAtMs: number) => void
 }
 
 /** An answer of Entra that is no ID token. */
@@ -113,7 +115,7 @@ export function createEntra(
   async function redeemAt(
     server: oauth.AuthorizationServer,
     token: string,
-    { parameters, state, redirectUri, codeVerifier, nonce }: CodeExchange,
+    { parameters, state, redirectUri, codeVerifier, nonce, onDate }: CodeExchange,
   ): Promise<string> {
     try {
       const checked = oauth.validateAuthResponse(server, client, parameters, state)
@@ -134,6 +136,8 @@ export function createEntra(
         await reply.body?.cancel()
         throw new EntraRefusal('entra_unavailable', `the token endpoint answered ${reply.status}`)
       }
+      const answeredAtMs = Date.parse(String(reply.headers.get('date')))
+      if (!Number.isNaN(answeredAtMs)) onDate?.(answeredAtMs)
       const tokens = await oauth.processAuthorizationCodeResponse(server, client, reply, {
         expectedNonce: nonce,
         requireIdToken: true,

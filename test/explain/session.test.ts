@@ -226,6 +226,17 @@ describe('the command explain', () => {
     const elsewhere = await run(cookie, folder, ['--host', otherHost, '--json'])
     assert.equal(elsewhere.code, 1)
     assert.equal(JSON.parse(elsewhere.stdout).reason, 'no_session')
+    // With two, /verify does not know which one is meant.
+    const twice = await run(
+      `Cookie: __Host-entra-session=${cookie}; __Host-entra-session=${cookie}`,
+    )
+    assert.match(twice.stdout, /^policy portal: deny 401 no_session\n/, twice.stderr)
+    assert.match(twice.stdout, /more than one cookie of a session/)
+    // Beside a token, only the token counts.
+    const token = 'eyJhbGciOiJub25lIn0.eyJvaWQiOiJub25lIn0.c2lnbmF0dXJl'
+    const both = await run(`Authorization: Bearer ${token}\nCookie: __Host-entra-session=${cookie}`)
+    assert.match(both.stdout, /one bearer token was sent/, both.stderr)
+    assert.doesNotMatch(both.stdout, /it is a session/)
     // Without keys it is not known who it is; and no key is made for it.
     const empty = mkdtempSync(join(tmpdir(), 'entra-auth-explain-'))
     t.after(() => rmSync(empty, { recursive: true }))

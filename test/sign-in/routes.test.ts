@@ -163,6 +163,37 @@ describe('a sign-in', () => {
     )
   })
 
+  it('that a replica makes whose clock is ahead is dated by the clock of Entra', async () => {
+    const checkedWith = async (aheadMs: number) => {
+      const other = openBrowser(service)
+      const asked = askedOf(await other.visit('/oauth2/start'))
+      const { code } = grantCode(service.authority, asked)
+      const granted = service.authority.token
+      const date = new Date(service.time.nowMs - aheadMs).toUTCString()
+      service.authority.token = (form) => ({
+        ...(granted?.(form) ?? { status: 500, body: '' }),
+        headers: { date },
+      })
+      await other.visit(callbackOf(asked, { code }))
+      return { other, ahead: startSeconds - Number(sessionIn(other)?.checkedAt) }
+    }
+    const { other, ahead } = await checkedWith(30_000)
+    assert.equal(ahead, 30)
+    assert.equal(sessionIn(other)?.signedInAt, startSeconds)
+    // Revoked after that sign-in, by a replica whose clock is right.
+    const user = { kind: 'user', id: `${ids.contoso}/${ids.user}`, reason: 'left' } as const
+    service.revocations.push({ ...user, before: startSeconds - 20, until: startSeconds + 9_999 })
+    assert.equal((await verifyWith(other)).reason, 'session_revoked')
+    service.revocations.length = 0
+    // `Date` has whole seconds; hours are no clock that is a bit ahead; one behind is left as it is.
+    for (const aheadMs of [0, 1_000, 2_000, 3_600_000, -30_000]) {
+      assert.equal((await checkedWith(aheadMs)).ahead, 0, `${aheadMs} ms`)
+    }
+    for (const aheadMs of [3_000, 300_000]) {
+      assert.equal((await checkedWith(aheadMs)).ahead, aheadMs / 1000)
+    }
+  })
+
   it('of two tabs at once is one session: a sign-out in one ends the cookie of the other', async () => {
     const [first, second] = [
       askedOf(await browser.visit('/oauth2/start?rd=/a')),

@@ -55,7 +55,11 @@ export interface FakeAuthority {
   readonly requests: string[]
   /** Answers the token endpoint of a tenant; undefined for none. */
   token:
-    | ((form: URLSearchParams) => { readonly status: number; readonly body: unknown })
+    | ((form: URLSearchParams) => {
+        readonly status: number
+        readonly body: unknown
+        readonly headers?: Readonly<Record<string, string>>
+      })
     | undefined
   /** Number of requests for key sets. */
   keyFetches(): number
@@ -116,10 +120,10 @@ export async function startAuthority(options: AuthorityOptions = {}): Promise<Fa
     if (path === 'oauth2/v2.0/token' && authority.token) {
       const chunks: Buffer[] = []
       for await (const chunk of request) chunks.push(chunk)
-      const { status, body } = authority.token(
+      const { status, body, headers } = authority.token(
         new URLSearchParams(Buffer.concat(chunks).toString()),
       )
-      response.writeHead(status, { 'content-type': 'application/json' })
+      response.writeHead(status, { 'content-type': 'application/json', ...headers })
       return void response.end(typeof body === 'string' ? body : JSON.stringify(body))
     }
     const redirected = (request.url ?? '').startsWith('/redirected')
