@@ -29,7 +29,7 @@ const testsOf: Readonly<Record<string, readonly string[]>> = {
     'conformance/{policies,grants,actors,audiences,users}.test.ts',
   ],
   identity: ['unit/headers.test.ts', 'property/encode.test.ts', 'conformance/users.test.ts'],
-  session: ['unit/{sealing,session}.test.ts', 'session/{key-folder,verify}.test.ts'],
+  session: ['unit/{sealing,session,session-edges}.test.ts', 'session/{key-folder,verify}.test.ts'],
   'sign-in': [
     'sign-in/{navigation,entra,edges,routes}.test.ts',
     'attack/{open-redirect,id-tokens,state-and-code,nonce,sign-in-floods}.test.ts',
