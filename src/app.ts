@@ -33,7 +33,7 @@ import { createRefusalLog } from './verify/refusal-log.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
 import { addVerifyRoutes } from './verify/route.ts'
-import { compileRules, compileRulesInSteps } from './verify/rules.ts'
+import { compileRules, compileRulesInSteps, withRemovedKeys } from './verify/rules.ts'
 import { createFirstSights } from './verify/session-verifier.ts'
 import { createTokenCache } from './verify/token-cache.ts'
 import { createVerifier } from './verify/verifier.ts'
@@ -116,6 +116,9 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const keysRuntime = { ...runtime, elapsed, onRefresh: measured.countRefresh }
   authorities = createAuthorities(config, authorities, keysRuntime)
   let rules = compileRules(config, authorities)
+  const removedKeys = runtime.signIn?.sealingKeys.removed
+  /** What verdicts and the feed are made of. */
+  const rulesOfVerdicts = removedKeys ? withRemovedKeys(() => rules, removedKeys) : () => rules
   const overload = watchOverload(() => settings.overload.maxEventLoopLagMs)
   let stopping = false
   const isStopping = () => stopping
@@ -166,7 +169,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       engine,
       judge,
       entraSessions,
-      rules: () => rules,
+      rules: rulesOfVerdicts,
       onOutcome: measured.countSignIn,
       isOverloaded: () => overload.isOverloaded,
       onFirstSight,
@@ -176,7 +179,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
   for (const outcome of signIn?.outcomes ?? []) measured.countSignIn(outcome, 0)
   addVerifyRoutes(verify, {
     judge,
-    rules: () => rules,
+    rules: rulesOfVerdicts,
     clock,
     isStopping,
     isOverloaded: () => overload.isOverloaded,
@@ -188,7 +191,11 @@ export function buildApp(config: Config, runtime: Runtime): App {
     refusalPage: signIn?.refusalPage,
   })
 
-  addRevocationFeed(verify, { rules: () => rules, revocations: () => revocations.list, clock })
+  addRevocationFeed(verify, {
+    rules: rulesOfVerdicts,
+    revocations: () => revocations.list,
+    clock,
+  })
 
   const metrics = buildListener(runtime.log)
   addHealthRoutes(metrics, readiness)

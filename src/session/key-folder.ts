@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createSealingKey, type SealingKey, type SealingKeys } from './sealing.ts'
@@ -34,6 +34,9 @@ export const knownToAllMs = 5 * 60_000
 /** A key of the service's own is replaced after this time. */
 export const rotationMs = 30 * 24 * 3_600_000
 
+/** HAProxy keeps no verdict for longer. */
+const removedKnownMs = 3_600_000
+
 const maxFiles = 100
 const minBytes = 32
 const maxBytes = 1_024
@@ -59,12 +62,14 @@ export function createKeyFolder(
 ): KeyFolder {
   let known: readonly KnownKey[] = []
   let byId: ReadonlyMap<string, SealingKey> = new Map()
+  /** Ids of keys that are gone, and since when (ms by the clock that nobody sets). */
+  const removedAt = new Map<string, number>()
 
   async function readOnce(): Promise<void> {
     const nowMs = monotonic()
     const former = new Map(known.map((entry) => [entry.key.id, entry]))
     const next: KnownKey[] = []
-    for (const name of await listKeyFiles(folder)) {
+    for (const name of await listKeyFiles(folder, known.length > 0)) {
       const key = createSealingKey(await readKeyFile(join(folder, name), name))
       if (next.some((entry) => entry.key.id === key.id)) continue
       next.push({ name, key, sinceMs: former.get(key.id)?.sinceMs ?? nowMs })
@@ -72,6 +77,8 @@ export function createKeyFolder(
     const changed = next.length !== known.length || next.some(({ key }) => !former.has(key.id))
     known = next
     byId = new Map(next.map(({ key }) => [key.id, key]))
+    for (const id of former.keys()) removedAt.set(id, nowMs)
+    for (const id of byId.keys()) removedAt.delete(id)
     if (changed) log.info({ keys: next.map(({ name }) => name) }, 'sealing keys read')
   }
 
@@ -104,6 +111,14 @@ export function createKeyFolder(
       return (ripe ?? known[0])?.key
     },
     get: (id) => byId.get(id),
+    removed() {
+      // Nearly always there are none, and each request asks.
+      if (removedAt.size === 0) return ''
+      const sinceMs = monotonic() - removedKnownMs
+      for (const [id, atMs] of removedAt) if (atMs <= sinceMs) removedAt.delete(id)
+      const ids = [...removedAt.keys()].sort().join(' ')
+      return ids && createHash('sha256').update(ids).digest('base64url').slice(0, 8)
+    },
     async read() {
       await readOnce()
       if (known.length > 0 && !isRotationDue()) return
@@ -134,7 +149,7 @@ export async function readSealingKeys(folder: string): Promise<SealingKeys> {
 }
 
 /** Names of key files, the oldest first. Those that begin with a dot belong to Kubernetes or to an editor. */
-async function listKeyFiles(folder: string): Promise<readonly string[]> {
+async function listKeyFiles(folder: string, mustBeThere = false): Promise<readonly string[]> {
   try {
     // A volume of its own has a folder lost+found. Links are files here: Kubernetes mounts keys as such.
     const names = (await readdir(folder, { withFileTypes: true }))
@@ -148,7 +163,8 @@ async function listKeyFiles(folder: string): Promise<readonly string[]> {
     }
     return names
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    // Gone, as with a volume that is not mounted: that is no reason to end every session.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !mustBeThere) return []
     if (error instanceof SealingKeysError) throw error
     throw new SealingKeysError(
       `${folder} cannot be read (${(error as NodeJS.ErrnoException).code})`,

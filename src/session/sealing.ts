@@ -27,6 +27,11 @@ export interface SealingKeys {
   readonly sealing: SealingKey | undefined
   /** Each key opens what it sealed. */
   get(id: string): SealingKey | undefined
+  /**
+   * Names the keys that were removed within the last hour; empty where there are none. The same in
+   * each replica. Absent where no key is ever removed.
+   */
+  removed?(): string
 }
 
 const idBytes = 6

@@ -47,3 +47,20 @@ export function* compileRulesInSteps(config: LiveConfig, authorities: Authoritie
     version,
   }
 }
+
+/**
+ * The rules with another version for an hour after a sealing key was removed: `removed` names those
+ * keys. HAProxy drops its cache when the version changes, and with it what a removed key has sealed.
+ */
+export function withRemovedKeys(rules: () => Rules, removed: () => string): () => Rules {
+  let known: { readonly from: Rules; readonly mark: string; readonly rules: Rules } | undefined
+  return () => {
+    const from = rules()
+    const mark = removed()
+    if (mark === '') return from
+    if (known?.from !== from || known.mark !== mark) {
+      known = { from, mark, rules: { ...from, version: `${from.version}.${mark}` } }
+    }
+    return known.rules
+  }
+}

@@ -5,11 +5,20 @@ import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { createKeyFolder, knownToAllMs } from '../../src/session/key-folder.ts'
 import { openSession } from '../../src/session/session.ts'
+import { startAuthority } from '../support/authority.ts'
 import { startMs } from '../support/ids.ts'
-import { cookieOf } from '../support/sessions.ts'
+import { ask, type Reply } from '../support/service.ts'
+import { cookieOf, withSession } from '../support/sessions.ts'
+import { startSignIn } from '../support/sign-in.ts'
+import { v2User } from '../support/tokens.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sealing-'))
 after(() => rmSync(folder, { recursive: true }))
+
+/** The version that a verdict or the feed names, by which HAProxy caches. */
+function versionIn({ headers, body }: Reply): string | undefined {
+  return headers['x-entra-auth-version'] ?? (JSON.parse(body) as { version?: string }).version
+}
 
 describe('an old sealing key', () => {
   it('opens its sessions as long as it is there, and not one moment longer', async () => {
@@ -29,6 +38,48 @@ describe('an old sealing key', () => {
     await keys.read()
     assert.equal(openSession(keys, old), undefined)
     assert.ok(openSession(keys, fresh))
+  })
+
+  it('that is removed takes what HAProxy has cached with it, the same at each replica', async (t) => {
+    let nowMs = startMs
+    const runtime = { clock: () => nowMs, log: { info() {}, warn() {} } }
+    const own = mkdtempSync(join(tmpdir(), 'removed-'))
+    t.after(() => rmSync(own, { recursive: true }))
+    writeFileSync(join(own, '1'), 'a key that somebody stole, 32 bytes at least')
+    writeFileSync(join(own, '2'), 'a key that nobody stole, 32 bytes at least')
+    const folders = [createKeyFolder(own, runtime), createKeyFolder(own, runtime)]
+    const readAll = () => Promise.all(folders.map((keys) => keys.read()))
+    await readAll()
+    const authority = await startAuthority()
+    const replicas = await Promise.all(
+      folders.map(async (keys) => {
+        const service = await startSignIn({ sealingKeys: keys, authority })
+        t.after(() => service.close())
+        return service
+      }),
+    )
+    const versionsOf = (path: string, headers = {}) =>
+      Promise.all(replicas.map(async (replica) => versionIn(await ask(replica, path, { headers }))))
+    const forged = withSession(cookieOf({}, folders[0]))
+    const [before] = await versionsOf('/verify/default', forged)
+    assert.ok(before)
+    assert.deepEqual(await versionsOf('/revocations'), [before, before])
+
+    rmSync(join(own, '1'))
+    await readAll()
+    const [after] = await versionsOf('/revocations')
+    assert.ok(after)
+    assert.notEqual(after, before)
+    assert.deepEqual(await versionsOf('/revocations'), [after, after])
+    assert.deepEqual(await versionsOf('/verify/default', forged), [undefined, undefined])
+    // Other sessions and tokens go on, and are cached again.
+    const good = withSession(cookieOf({}, folders[0]))
+    assert.deepEqual(await versionsOf('/verify/default', good), [after, after])
+    const token = { Authorization: `Bearer ${v2User()}` }
+    assert.deepEqual(await versionsOf('/verify/mixed', token), [after, after])
+
+    nowMs += 3_600_000
+    assert.deepEqual(await versionsOf('/revocations'), [before, before])
   })
 
   it('does not open what another one sealed under its id', async () => {

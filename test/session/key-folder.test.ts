@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, beforeEach, describe, it } from 'node:test'
@@ -192,6 +201,26 @@ describe('the folder of sealing keys', () => {
     writeFileSync(join(root, 'file'), '')
     await assert.rejects(createFolder(join(root, 'file')).read(), /cannot be read \(ENOTDIR\)/)
     await assert.rejects(createFolder('/proc/nowhere').read(), /no key and none can be made/)
+  })
+
+  it('keeps the keys that it has when the whole folder is gone, and makes none there', async () => {
+    write('1', 'a'.repeat(32))
+    const keys = createFolder()
+    await keys.read()
+    const sealed = seal(keys, 'session', 'text') ?? ''
+    const elsewhere = `${folder}-away`
+    renameSync(folder, elsewhere)
+    await assert.rejects(keys.read(), /cannot be read \(ENOENT\)/)
+    assert.equal(existsSync(folder), false)
+    assert.equal(open(keys, 'session', sealed), 'text')
+    renameSync(elsewhere, folder)
+    await keys.read()
+    assert.equal(open(keys, 'session', sealed), 'text')
+    // One key that is deleted in a folder that is there is meant to count no more.
+    rmSync(join(folder, '1'))
+    await keys.read()
+    assert.equal(open(keys, 'session', sealed), undefined)
+    assert.ok(keys.sealing)
   })
 
   it('keeps the keys that it has when one cannot be read', async () => {
