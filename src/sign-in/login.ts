@@ -44,7 +44,8 @@ export function createLogin(host: string, nowSeconds: number): Login {
 /** The login with one more start; undefined where it is one too many. */
 export function countStart(login: Login, target: string, nowSeconds: number): Login | undefined {
   const page = shortHash(`page ${target}`)
-  const recent = login.starts.filter(([, at]) => nowSeconds - at < startWindowSeconds)
+  // By the distance: starts of a clock that was ahead would count until it gets there again.
+  const recent = login.starts.filter(([, at]) => Math.abs(nowSeconds - at) < startWindowSeconds)
   if (recent.filter(([name]) => name === page).length >= maxStarts) return undefined
   return {
     ...login,

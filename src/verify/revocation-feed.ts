@@ -60,6 +60,7 @@ export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedO
  */
 function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) {
   let builtFrom: { rules: Rules; list: RevocationList; recent: unknown; keys: string } | undefined
+  let builtAt = 0
   let endsAt = 0
   let entries: readonly FeedEntry[] = []
   const forms = new Map<1 | 2, Feed>()
@@ -74,9 +75,12 @@ function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) 
       builtFrom.list === list &&
       builtFrom.recent === recent &&
       builtFrom.keys === keys &&
+      // A clock that was ahead and is set back puts in force again what had ended by it.
+      nowSeconds >= builtAt &&
       nowSeconds < endsAt
     if (!isCurrent) {
       builtFrom = { rules: currentRules, list, recent, keys }
+      builtAt = nowSeconds
       const candidates = [...listed(list, recent), ...retired]
       const current = candidates.filter(({ ending }) => ending > nowSeconds)
       entries = current.map(({ ending: _, ...entry }) => entry)

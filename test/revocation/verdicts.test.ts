@@ -153,6 +153,24 @@ describe('the feed', () => {
   })
 })
 
+describe('a clock that is ahead for a moment', () => {
+  it('leaves nothing out of the feed once it is set back', async () => {
+    const [soon, later] = [nowSeconds() + 60, nowSeconds() + 86_400]
+    await revocations.add({ kind: 'user', id: user, before: nowSeconds(), until: soon })
+    await revocations.add({ kind: 'tenant', id: ids.fabrikam, before: 1, until: later })
+    const idsInFeed = async () =>
+      JSON.parse((await ask(service, '/revocations')).body).revocations.map(
+        ({ id }: { id: string }) => id,
+      )
+    const nowMs = service.time.nowMs
+    service.time.nowMs += 3_600_000
+    assert.deepEqual(await idsInFeed(), [ids.fabrikam])
+    service.time.nowMs = nowMs
+    assert.deepEqual(await idsInFeed(), [user, ids.fabrikam])
+    assertInvalidToken(await verify(service, 'default', v2User()), 'user_revoked')
+  })
+})
+
 describe('a session that was revoked', () => {
   it('is in the form of the feed that knows sessions, and not in the former one', async () => {
     await revoke('session', 'a-session')

@@ -7,7 +7,13 @@ import { seal } from '../../src/session/sealing.ts'
 import { fingerprintOf } from '../../src/session/session.ts'
 import type { SignInContext } from '../../src/sign-in/context.ts'
 import { verifyIdToken } from '../../src/sign-in/id-token.ts'
-import { openLogin, openState } from '../../src/sign-in/login.ts'
+import {
+  countStart,
+  createLogin,
+  maxStarts,
+  openLogin,
+  openState,
+} from '../../src/sign-in/login.ts'
 import { countOwn, createAccountCounts, revokeSession } from '../../src/sign-in/own-revocations.ts'
 import { createSignOutPage } from '../../src/sign-in/page.ts'
 import { createSignInPart } from '../../src/sign-in/part.ts'
@@ -45,6 +51,20 @@ async function start(t: Life, options: SignInOptions = {}): Promise<SignInServic
 function browserWith(service: SignInService, members: Parameters<typeof cookieOf>[0]): Browser {
   return openBrowser(service, host, new Map([[sessionCookie, cookieOf(members)]]))
 }
+
+describe('the starts of a sign-in', () => {
+  it('of a clock that was ahead do not count for hours once it is set back', () => {
+    const ahead = startSeconds + 8 * 3_600
+    let login = createLogin(host, ahead)
+    for (let index = 0; index < maxStarts; index++) {
+      const next = countStart(login, '/page', ahead + index)
+      assert.ok(next)
+      login = next
+    }
+    assert.equal(countStart(login, '/page', ahead + maxStarts), undefined)
+    assert.ok(countStart(login, '/page', startSeconds))
+  })
+})
 
 describe('/oauth2/auth', () => {
   const session = { actor: 'user', session: true }
