@@ -18,6 +18,9 @@ const WITHOUT_EFFECT_ON_VERDICTS = new Set([
   'tracing',
 ])
 
+/** The same of the section `signIn`: replicas have addresses of their own. */
+const WITHOUT_EFFECT_ON_SESSIONS = new Set(['listen', 'sealingKeys', 'credential', 'page'])
+
 /**
  * A short stable hash (16 base64url characters) of everything in the configuration that can change
  * a verdict or a header. The order of keys, tenants, policies and ids does not matter.
@@ -28,8 +31,9 @@ export function configVersion(config: LiveConfig): string {
 
 /** The same for a reload, which must not hold requests up. */
 export function* configVersionInSteps(config: LiveConfig): Steps<string> {
-  const { tenants, policies, ...rest } = config
-  const relevant = Object.entries(rest).filter(([key]) => !WITHOUT_EFFECT_ON_VERDICTS.has(key))
+  const { tenants, policies, signIn, ...rest } = config
+  const relevant = withoutNames(rest, WITHOUT_EFFECT_ON_VERDICTS)
+  const sessions = signIn && withoutNames(signIn, WITHOUT_EFFECT_ON_SESSIONS)
   const texts: string[] = []
   const digests = new Map<readonly string[], string>()
   for (const policy of policies) {
@@ -37,11 +41,15 @@ export function* configVersionInSteps(config: LiveConfig): Steps<string> {
     yield
   }
   return digest([
-    canonical(Object.fromEntries(relevant)),
+    canonical({ ...relevant, signIn: sessions }),
     // A tenant's name is only a handle inside the file.
     tenants.map(({ name: _, ...tenant }) => JSON.stringify(canonical(tenant))).sort(),
     texts.sort(),
   ]).slice(0, 16)
+}
+
+function withoutNames(value: object, names: ReadonlySet<string>): object {
+  return Object.fromEntries(Object.entries(value).filter(([name]) => !names.has(name)))
 }
 
 /** Stands for the tenants of a policy: hundreds, and the same ones for all that name none. */

@@ -3,6 +3,18 @@ import { test } from 'node:test'
 import { configVersion } from '../../src/config/version.ts'
 import { configOf, OTHER, TENANT, yaml } from './fixture.ts'
 
+/** The section `signIn` with members that take the place of the usual ones. */
+function signIn(members: object = {}): { head: string } {
+  const section = {
+    clientId: TENANT,
+    tenant: 'contoso',
+    credential: { clientSecretFile: '/k' },
+    hosts: ['portal.contoso.example'],
+    ...members,
+  }
+  return { head: `signIn: ${JSON.stringify(section)}` }
+}
+
 async function versionOf(parts: Parameters<typeof yaml>[0]) {
   return configVersion(
     await configOf(yaml(parts), { '/k': '0123456789abcdef', '/l': 'fedcba9876543210' }),
@@ -24,6 +36,16 @@ const same: readonly [string, Parameters<typeof yaml>[0], Parameters<typeof yaml
     { head: 'listen: { port: 1 }\nmetrics: { port: 2 }\nadmin: { port: 3 }' },
   ],
   ['the caller key', { head: 'callerKeyFile: /k' }, { head: 'callerKeyFile: /l' }],
+  [
+    'where sign-in listens, with what and what its pages say',
+    signIn(),
+    signIn({
+      listen: { host: '127.0.0.2', port: 1 },
+      credential: { clientSecretFile: '/l' },
+      sealingKeys: '/x',
+      page: { text: 'Call 1234.' },
+    }),
+  ],
   ['the key store', {}, { head: 'keyStore: /x' }],
   ['a default that is written out', {}, { policy: 'cacheSeconds: 30' }],
   [
@@ -70,6 +92,17 @@ const different: readonly [string, Parameters<typeof yaml>[0]][] = [
 for (const [what, parts] of different) {
   test(`${what} changes the version`, async () => {
     assert.notEqual(await versionOf(parts), await versionOf({}))
+  })
+}
+
+for (const members of [
+  { hosts: ['wiki.contoso.example'] },
+  { clientId: OTHER },
+  { sessionHours: 1 },
+  { recheckMinutes: 5 },
+]) {
+  test(`${Object.keys(members)} of sign-in changes the version`, async () => {
+    assert.notEqual(await versionOf(signIn(members)), await versionOf(signIn()))
   })
 }
 
