@@ -465,11 +465,10 @@ local function atomically(change)
     gsub("x", "x", change)
 end
 
--- The same for a function of a request, with one argument. Without its count of instructions, HAProxy
--- interrupts nothing, and the way through string.gsub is not needed.
+-- The same between the look into the cache and the call, with one argument. There the count of
+-- instructions is off, so HAProxy interrupts nothing, and the way through string.gsub is not needed.
 local function atOnce(change, argument)
     if canStop then
-        stopCounting()
         change(argument)
     else
         gsub("x", "x", function()
@@ -862,11 +861,16 @@ local function isTls(txn)
     return value == 1 or value == true
 end
 
+-- Whether the last allow was a prepared value. A verifier that prepares also reads what it logs about the
+-- request out of one header, because each header of a call costs.
+local isPrepared = false
+
 local verifyHeaders
 do
     local contract, prepared, userAgent = { CONTRACT }, { "2" }, { OWN_NAME }
     local https, http = { "https" }, { "http" }
     local callerKey = settings["caller-key"] and { settings["caller-key"] }
+    local none = { "" }
 
     local function readTraceparent(txn, headerNames)
         local value = headerNames:find("traceparent", 1, true) and txn.sf:req_fhdr("traceparent")
@@ -877,6 +881,30 @@ do
     -- verdict depends on the policy and the token alone.
     function verifyHeaders(txn, headerNames, credentials, session, requestId, address)
         local fetches = txn.sf
+        local method = logLines(fetches:method())
+        local host = logLines(fetches:req_fhdr("host"))
+        -- The path without its query: queries carry tokens and personal data.
+        local path = logLines(fetches:path())
+        local from = logLines(address)
+        if isPrepared and not session then
+            local one = "2\t"
+                .. (method or none)[1]
+                .. "\t"
+                .. (host or none)[1]
+                .. "\t"
+                .. (path or none)[1]
+                .. "\t"
+                .. (from or none)[1]
+            return {
+                ["x-entra-auth-contract"] = contract,
+                ["x-entra-auth-prepared"] = { one },
+                ["user-agent"] = userAgent,
+                ["authorization"] = credentials and { credentials },
+                ["x-entra-auth-key"] = callerKey,
+                ["x-request-id"] = requestId and { requestId },
+                ["traceparent"] = readTraceparent(txn, headerNames),
+            }
+        end
         return {
             ["x-entra-auth-contract"] = contract,
             -- The prepared value has no room for what an allow of a session says besides.
@@ -886,15 +914,14 @@ do
             -- A person looks at what comes back, so a refusal should be a page.
             ["x-entra-auth-page"] = session and isNavigation(txn) and { "1" } or nil,
             ["authorization"] = not session and credentials and { credentials } or nil,
-            ["x-entra-auth-key"] = callerKey or nil,
+            ["x-entra-auth-key"] = callerKey,
             ["x-request-id"] = requestId and { requestId } or nil,
             ["traceparent"] = readTraceparent(txn, headerNames),
-            ["x-forwarded-method"] = logLines(fetches:method()),
+            ["x-forwarded-method"] = method,
             ["x-forwarded-proto"] = isTls(txn) and https or http,
-            ["x-forwarded-host"] = logLines(fetches:req_fhdr("host")),
-            -- The path without its query: queries carry tokens and personal data.
-            ["x-forwarded-uri"] = logLines(fetches:path()),
-            ["x-forwarded-for"] = logLines(address),
+            ["x-forwarded-host"] = host,
+            ["x-forwarded-uri"] = path,
+            ["x-forwarded-for"] = from,
         }
     end
 end
@@ -1141,9 +1168,9 @@ end
 
 local readPrepared
 do
-    -- "2", the checksum of what follows it in ten digits, the size of the format in four, the format, the
-    -- fields, and a point. The format has the length of each field, as string.unpack reads it.
-    local FORM, CHECKED, FORMAT = 50, 12, 16
+    -- "2", the size of the format in four digits, the format, the fields, and seven characters that make the
+    -- checksum of the whole zero. The format has the length of each field, as string.unpack reads it.
+    local FORM, FORMAT, SEAL_BYTES = 50, 6, 7
     -- Different orders are few: the largest header and those without a value change from token to token.
     local ORDER_LIMIT = 256
     local sub, byte, unpack = string.sub, string.byte, string.unpack
@@ -1233,17 +1260,21 @@ do
         stopCounting()
         if byte(prepared) ~= FORM then
             return nil, "X-Entra-Auth-Prepared has a form that is not known here"
-        elseif txn.c:djb2(sub(prepared, CHECKED)) ~= tonumber(sub(prepared, 2, CHECKED - 1)) then
+        elseif txn.c:djb2(prepared) ~= 0 then
             return nil, "X-Entra-Auth-Prepared is not what its checksum says"
         end
-        local start = FORMAT + tonumber(sub(prepared, CHECKED, FORMAT - 1))
+        local size = tonumber(sub(prepared, 2, FORMAT - 1))
+        if not size then
+            return nil, "X-Entra-Auth-Prepared has no format"
+        end
+        local start = FORMAT + size
         local outcome, after = readFields(
             maxAgeSeconds,
             unpack(sub(prepared, FORMAT, start - 1), prepared, start)
         )
         if not outcome then
             return nil, after
-        elseif after ~= #prepared or byte(prepared, after) ~= 46 then
+        elseif after + SEAL_BYTES - 1 ~= #prepared then
             return nil, "X-Entra-Auth-Prepared has more or less in it than it says"
         end
         outcome.prepared = prepared
@@ -1258,13 +1289,15 @@ local function judgePrepared(txn, headers)
         return unavailable("an allow with a prepared value and something else")
     end
     local outcome, problem = readPrepared(txn, lines[0], readMaxAge(headers))
+    isPrepared = outcome ~= nil
     return outcome or unavailable(problem)
 end
 
 local function judgeAllow(txn, headers, body)
-    local verdict, problem = single(headers, "x-entra-auth-verdict")
-    if verdict ~= "allow" then
-        return unavailable(problem or "status 200 without X-Entra-Auth-Verdict: allow")
+    local lines, problem = headers["x-entra-auth-verdict"], nil
+    if not lines or lines[0] ~= "allow" or lines[1] ~= nil then
+        local _, twice = single(headers, "x-entra-auth-verdict")
+        return unavailable(twice or "status 200 without X-Entra-Auth-Verdict: allow")
     elseif headers["x-entra-auth-reason"] or (body and body ~= "") then
         return unavailable("an allow with the reason of a refusal, or with a body")
     end
@@ -1275,6 +1308,7 @@ local function judgeAllow(txn, headers, body)
     if headers["x-entra-auth-prepared"] then
         return judgePrepared(txn, headers)
     end
+    isPrepared = false
     local outcome = { ok = true, status = 200 }
     problem = readIdentity(headers, outcome) or readAbout(headers, outcome)
     local report, reportProblem = single(headers, "x-entra-auth-report")
@@ -2423,10 +2457,10 @@ local function countCall(call)
 end
 
 -- A new client object for each call: one serves a single request. It keeps its connections alive.
-local function callVerifier(policy, headers)
+local function callVerifier(txn, policy, ...)
     return core.httpclient():get({
         url = verifyUrl(policy),
-        headers = headers,
+        headers = verifyHeaders(txn, ...),
         timeout = settings["timeout-ms"],
     })
 end
@@ -2439,10 +2473,8 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
         return refuse("too_many_calls")
     end
     local askedAtMs = call.startedMs
-    local finished, response = pcall(verifyHeaders, txn, headerNames, credentials, session, requestId, address)
-    if finished then
-        finished, response = pcall(callVerifier, policy, response)
-    end
+    local finished, response =
+        pcall(callVerifier, txn, policy, headerNames, credentials, session, requestId, address)
     local tookMs = math.max(0, nowMs() - askedAtMs)
     call.tookMs = tookMs
     -- HAProxy counts the instructions of what follows, up to a prepared value.
@@ -2907,12 +2939,12 @@ end
 
 -- Returns the reply for the client, or nil where the request goes on.
 local function verify(txn, given, enforce)
-    count("requests")
     local policy = given or txn.sf:be_name()
     local headerNames = txn.sf:req_hdr_names()
     local requestId
     local plain = readPlainCredentials(txn, headerNames)
     local outcome, isFromHere = recall(txn, policy, headerNames, plain)
+    atOnce(addOne, "requests")
     if outcome and outcome.isSession and not isFromHere then
         outcome = refuseCrossSite(txn, headerNames, outcome)
         outcome.policy, outcome.ms, outcome.cache = policy, 0, "hit"

@@ -83,11 +83,10 @@ const mostManagedNames = 62
 
 /**
  * The headers of an allow as one value. Reading about 25 headers one by one costs HAProxy more than
- * the rest of a call. The value is `2` (this form), the checksum of what follows it in ten digits,
- * the size of the format in four digits, the format, the fields without anything between them, and
- * `.`, because HTTP drops spaces at the end. The format is `c` and the length of each field, which
- * Lua's `string.unpack` reads. The fields are the list of managed names, a letter for each of these
- * that has a value (`A` for the first of the list), the version of the rules, the fields of
+ * the rest of a call. The value is `2` (this form), the size of the format in four digits, the
+ * format, the fields without anything between them, and seven characters that make the checksum of
+ * the whole zero. The format is `c` and the length of each field, which Lua's `string.unpack`
+ * reads. The fields are the list of managed names, a letter for each of these that has a value (`A` for the first of the list), the version of the rules, the fields of
  * `preparedNames`, and the values in the order of the letters. The largest header is the last, so
  * that HAProxy can see whether all fit. Returns undefined if a value is not printable ASCII, if a
  * header has no field, or if there are too many names. The allow must then be sent as headers.
@@ -129,12 +128,16 @@ export function formatPrepared(
   ]
   if (!fields.every((field) => /^[ -~]*$/.test(field))) return undefined
   const format = fields.map(({ length }) => `c${length}`).join('')
-  const checked = `${padded(format.length, 4)}${format}${fields.join('')}.`
-  return `2${padded(checksumOf(checked), 10)}${checked}`
+  return seal(`2${String(format.length).padStart(4, '0')}${format}${fields.join('')}`)
 }
 
-function padded(number: number, digits: number): string {
-  return String(number).padStart(digits, '0')
+/** Appends seven characters from "0" to "P", so that the checksum is zero, which is quick to see. */
+function seal(text: string): string {
+  const missing = (2 ** 32 - checksumOf(`${text}0000000`)) % 2 ** 32
+  const digits = missing.toString(33).padStart(7, '0')
+  return (
+    text + Array.from(digits, (digit) => String.fromCharCode(48 + parseInt(digit, 33))).join('')
+  )
 }
 
 /** djb2 (Bernstein), which HAProxy has too. It shows an accident, not an attack. */

@@ -22,13 +22,32 @@ export function readCorrelation(headers: IncomingHttpHeaders): Correlation {
     requestId:
       requestId && /^[A-Za-z0-9._:/+=@-]{1,128}$/.test(requestId) ? requestId : randomUUID(),
     ...(traceId && { traceId }),
-    forwarded: {
-      ...shortened('method', headers['x-forwarded-method']),
-      ...shortened('host', headers['x-forwarded-host']),
-      // Without the query, which may hold secrets of the application.
-      ...shortened('uri', single(headers['x-forwarded-uri'])?.split('?', 1)[0]),
-      ...shortened('for', headers['x-forwarded-for']),
-    },
+    forwarded: readForwarded(headers),
+  }
+}
+
+/**
+ * The request that the gateway asks for. The action in HAProxy has all of it behind the form of
+ * `X-Entra-Auth-Prepared`, with tabs between form, method, host, path and address, because
+ * each header of a call costs. The usual headers come first: other gateways set those, and pass on
+ * what a client sends.
+ */
+function readForwarded(headers: IncomingHttpHeaders): Correlation['forwarded'] {
+  const usual = {
+    ...shortened('method', headers['x-forwarded-method']),
+    ...shortened('host', headers['x-forwarded-host']),
+    // Without the query, which may hold secrets of the application.
+    ...shortened('uri', single(headers['x-forwarded-uri'])?.split('?', 1)[0]),
+    ...shortened('for', headers['x-forwarded-for']),
+  }
+  if (Object.keys(usual).length > 0) return usual
+  const [, method, host, path, address] =
+    single(headers['x-entra-auth-prepared'])?.split('\t') ?? []
+  return {
+    ...shortened('method', method),
+    ...shortened('host', host),
+    ...shortened('uri', path?.split('?', 1)[0]),
+    ...shortened('for', address),
   }
 }
 

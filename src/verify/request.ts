@@ -47,7 +47,8 @@ export function readRequest(rawHeaders: readonly string[]): VerifyRequest {
         if (name.toLowerCase() === 'transfer-encoding') hasBody = true
         break
       case 21:
-        if (name.toLowerCase() === 'x-entra-auth-prepared') wantsPrepared = value === '2'
+        if (name.toLowerCase() === 'x-entra-auth-prepared')
+          wantsPrepared = value === '2' || value.startsWith('2\t')
         break
     }
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { askRaw, bearer, values } from './client.ts'
-import type { Call } from './fake-verifier.ts'
+import { allow, allowPrepared, type Call } from './fake-verifier.ts'
 import { replacing, type Stack, startStack } from './stack.ts'
 
 describe('the call of the verifier', () => {
@@ -123,6 +123,32 @@ describe('the call of the verifier in other set-ups', () => {
     } finally {
       await stack.stop()
     }
+  })
+
+  it('says the same in one header to a verifier that prepares its answers', async (t) => {
+    const stack = await startStack({
+      // Each thread learns it for itself.
+      editConfig: replacing('zero-warning', 'zero-warning\n    nbthread 1'),
+    })
+    t.after(() => stack.stop())
+    const said = async (answer: string) => {
+      stack.reset()
+      stack.verifier.script = () => answer
+      await stack.ask({ method: 'PUT', path: '/a/b?token=secret' })
+      const call = stack.verifier.calls[0]
+      assert.ok(call)
+      const usual = ['method', 'proto', 'host', 'uri', 'for'].flatMap((name) =>
+        values(call, `x-forwarded-${name}`),
+      )
+      return { usual, prepared: values(call, 'x-entra-auth-prepared') }
+    }
+    const inMany = { usual: ['PUT', 'http', 'app.example', '/a/b', '127.0.0.1'], prepared: ['2'] }
+    const inOne = { usual: [], prepared: ['2\tPUT\tapp.example\t/a/b\t127.0.0.1'] }
+    assert.deepEqual(await said(allowPrepared()), inMany)
+    assert.deepEqual(await said(allowPrepared()), inOne)
+    // As after a change of the verifier to a version before.
+    assert.deepEqual(await said(allow()), inOne)
+    assert.deepEqual(await said(allow()), inMany)
   })
 
   it('takes the name of the backend as the policy with entra-auth-backend', async () => {

@@ -279,7 +279,7 @@ describe('an error in the action', () => {
   /** Only run on some allowed requests, most of them when a verdict is kept or found again. */
   const nowAndThen = new Set([
     ...['remember', 'createEntry', 'entrySize', 'insert', 'link', 'unlink', 'isKept', 'evict'],
-    ...['isSameToken', 'tailOf', 'tokenOf'],
+    ...['isSameToken', 'tailOf', 'tokenOf', 'count'],
     ...['isStillGood', 'isRevoked', 'forget', 'publishNumbers'],
     ...['forgetExpiredShared'],
   ])

@@ -97,17 +97,25 @@ export function allowFor(maxAgeSeconds: number, identity: Identity = alice): str
 /** An allow that may be kept for a second. */
 export const shortAllow: string = allowFor(1)
 
-/** A prepared value with its form and its checksum, djb2 of latin1 text. */
+/** A prepared value of this text: with its form, and an end that makes the djb2 of the whole zero. */
 export function sealed(text: string): string {
-  let hash = 5381n
-  for (const byte of Buffer.from(text, 'latin1')) hash = (hash * 33n + BigInt(byte)) % 2n ** 32n
-  return `2${String(hash).padStart(10, '0')}${text}`
+  const whole = `2${text}`
+  let missing = 5381n
+  for (const byte of Buffer.from(`${whole}0000000`, 'latin1'))
+    missing = missing * 33n + BigInt(byte)
+  missing = BigInt.asUintN(32, -missing)
+  let end = ''
+  for (let digit = 0; digit < 7; digit++) {
+    end = String.fromCharCode(48 + Number(missing % 33n)) + end
+    missing /= 33n
+  }
+  return `${whole}${end}`
 }
 
 /** These fields as a prepared value. */
 function prepare(fields: readonly string[]): string {
   const format = fields.map(({ length }) => `c${length}`).join('')
-  return sealed(`${String(format.length).padStart(4, '0')}${format}${fields.join('')}.`)
+  return sealed(`${String(format.length).padStart(4, '0')}${format}${fields.join('')}`)
 }
 
 /**

@@ -76,7 +76,7 @@ describe('an allow as one prepared value', () => {
     'with two letters exchanged': (value) => value.replace('alice-oid', 'alcie-oid'),
     'with a control character': (value) => value.replace('alice-oid', 'alice\u0001oid'),
     'with a character beyond ASCII': (value) => value.replace('alice-oid', 'alice\u00e9oid'),
-    'without a number for its checksum': (value) => `2${'x'.repeat(10)}${value.slice(11)}`,
+    'without the size of its format': () => sealed(`xxxx${'c1'.repeat(10)}${'x'.repeat(10)}`),
   }
   const broken = [
     ...Object.entries(brokenFields).map(([what, edit]) => ({ what, edit, change: undefined })),
@@ -98,7 +98,7 @@ describe('an allow as one prepared value', () => {
     ['reads texts with their sizes', 's1s1s1s1'],
   ] as const) {
     it(`is refused if its format ${what}`, async () => {
-      const checked = `${String(format.length).padStart(4, '0')}${format}${'x'.repeat(200)}.`
+      const checked = `${String(format.length).padStart(4, '0')}${format}${'x'.repeat(200)}`
       stack.verifier.script = () => allowPrepared(identity, undefined, () => sealed(checked))
       const reply = await stack.askFor(`format-${what.replaceAll(' ', '-')}`)
       assert.ok(reply.status >= 500, `status ${reply.status}`)

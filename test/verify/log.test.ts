@@ -75,6 +75,25 @@ describe('the line of a refusal', () => {
     ])
   })
 
+  it('has the same from the one header of the action, and the usual headers come first', async () => {
+    const service = await start()
+    const one = { 'X-Entra-Auth-Prepared': '2\tPUT\tone.example\t/one?secret=x\t192.0.2.9' }
+    await verify(service, 'default', one)
+    await verify(service, 'default', { ...one, 'X-Forwarded-Host': 'app.example' })
+    await verify(service, 'default', { 'X-Entra-Auth-Prepared': `2\t\t\t/${'p'.repeat(5000)}` })
+    await verify(service, 'default', { 'X-Entra-Auth-Prepared': '2' })
+    const uri = `/${'p'.repeat(255)}`
+    assert.deepEqual(
+      refusalsOf(service).map(({ forwarded }) => forwarded),
+      [
+        { method: 'PUT', host: 'one.example', uri: '/one', for: '192.0.2.9' },
+        { host: 'app.example' },
+        { uri },
+        {},
+      ],
+    )
+  })
+
   it('has no id of a token whose signature was not verified', async () => {
     const service = await start()
     const forged = v2User({ uti: 'token-1' }, { key: impostorOf(tenantKey(ids.contoso)) })
