@@ -35,9 +35,12 @@ export async function countInstructions(bench: Bench) {
   }
 }
 
-/** The difference of two run lengths: start, warm-up and the end of the process cancel out. */
+/**
+ * The difference of two run lengths: start, warm-up and the end of the process cancel out. Long enough for
+ * several collections of Lua's garbage.
+ */
 export async function countOf(bench: Bench, variant: Variant): Promise<number> {
-  const [short, long] = [300, 1_500]
+  const [short, long] = [500, 4_500]
   const first = await instructionsOf(bench, variant, short)
   const second = await instructionsOf(bench, variant, long)
   return Math.round((second - first) / (long - short))

@@ -2303,8 +2303,19 @@ do
         feed.loggedProblem = problem
     end
 
+    -- Lua collects garbage each time the memory has doubled. Where it holds little, that is so often that a
+    -- tenth of a hit was garbage collection.
+    local GARBAGE_KB, LONGEST_PAUSE = 4096, 1000
+
+    -- Lets GARBAGE_KB gather in any case. The pause is in percent of the memory in use, 200 by default.
+    local function pauseCollector()
+        local pause = 100 + math.max(100, 100 * GARBAGE_KB // collectgarbage("count"))
+        collectgarbage("setpause", math.tointeger(math.min(pause, LONGEST_PAUSE)))
+    end
+
     function keepPolling()
         while true do
+            pcall(pauseCollector)
             local isUsed, agoMs = pcall(usePollOfOthers)
             if not isUsed or not agoMs then
                 agoMs = 0
