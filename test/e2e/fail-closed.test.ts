@@ -293,7 +293,7 @@ describe('an error in the action', () => {
   const beside = new Set([
     ...['logPollProblem', 'refuseTooMany', 'addUp', 'describeMetric', 'addMetric'],
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
-    ...['forgetAll', 'sweepSlice', 'parseString'],
+    ...['forgetAll', 'sweepSlice', 'parseString', 'pauseCollector'],
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged'],
     ...[

@@ -107,6 +107,27 @@ describe('the folder of sealing keys', () => {
     assert.equal(keys.size, 1)
   })
 
+  it('names the keys that are gone for an hour, as each replica does', async () => {
+    write('1', 'a'.repeat(32))
+    write('2', 'b'.repeat(32))
+    const replicas = [createFolder(), createFolder()]
+    for (const keys of replicas) await keys.read()
+    assert.deepEqual(
+      replicas.map((keys) => keys.removed?.()),
+      ['', ''],
+    )
+    rmSync(join(folder, '1'))
+    for (const keys of replicas) await keys.read()
+    const [one = '', other] = replicas.map((keys) => keys.removed?.())
+    assert.match(one, /^[\w-]{8}$/)
+    assert.equal(other, one)
+    nowMs += 3_600_000 - 1
+    assert.equal(replicas[0]?.removed?.(), one)
+    nowMs += 1
+    assert.equal(replicas[0]?.removed?.(), '')
+    assert.equal(replicas[0]?.removed?.(), '')
+  })
+
   it('reads text with and without a line break as one key, bytes as they are, and links', async () => {
     write('1', 'a'.repeat(32))
     write('2', `${'a'.repeat(32)}\n`)
