@@ -244,6 +244,7 @@ describe('a claim of another type or form', () => {
     malformed(claim, [null, 0, 'x', '', {}, [1], [null], [''], [['x']], ['x', 1], ['x', '\ud800']])
   }
   malformed('exp', [startSeconds, startSeconds - 1])
+  malformed('nbf', [startSeconds + 3600, startSeconds + 3601])
   malformed('uti', ['u'.repeat(257)])
   malformed('azpacr', ['3', '00', '1 ', 'x'])
   malformed('appidacr', ['3', ''], userV1)
