@@ -86,9 +86,10 @@ const mostManagedNames = 62
  * the rest of a call. The value is `2` (this form), the size of the format in four digits, the
  * format, the fields without anything between them, and seven characters that make the checksum of
  * the whole zero. The format is `c` and the length of each field, which Lua's `string.unpack`
- * reads. The fields are the list of managed names, a letter for each of these that has a value (`A` for the first of the list), the version of the rules, the fields of
- * `preparedNames`, and the values in the order of the letters. The largest header is the last, so
- * that HAProxy can see whether all fit. Returns undefined if a value is not printable ASCII, if a
+ * reads. The fields are the list of managed names, a letter for each of these that has a value (`A`
+ * for the first of the list), the version of the rules, the fields of `preparedNames`, and the
+ * values in the order of the letters. The largest header is the last, so that HAProxy can see
+ * whether all fit. Returns undefined if a value is not printable ASCII, if a
  * header has no field, or if there are too many names. The allow must then be sent as headers.
  */
 export function formatPrepared(

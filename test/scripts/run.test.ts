@@ -480,7 +480,8 @@ describe('npm test', () => {
     assert.deepEqual([status, last], [0, '3 passed, 0 failed'])
   })
 
-  // These are texts of made-up test files: the runner must fail for each. Nothing is skipped here.
+  // Texts of made-up test files, not tests: `.skip` stands in them because the runner must fail for each.
+  // The runner would report a test of this file that skips in the same way. Nothing is skipped here.
   for (const [what, code, message] of [
     ['a skipped test', `it.skip('s', () => {})`, '"s" is skipped'],
     ['a test that skips itself', `it('s', (t) => t.skip('no'))`, '"s" is skipped'],
