@@ -686,15 +686,29 @@ local SESSION_START = "/oauth2/start"
 -- The session of a request. Nil if there is none or more than one, because then it is unclear which
 -- one the browser means. Only for a request without `Authorization`: otherwise only the token
 -- counts. Also returns whether a cookie of that name was sent, in any form and number.
+--
+-- HAProxy finds the name in other spellings too: behind a comma or a tab, or with a space before the
+-- equals sign. The configuration removes the cookie only as browsers write it. In another spelling it
+-- would reach the application, and a comma may be part of the value of a cookie that another host set.
 local function readSession(txn, headerNames)
     local count = headerNames:find("cookie", 1, true) and txn.f:req_cook_cnt(SESSION_COOKIE) or 0
     if count ~= 1 or txn.f:req_fhdr_cnt("host") ~= 1 then
         return nil, count > 0
     end
-    local cookie, host = txn.sf:req_cook(SESSION_COOKIE), txn.sf:req_fhdr("host")
+    local cookies, host = ";" .. txn.sf:req_fhdr("cookie"), txn.sf:req_fhdr("host")
+    if headerNames:find("cookie.*cookie") then
+        cookies = ""
+        for i = 1, txn.f:req_fhdr_cnt("cookie") do
+            cookies = cookies .. ";" .. txn.sf:req_fhdr("cookie", i)
+        end
+    end
+    local _, named = cookies:find("%f[%w_-]__Host%-entra%-session[ \t]*=")
+    local _, plain = cookies:find("; *__Host%-entra%-session=")
+    local cookie = plain and plain == named and cookies:match("^[%w_-]+%f[;\0]", plain + 1)
     if
-        #cookie > SESSION_LIMIT
-        or not cookie:find("^[%w_-]+$")
+        not cookie
+        or #cookie > SESSION_LIMIT
+        or cookies:find("%f[%w_-]__Host%-entra%-session[ \t]*=", plain)
         or #host > 255
         or not host:find("^[%w._:%[%]-]+$")
     then

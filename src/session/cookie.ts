@@ -3,26 +3,22 @@ export const sessionCookie = '__Host-entra-session'
 export const loginCookie = '__Host-entra-login'
 
 /**
- * The values of all cookies of exactly this name (RFC 6265 section 5.4), from each `Cookie` line of
- * Node's list of names and values as they came. Not decoded and not unquoted: ours need neither, and
- * another spelling of a value is another value.
+ * The values of all cookies of this name, from each `Cookie` line of Node's list of names and values as
+ * they came. Not decoded and not unquoted: ours need neither, and another spelling of a value is another
+ * value.
+ *
+ * A cookie that is not written as browsers write it (RFC 6265 section 4.2.1) has the value '', so it never
+ * counts, and makes another one ambiguous. Programs disagree about such names: behind a comma, the name
+ * may be part of a value that another host has set. Proxies remove the name only as browsers write it.
  */
 export function readCookies(rawHeaders: readonly string[], name: string): readonly string[] {
+  const pattern = new RegExp(`(?:(^|; *)|(?<![\\w-]))${name}([ \\t]*)=([^;]*)`, 'g')
   const values: string[] = []
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]?.toLowerCase() !== 'cookie') continue
-    for (const pair of String(rawHeaders[i + 1]).split(';')) {
-      const at = pair.indexOf('=')
-      if (at > 0 && trim(pair.slice(0, at)) === name) values.push(trim(pair.slice(at + 1)))
+  rawHeaders.forEach((header, i) => {
+    if (i % 2 === 1 || header.toLowerCase() !== 'cookie') return
+    for (const [, before, blanks, value = ''] of String(rawHeaders[i + 1]).matchAll(pattern)) {
+      values.push(before !== undefined && blanks === '' ? value : '')
     }
-  }
+  })
   return values
-}
-
-/**
- * Removes spaces and tabs at both ends. `String.trim` removes more, such as the byte A0. For the
- * browser, a name that starts with that byte has no `__Host-` prefix, so another host could set it.
- */
-function trim(text: string): string {
-  return text.replace(/^[ \t]+|[ \t]+$/g, '')
 }

@@ -29,6 +29,15 @@ const spellings = (name: string) => [
   `=${name}`,
   `$Path="/"; x${name}`,
   `${name};`,
+  `${name} `,
+  `${name}\t`,
+  `a=1;\t${name}`,
+  `a=1; \t${name}`,
+  `a=1, ${name}`,
+  `a=1,${name}`,
+  `a=1 ${name}`,
+  `a=${name}`,
+  `a="; "${name}`,
 ]
 
 describe('a cookie name in another spelling', () => {
@@ -54,6 +63,23 @@ describe('a cookie name in another spelling', () => {
       )
       assert.ok(page.status >= 400, name)
       assert.ok(['cookies_blocked', 'state_invalid'].includes(page.reason ?? ''), name)
+    }
+  })
+
+  it('that some program takes for the right name makes the right one ambiguous', async () => {
+    const value = cookieOf()
+    for (const odd of [`${sessionCookie} `, `a=1, ${sessionCookie}`, `a=1;\t${sessionCookie}`]) {
+      for (const cookie of [
+        [`${odd}=x; ${sessionCookie}=${value}`],
+        [`${sessionCookie}=${value}; ${odd}=x`],
+        [`${odd}=x`, `${sessionCookie}=${value}`],
+      ]) {
+        const headers = { Cookie: cookie, 'X-Forwarded-Host': host }
+        const reply = await ask(service, '/verify/default', { headers })
+        assert.equal(reply.reason, 'no_session', cookie.join(' | '))
+        const page = await openBrowser(service).visit('/oauth2/userinfo', { headers })
+        assert.equal(page.status, 401, cookie.join(' | '))
+      }
     }
   })
 

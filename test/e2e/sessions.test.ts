@@ -18,6 +18,41 @@ const ofSession = [
   ['X-Entra-Auth-Session-Sid', 'entra-sid-1'],
 ] as const
 
+/**
+ * Ways to write the cookie in which HAProxy or another program finds it, and which the configuration does
+ * not remove before the application.
+ */
+const notPlain = (name: string, value: string): Record<string, [string, string][]> =>
+  Object.fromEntries(
+    [
+      [`a=1;\t${name}=${value}`],
+      [`a=1; \t${name}=${value}`],
+      [`a=1, ${name}=${value}`],
+      [`a=1,${name}=${value}`],
+      [`a=1 ${name}=${value}`],
+      [`a=${name}=${value}`],
+      [`=${name}=${value}`],
+      [`${name} =${value}`],
+      [`${name}\t=${value}`],
+      [`a=1; ${name}  =${value}; b=2`],
+      [`${name}= ${value}`],
+      [`${name}=\t${value}`],
+      [`${name}=${value} ; b=2`],
+      [`${name}=${value}, b=2`],
+      [`a="; "${name}=${value}`],
+      [`a="; ${name}=${value}; ", ${name}=${value}`],
+      [`${name}=${value}; a=1, ${name}=${value}`],
+      [`a=1, ${name}=other; ${name}=${value}`],
+      ['b=2', `a=1, ${name}=${value}`],
+      [`a=1, ${name}=${value}`, 'b=2'],
+      [`${name} =other`, `${name}=${value}`],
+      [`${name}=${value}`, `a="; ${name}=other; "`],
+    ].map((lines) => [
+      `the cookie written ${JSON.stringify(lines).replaceAll(value, value.slice(0, 9))}`,
+      lines.map((line) => ['Cookie', line] as [string, string]),
+    ]),
+  )
+
 /** A verifier that knows one session, on one host. */
 function sessions(more: readonly (readonly [string, string])[] = []) {
   return (call: Call) => {
@@ -86,6 +121,7 @@ describe('a session', () => {
     'a prefix of the name': [['Cookie', 'x__Host-entra-session=good']],
     'a strange character': [['Cookie', '__Host-entra-session=go%6fd']],
     quotes: [['Cookie', '__Host-entra-session="good"']],
+    ...notPlain('__Host-entra-session', 'good'),
     'a value without end': [['Cookie', `__Host-entra-session=${'g'.repeat(5000)}`]],
     'no cookie': [],
     'a header of the client': [['X-Entra-Auth-Session', 'good']],
@@ -186,6 +222,12 @@ describe('a session', () => {
       'a value that holds it': [['Cookie', `a=${named}`], here],
       'a quoted value around it': [['Cookie', `a="; ${named}; b="`], here],
       'a character more in the name': [['Cookie', named.replace('=', 's=')], here],
+      ...Object.fromEntries(
+        Object.entries(notPlain('__Host-entra-session', own)).map(([what, headers]) => [
+          what,
+          [...headers, here],
+        ]),
+      ),
       'another header that looks like it': [['X-Cookie', named], here],
       'a value of another header': [['X-Odd', `\tcookie: ${named}`], here],
       'an unknown scheme beside it': [['Cookie', named], ['Authorization', 'Basic eDp5'], here],

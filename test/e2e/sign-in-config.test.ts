@@ -20,6 +20,8 @@ const cookies: readonly [sent: readonly string[], left: readonly string[]][] = [
   [['a=1;__Host-entra-session=good;b=2'], ['a=1;b=2']],
   [['a=1', '__Host-entra-session=good'], []],
   [['a=__Host-entra-session; __Host-entra-session=good'], ['a=__Host-entra-session']],
+  [['x__Host-entra-session=1;  __Host-entra-session=good'], ['x__Host-entra-session=1']],
+  [['__Host-entra-session=good', 'a=1'], ['a=1']],
 ]
 
 /** The printed configuration, with the addresses of this test in it. */
@@ -105,6 +107,22 @@ for (const [name, start] of [
         assert.equal((await stack.ask({ headers })).status, 200)
         const [seen] = stack.app.requests
         assert.deepEqual(seen && values(seen, 'cookie'), left)
+      })
+    }
+
+    for (const sent of [
+      ['a=1;\t__Host-entra-session=good'],
+      ['__Host-entra-session =good'],
+      ['a=1, __Host-entra-session=good'],
+      ['a=1,__Host-entra-session=good; b=2'],
+      ['a=__Host-entra-session=good'],
+      ['__Host-entra-session=good', 'a=1, __Host-entra-session=good'],
+      ['a=1, __Host-entra-session=good', '__Host-entra-session=good'],
+    ]) {
+      it(`takes no cookie for a session that it would leave there: ${sent.join(' | ')}`, async () => {
+        const headers = sent.map((value) => ['Cookie', value] as const)
+        assert.equal((await stack.ask({ headers })).status, 401)
+        assert.deepEqual(stack.app.requests, [])
       })
     }
 

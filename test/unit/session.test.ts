@@ -91,8 +91,9 @@ describe('the reading of cookies', () => {
       `${name.toLowerCase()}=x`,
       `${name.toUpperCase()}=x`,
       `"${name}"=x`,
-      `=${name}=x`,
       `x${name}=x`,
+      `a-${name}=x`,
+      `a_${name}=x`,
       `${name}x=x`,
       `${name.replaceAll('-', '%2D')}=x`,
       `a="; ${name}x=1"`,
@@ -102,7 +103,37 @@ describe('the reading of cookies', () => {
     }
   })
 
+  it('takes the name for nothing else where browsers do not write it like this', () => {
+    for (const cookie of [
+      `a=1;\t${name}=x`,
+      `a=1; \t${name}=x`,
+      `a=1;\u00a0${name}=x`,
+      `a=1, ${name}=x`,
+      `a=1,${name}=x`,
+      `a=1 ${name}=x`,
+      `a=${name}=x`,
+      `=${name}=x`,
+      `${name} =x`,
+      `${name}\t=x`,
+      `a=1; ${name}  =x`,
+      `\t${name}=x`,
+    ]) {
+      assert.deepEqual(readCookies(['Cookie', cookie], name), [''], cookie)
+      // Beside the right one, before or behind it, neither is the one.
+      assert.equal(readCookies(['Cookie', `${cookie}; ${name}=y`], name).length, 2, cookie)
+      assert.equal(readCookies(['Cookie', `${name}=y; ${cookie}`], name).length, 2, cookie)
+      assert.equal(readCookies(['Cookie', cookie, 'Cookie', `${name}=y`], name).length, 2, cookie)
+    }
+  })
+
+  it('takes it with many spaces or none behind the semicolon', () => {
+    for (const cookie of [`${name}=x`, `a=1;${name}=x`, `a;   ${name}=x;`, `;${name}=x`]) {
+      assert.deepEqual(readCookies(['Cookie', cookie], name), ['x'], cookie)
+    }
+  })
+
   it('leaves values as they are', () => {
+    assert.deepEqual(readCookies(['Cookie', `${name}= x ;${name}=x, a=1`], name), [' x ', 'x, a=1'])
     assert.deepEqual(readCookies(['Cookie', `${name}="a%20b"; ${name}=c=d`], name), [
       '"a%20b"',
       'c=d',
