@@ -13,7 +13,7 @@ import { type Authorities, type Authority, createAuthority } from './keys/author
 import { createElapsedClock } from './keys/elapsed-clock.ts'
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
-import { buildListener } from './listener.ts'
+import { buildListener, forbidStoring } from './listener.ts'
 import { describePolicies } from './policy/description.ts'
 import { prepareRevocations } from './revocation/lifetimes.ts'
 import { inForce } from './revocation/revocation-list.ts'
@@ -171,6 +171,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
       entraSessions,
       rules: rulesOfVerdicts,
       onOutcome: measured.countSignIn,
+      onVerdict: measured.countVerdict,
+      refusals,
       isOverloaded: () => overload.isOverloaded,
       onFirstSight,
     })
@@ -198,10 +200,12 @@ export function buildApp(config: Config, runtime: Runtime): App {
   })
 
   const metrics = buildListener(runtime.log)
+  forbidStoring(metrics)
   addHealthRoutes(metrics, readiness)
   addMetricsRoute(metrics, measured)
 
   const admin = buildListener(runtime.log)
+  forbidStoring(admin)
   const adminKeys = () => keysThatCount(settings.admin.key, settings.admin.nextKey)
   guardAdmin(admin, adminKeys)
   const explainer = createExplainer({

@@ -67,6 +67,14 @@ export function buildListener(
   return app
 }
 
+/** Lets no cache keep any answer of a listener; those of /verify say themselves how long they count. */
+export function forbidStoring(app: FastifyInstance): void {
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.header('Cache-Control', 'no-store')
+    done()
+  })
+}
+
 /** Answers a request that no route answers. */
 export type Answer = (
   request: FastifyRequest,

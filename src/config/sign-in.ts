@@ -1,3 +1,4 @@
+import { domainToASCII } from 'node:url'
 import { isLoopback } from '../loopback.ts'
 import { nearest } from '../nearest.ts'
 import type { CredentialConfig, ListenAddress, SignInConfig, TenantConfig } from './config.ts'
@@ -79,12 +80,17 @@ function checkTenantName(value: unknown, tenants: readonly TenantConfig[], repor
 
 /** Host names as browsers send them: lower case, and a port where it is not the usual one. */
 function checkHost(host: string, path: Path, report: Report): string {
-  const [, name = '', port] = /^([A-Za-z0-9._-]+)(:\d{1,5})?$/.exec(host) ?? []
-  if (name === '' || host.startsWith('.') || Number(port?.slice(1) ?? 1) > 65_535) {
+  // No empty label, as of a dot at the end: browsers keep it, and Entra knows another redirect URI.
+  const form = /^([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(:[1-9]\d{0,4})?$/
+  const [, name = '', port] = form.exec(host) ?? []
+  if (name === '' || Number(port?.slice(1) ?? 1) > 65_535) {
+    const sent = /[^ -~]/.test(host) ? domainToASCII(host) : ''
     report(
       path,
       `is not a host name: ${quote(host)}`,
-      'Write the exact name that people type, such as portal.contoso.com, without https:// and without a path.',
+      sent === ''
+        ? 'Write the exact name that people type, such as portal.contoso.com, without https:// and without a path.'
+        : `Write the name as browsers send it: ${sent}`,
     )
   }
   const lower = host.toLowerCase()

@@ -23,6 +23,9 @@ const metadataService = 'http://169.254.169.254'
 /** A token that ends sooner is asked for anew. */
 const marginSeconds = 5 * 60
 
+/** No token of a managed identity lives for longer, whatever the endpoint says. */
+const longestSeconds = 24 * 3_600
+
 /**
  * Creates the source of tokens. `identity` is `system` or a client id. Where the platform names an
  * endpoint of its own (App Service, Container Apps: `IDENTITY_ENDPOINT`), that one is asked.
@@ -38,12 +41,13 @@ export function createIdentityTokens(
       if (known && elapsed() < known.freshUntilMs) return known.token
       const { url, headers } = requestFor(resource, identity, env)
       const { access_token, expires_on, expires_in } = await fetchToken(url, headers, http)
-      if (typeof access_token !== 'string' || access_token === '') {
+      if (typeof access_token !== 'string' || !/^[!-~]{1,16384}$/.test(access_token)) {
         throw new CredentialError('the managed identity answered without a token')
       }
       // How long it lives comes first: what it says of the date depends on the clock of this machine.
       const lifeSeconds = Number(expires_in ?? Number(expires_on) - clock() / 1000)
-      const freshUntilMs = elapsed() + (lifeSeconds - marginSeconds) * 1000
+      const keptSeconds = Math.min(lifeSeconds, longestSeconds) - marginSeconds
+      const freshUntilMs = elapsed() + keptSeconds * 1000
       tokens.set(resource, { token: access_token, freshUntilMs })
       return access_token
     },
@@ -78,8 +82,8 @@ async function fetchToken(
   } catch {
     throw new CredentialError('the endpoint of the managed identity cannot be reached')
   }
-  const body = (await reply.json().catch(() => ({}))) as Record<string, unknown>
-  if (reply.status === 200) return body
+  const body: unknown = await reply.json().catch(() => undefined)
+  if (reply.status === 200) return { ...(body as object) }
   throw new CredentialError(
     `the managed identity gave no token (${reply.status}); check that it is assigned to this machine`,
   )

@@ -44,7 +44,9 @@ export function createVaultKey(keyUrl: string, runtime: IdentityRuntime): VaultK
         `the vault answered ${reply.status}; the managed identity needs "sign" on keys and "get" on certificates`,
       )
     }
-    return (await reply.json()) as Record<string, unknown>
+    // Without its members it is as good as none.
+    const answer: unknown = await reply.json().catch(() => undefined)
+    return { ...(answer as object) }
   }
 
   return {

@@ -10,6 +10,13 @@ export interface CurrentSession extends Session {
   readonly sealedHardEnd?: number
 }
 
+/** The hard end that a cookie of this session has: a sign-out must last as long as each copy of it. */
+export function sealedHardEndOf(
+  session: Pick<CurrentSession, 'hardEnd' | 'sealedHardEnd'>,
+): number {
+  return session.sealedHardEnd ?? session.hardEnd
+}
+
 /**
  * Reads the session of a request. Anything but exactly one valid session for this host and
  * registration counts as no session. The reply never says what is wrong with a forged one.

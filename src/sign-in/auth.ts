@@ -6,7 +6,7 @@ import { isRightKey } from '../verify/caller.ts'
 import { readCorrelation } from '../verify/correlation.ts'
 import type { Refusal } from '../verify/outcome.ts'
 import { readRequest } from '../verify/request.ts'
-import { sendRefusal } from '../verify/route.ts'
+import { logRefusal, sendRefusal, verdictOf } from '../verify/route.ts'
 import { signInPath } from '../verify/session-verifier.ts'
 import { currentSession, readVisit, redirect, type SignInContext, single } from './context.ts'
 import { comesFromHere, isNavigation, isOwnRequest } from './navigation.ts'
@@ -28,7 +28,8 @@ export async function answerAuth(
   >
   const rules = context.rules()
   const { headers } = request
-  const { requestId } = readCorrelation(headers)
+  const correlation = readCorrelation(headers)
+  const { requestId } = correlation
   const policy = typeof name === 'string' ? rules.policies.get(name) : undefined
   const forwardedHost = single(headers['x-forwarded-host']) ?? headers.host
   const rawHeaders = withHost(request.raw.rawHeaders, forwardedHost)
@@ -37,6 +38,9 @@ export async function answerAuth(
   const goesSomewhere = isNavigation(method, headers)
 
   function refuse(refusal: Refusal, token?: AccessToken): FastifyReply {
+    const { failure } = refusal
+    context.onVerdict(policy?.name, verdictOf(failure), failure)
+    logRefusal(context.refusals, correlation, { ...refusal, ...(token && { token }) }, policy)
     if (wantsRedirect === 'true' && goesSomewhere && refusal.signIn !== undefined) {
       const host = rules.sessions?.hosts.match(forwardedHost)
       if (host !== undefined) return redirect(reply, startUrl(request, host, refusal.signIn))
@@ -46,7 +50,7 @@ export async function answerAuth(
     const person =
       policy?.admitsSessions && isForPerson && refusal.signIn === undefined
         ? {
-            failure: refusal.failure,
+            failure,
             policy: policy.name,
             requestId,
             name: token?.name ?? token?.preferredUsername,
@@ -66,6 +70,8 @@ export async function answerAuth(
   if (!verdict.allow) {
     const isReported = context.clock() < policy.reportOnlyUntilMs
     if (!isReported) return refuse(verdict, verdict.token)
+    context.onVerdict(policy.name, 'report', verdict.failure)
+    logRefusal(context.refusals, correlation, verdict, policy, 'refusal only reported')
     return reply.code(202).header('X-Entra-Auth-Report', verdict.failure).send()
   }
   if (verdict.session) {
@@ -86,8 +92,9 @@ export async function answerAuth(
       return refuse({ allow: false, failure: 'session_recheck', signIn: signInPath })
     }
   }
+  context.onVerdict(policy.name, 'allow')
   const sight = context.onFirstSight && verdict.firstSight?.()
-  if (sight) context.onFirstSight?.(policy.name, sight, readCorrelation(headers))
+  if (sight) context.onFirstSight?.(policy.name, sight, correlation)
   const identity = verdict.allowance.headers
   for (let i = 0; i < identity.length; i += 2) reply.header(String(identity[i]), identity[i + 1])
   return reply

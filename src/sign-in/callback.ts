@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { failures } from '../failure.ts'
 import { loginCookie, readCookies, sessionCookie } from '../session/cookie.ts'
-import type { CurrentSession } from '../session/read-session.ts'
+import { type CurrentSession, sealedHardEndOf } from '../session/read-session.ts'
 import { type Session, sealSession } from '../session/session.ts'
 import { sendProblem, tryAgain } from './answer.ts'
 import {
@@ -125,7 +125,9 @@ async function redeem(
 ): Promise<FastifyReply> {
   const { visit, state, sealedState, login } = returned
   const nonce = nonceOf(state, login)
-  let answeredAtMs = Number.POSITIVE_INFINITY
+  const askedAtMs = context.clock()
+  let answeredAtMs = askedAtMs
+  let aheadMs = 0
   let token: string
   try {
     token = await context.entra().redeem({
@@ -136,11 +138,13 @@ async function redeem(
       nonce,
       onDate(ms) {
         answeredAtMs = ms
+        aheadMs = context.clock() - ms
       },
     })
   } catch (error) {
     const { error: code, description } = error as EntraRefusal
-    return refuse(context, request, reply, returned, { error: code, description, isProven: true })
+    const said = { error: code, description, isProven: true }
+    return refuse(context, request, reply, asOfNow(context, request, returned), said)
   }
   const { authorities, clockSkewSeconds } = context.rules()
   const verified = await verifyIdToken(token, {
@@ -157,30 +161,39 @@ async function redeem(
     // Without the keys of the authority nothing is known of the token: an outage, not a wrong answer.
     const error = failures[reason].status === 503 ? 'entra_unavailable' : 'id_token_refused'
     context.log.error({ reason, claim }, 'ID token refused')
-    return refuse(context, request, reply, returned, {
+    return refuse(context, request, reply, asOfNow(context, request, returned), {
       error,
       description: '',
       isProven: error === 'entra_unavailable',
     })
   }
-  const checkedAt = checkedAtOf(context.clock(), answeredAtMs)
-  return accept(context, request, reply, returned, verified.value, checkedAt)
+  const isAhead = aheadMs > toleratedAheadMs && aheadMs <= maxAheadMs
+  const checkedAt = Math.floor((isAhead ? answeredAtMs : askedAtMs) / 1000)
+  return accept(
+    context,
+    request,
+    reply,
+    asOfNow(context, request, returned),
+    verified.value,
+    checkedAt,
+  )
 }
 
-/** `Date` has whole seconds, and a server may send that of the second before. */
+/** The same where the session may have been revoked while Entra was asked: then there is none. */
+function asOfNow(context: SignInContext, request: FastifyRequest, returned: Return): Return {
+  return { ...returned, session: currentSession(context, request, returned.visit) }
+}
+
+/**
+ * A session is dated by the moment before Entra was asked. A revocation of the user compares with it, and
+ * may be made while Entra answers. It may also come from a replica with another clock: where ours is ahead
+ * of Entra's, a session from before the revocation would count.
+ *
+ * `Date` has whole seconds, and a server may send that of the second before.
+ */
 const toleratedAheadMs = 2_000
 /** Further ahead, one of the clocks is wrong in another way. */
 const maxAheadMs = 5 * 60_000
-
-/**
- * When Entra said who this is (s). A revocation of the user compares with it, and may come from a replica
- * with another clock. Where ours is ahead of Entra's, a session from before the revocation would count.
- */
-function checkedAtOf(nowMs: number, answeredAtMs: number): number {
-  const aheadMs = nowMs - answeredAtMs
-  const isAhead = aheadMs > toleratedAheadMs && aheadMs <= maxAheadMs
-  return Math.floor((isAhead ? answeredAtMs : nowMs) / 1000)
-}
 
 async function accept(
   context: SignInContext,
@@ -253,10 +266,10 @@ function isSamePerson(session: Session, idToken: IdToken): boolean {
 function createSession(
   { host, sessions, nowSeconds }: Visit,
   idToken: IdToken,
-  former: Session | undefined,
+  former: CurrentSession | undefined,
   checkedAt: number,
 ): Session {
-  const hardEnd = former?.hardEnd ?? nowSeconds + sessions.sessionSeconds
+  const hardEnd = former ? sealedHardEndOf(former) : nowSeconds + sessions.sessionSeconds
   return {
     id: former?.id ?? randomBytes(16).toString('base64url'),
     host,

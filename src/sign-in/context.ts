@@ -12,7 +12,8 @@ import type { SignatureEngine } from '../token/signature.ts'
 import type { OnFirstSight } from '../verify/audit-log.ts'
 import type { EntraSessions } from '../verify/entra-sessions.ts'
 import type { Judge } from '../verify/judge.ts'
-import type { CreateRefusalPage } from '../verify/route.ts'
+import type { RefusalLog } from '../verify/refusal-log.ts'
+import type { CreateRefusalPage, OnVerdict } from '../verify/route.ts'
 import type { Rules } from '../verify/rules.ts'
 import { isRevoked } from '../verify/session-verifier.ts'
 import type { Entra } from './entra.ts'
@@ -47,6 +48,9 @@ export interface SignInRuntime {
   readonly entraSessions: EntraSessions
   readonly log: FastifyBaseLogger
   readonly onOutcome: (outcome: SignInOutcome) => void
+  /** Is told of each verdict of `/oauth2/auth`. */
+  readonly onVerdict: OnVerdict
+  readonly refusals: RefusalLog
   /** Whether the event loop lags behind so far that answers would come too late. */
   readonly isOverloaded: () => boolean
   /** Absent where nobody keeps an audit. */

@@ -47,7 +47,8 @@ export interface IdTokenExpectation {
 
 /**
  * Verifies an ID token (OpenID Connect Core section 3.1.3.7): the signature by our keys, the exact
- * issuer of the tenant, this client as the only audience, the nonce of this sign-in, and the times.
+ * issuer of the tenant, this client as the only audience and, where one is named, as the authorised party,
+ * the nonce of this sign-in, and the times.
  * The failure names the wrong claim, for the log.
  */
 export async function verifyIdToken(
@@ -59,11 +60,12 @@ export async function verifyIdToken(
   const { payload, key } = signed.value
   const read = readIdToken(payload, key.id)
   if (!read.ok) return read
-  const { tenantId, audience, nonce, version, times, ...idToken } = read.value
+  const { tenantId, audience, party, nonce, version, times, ...idToken } = read.value
   // Access tokens of version 1.0 come from another issuer, and no ID token of this flow does.
   if (version !== '2.0') return fail('version_unknown', 'ver')
   if (tenantId !== expected.tenantId) return fail('tenant_not_allowed', 'tid')
   if (audience !== expected.clientId) return fail('audience_mismatch', 'aud')
+  if (party !== undefined && party !== expected.clientId) return fail('audience_mismatch', 'azp')
   if (nonce !== expected.nonce) return fail('claim_malformed', 'nonce')
   const failure = checkTimes(times, expected.nowMs / 1000, expected.clockSkewSeconds)
   return failure ? fail(failure, 'exp') : pass({ tenantId, ...idToken })
@@ -77,6 +79,7 @@ function readIdToken(payload: JsonObject, keyId: string) {
       version: requireString(payload, 'ver'),
       tenantId: requireGuid(payload, 'tid'),
       audience: requireString(payload, 'aud'),
+      party: readString(payload, 'azp'),
       nonce: requireString(payload, 'nonce'),
       times: readTimes(payload),
       userId: requireGuid(payload, 'oid'),

@@ -47,6 +47,8 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
     return createEntra(tenant, config.clientId, credential, runtime)
   }
 
+  const authority = () => new URL(current.tenant.authority).origin
+
   const context: SignInContext = {
     ...runtime,
     config: () => current.config,
@@ -57,30 +59,23 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
     canRevoke: () => current.canRevoke,
     accounts: createAccountCounts(),
     parallelSignIns: createParallelSignIns(),
-    refusalPage: (person) =>
-      createRefusalPage(current.style, new URL(current.tenant.authority).origin, person),
+    refusalPage: (person) => createRefusalPage(current.style, authority(), person),
   }
+  // An address that cannot be decoded reaches no hook.
   const app = buildListener(runtime.log, undefined, (_request, reply, failure) =>
-    sendProblem(context, reply, pageOf(failure)),
+    sendProblem(context, protect(reply, authority()), pageOf(failure)),
   )
   app.register(cookie)
   // A form of ours has nothing in it, and nobody else has anything to say.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => done(null))
   app.addHook('onRequest', (request, reply, done) => {
-    const { origin } = new URL(current.tenant.authority)
-    reply.headers({
-      'Cache-Control': 'no-store',
-      'Content-Security-Policy': contentSecurityPolicy(origin),
-      'X-Content-Type-Options': 'nosniff',
-      'Referrer-Policy': 'no-referrer',
-      'Cross-Origin-Resource-Policy': 'same-origin',
-    })
+    const origin = authority()
+    protect(reply, origin)
     // Entra loads this one in a frame, and nobody else may.
     if (request.routeOptions.url === '/oauth2/frontchannel_logout') {
       reply.header('Content-Security-Policy', `default-src 'none'; frame-ancestors ${origin}`)
-    } else {
-      reply.header('X-Frame-Options', 'DENY')
+      reply.removeHeader('X-Frame-Options')
     }
     if (shedWhenOverloaded.has(request.routeOptions.url ?? '') && context.isOverloaded()) {
       return void shed(context, request, reply)
@@ -96,6 +91,18 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
       entra = entraOf(next)
     },
   }
+}
+
+/** Sets the headers of each answer: nothing is stored, framed or loaded from elsewhere. */
+function protect(reply: FastifyReply, authority: string): FastifyReply {
+  return reply.headers({
+    'Cache-Control': 'no-store',
+    'Content-Security-Policy': contentSecurityPolicy(authority),
+    'X-Content-Type-Options': 'nosniff',
+    'X-Frame-Options': 'DENY',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+  })
 }
 
 /** The page for a failure of the listener itself. */

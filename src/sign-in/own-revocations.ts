@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { CurrentSession } from '../session/read-session.ts'
+import { type CurrentSession, sealedHardEndOf } from '../session/read-session.ts'
 import type { SignInContext } from './context.ts'
 
 /** Reasons of the revocations that sign-in makes by itself. */
@@ -74,7 +74,7 @@ export async function revokeSession(
   reason: string,
 ): Promise<void> {
   if (!context.canRevoke()) return
-  const until = Math.ceil(session.sealedHardEnd ?? session.hardEnd) + 60
+  const until = Math.ceil(sealedHardEndOf(session)) + 60
   // That of an administrator may last longer, and must not end earlier for this.
   const { list } = context.revocations
   const known = list.get('session', session.id)

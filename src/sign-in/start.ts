@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { loginCookie, readCookies, sessionCookie } from '../session/cookie.ts'
-import { type Session, sealSession } from '../session/session.ts'
+import { type CurrentSession, sealedHardEndOf } from '../session/read-session.ts'
+import { sealSession } from '../session/session.ts'
 import { sendProblem, tryAgain } from './answer.ts'
 import {
   currentSession,
@@ -41,7 +42,7 @@ export interface Beginning {
   readonly target: string
   readonly authContext: string | undefined
   /** Asks without a page, and takes the answer for this session only. */
-  readonly recheck: Session | undefined
+  readonly recheck: CurrentSession | undefined
   /** Whom Entra suggests. */
   readonly loginHint: string | undefined
 }
@@ -165,11 +166,12 @@ export function postpone(
   { sealingKeys, onOutcome }: SignInContext,
   reply: FastifyReply,
   { nowSeconds }: Visit,
-  session: Session,
+  session: CurrentSession,
   target: string,
 ): FastifyReply {
   const softEnd = Math.min(session.hardEnd, nowSeconds + postponedSeconds)
-  const sealed = sealSession(sealingKeys, { ...session, softEnd })
+  const hardEnd = sealedHardEndOf(session)
+  const sealed = sealSession(sealingKeys, { ...session, softEnd, hardEnd })
   if (sealed !== undefined) setCookie(reply, sessionCookie, sealed)
   onOutcome('postponed')
   return redirect(reply, target)

@@ -71,6 +71,9 @@ const [leastAuditPauseMs, mostAuditPauseMs] = [1_000, 60_000]
 /** So many within the time that HAProxy keeps them leave room for those of administrators. */
 const maxYielding = 8_000
 
+/** Sign-outs that are owed to a store which cannot be reached: the store has no say in their number. */
+const maxOwedYielding = 1_000
+
 /** Keys that cannot be read of which the log has a line. */
 const maxUnreadable = 100
 
@@ -477,8 +480,28 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   /** Makes a change; it is on disk too when this resolves, unless the disk takes its time. */
   async function changeAndKeep<T>(make: (to: StoreConnection) => Promise<T>): Promise<T> {
     const made = await enqueue(() => change(make))
-    if (copy) await Promise.race([copy.flush(), wait(diskPatienceMs, undefined, { ref: false })])
+    await keep()
     return made
+  }
+
+  async function keep(): Promise<void> {
+    if (copy) await Promise.race([copy.flush(), wait(diskPatienceMs, undefined, { ref: false })])
+  }
+
+  /**
+   * Puts a revocation in force here that the store could not take, and gives it to the store later. For what
+   * nobody can try again: a person who signs out is gone.
+   */
+  async function owe(revocation: StoredRevocation): Promise<void> {
+    const key = revocationKey(revocation.kind, revocation.id)
+    await enqueue(async () => {
+      // No clock of ours: one that is ahead would date every later change.
+      const changedUs = known.latestUs + 1
+      known.put(key, { revocation, removed: false, changedUs, announcedUs: changedUs }, 0)
+      known.renew()
+      owed.add(key)
+    })
+    await keep()
   }
 
   return {
@@ -487,11 +510,11 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     },
     start: () => enqueue(begin),
     reload: () => enqueue(reload),
-    add: (revocation, { untilDefault = false, isYielding = false } = {}) =>
-      changeAndKeep(async (to) => {
+    add: (revocation, { untilDefault = false, isYielding = false } = {}) => {
+      const madeAt = Math.floor(now() / 1e3)
+      const stored = { ...revocation, madeAt, ...(untilDefault && { untilDefault }) }
+      const added = changeAndKeep(async (to) => {
         const key = revocationKey(revocation.kind, revocation.id)
-        const madeAt = Math.floor(now() / 1e3)
-        const stored = { ...revocation, madeAt, ...(untilDefault && { untilDefault }) }
         const former = known.get(key)
         const added = await to.add(key, JSON.stringify(stored), {
           floorUs: known.latestUs,
@@ -517,7 +540,13 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         if (added === 'kept') return
         const announcedUs = added.changedUs
         putChanged(key, { revocation: stored, removed: false, ...added, announcedUs })
-      }),
+      })
+      if (!isYielding) return added
+      return added.catch((error: RevocationError) => {
+        if (!error.isTemporary || owed.size >= maxOwedYielding) throw error
+        return owe(stored)
+      })
+    },
     remove: (kind, id) =>
       changeAndKeep(async (to) => {
         const key = revocationKey(kind, id)

@@ -110,7 +110,10 @@ export function addResourceMetadataRoutes(
     const host = request.headers.host?.toLowerCase()
     const chosen = urls.size > 1 ? found.find((resource) => resource.host === host) : found[0]
     if (!chosen) return reply.callNotFound()
-    return reply.type('application/json').send(chosen.document(issuerOf))
+    return reply
+      .header('Cache-Control', 'no-store')
+      .type('application/json')
+      .send(chosen.document(issuerOf))
   }
   app.get(wellKnown, answer)
   app.get(`${wellKnown}/*`, answer)

@@ -152,7 +152,8 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
   function report(exchange: Exchange, policy: Policy, refusal: RefusalOfToken): undefined {
     const { rules, request } = exchange
     options.onVerdict(policy.name, 'report', refusal.failure)
-    logRefusal(readCorrelation(request.headers), refusal, policy, 'refusal only reported')
+    const correlation = readCorrelation(request.headers)
+    logRefusal(options.refusals, correlation, refusal, policy, 'refusal only reported')
     const empty = rules.headerSet.names.flatMap((name) => [name, ''])
     const headers = allowHeaders(rules, policy, ['X-Entra-Auth-Report', refusal.failure, ...empty])
     return allow(exchange.reply, formatLines(headers), 0)
@@ -162,7 +163,7 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     const correlation = readCorrelation(request.headers)
     const { failure, token } = refusal
     options.onVerdict(policy?.name, verdictOf(failure), failure)
-    logRefusal(correlation, refusal, policy)
+    logRefusal(options.refusals, correlation, refusal, policy)
     const url = policy && rules.resources.get(policy.name)?.url
     const missing = policy && token ? findMissing(policy, token, failure) : undefined
     const detail = tellCaller(missing, failure)
@@ -183,20 +184,22 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     return options.refusalPage?.({ failure, policy: policy.name, requestId, name })
   }
 
-  function logRefusal(
-    correlation: Correlation,
-    { failure: reason, token }: RefusalOfToken,
-    policy: Policy | undefined,
-    message?: string,
-  ): void {
-    const missing = policy && token ? () => findMissing(policy, token, reason) : undefined
-    options.refusals.write({ reason, policy: policy?.name, correlation, token, missing }, message)
-  }
-
   app.get('/verify', (request, reply) => answer('default', request, reply))
   app.get<{ Params: { policy: string } }>('/verify/:policy', (request, reply) =>
     answer(request.params.policy, request, reply),
   )
+}
+
+/** Writes a refusal to the log, with what the policy wanted where the token is known. */
+export function logRefusal(
+  refusals: RefusalLog,
+  correlation: Correlation,
+  { failure: reason, token }: RefusalOfToken,
+  policy: Policy | undefined,
+  message?: string,
+): void {
+  const missing = policy && token ? () => findMissing(policy, token, reason) : undefined
+  refusals.write({ reason, policy: policy?.name, correlation, token, missing }, message)
 }
 
 /** All that the verdict of a policy with sessions depends on. */
@@ -285,6 +288,7 @@ export function sendRefusal(
     .send(createRefusalBody(refusal.failure, policy, requestId, detail))
 }
 
-function verdictOf(failure: FailureCode): 'deny' | 'unavailable' {
+/** What a refusal counts as: nobody was judged where the service itself cannot answer. */
+export function verdictOf(failure: FailureCode): 'deny' | 'unavailable' {
   return failures[failure].status === 503 ? 'unavailable' : 'deny'
 }

@@ -18,6 +18,9 @@ describe('a page of the sign-in', () => {
       '/oauth2/callback',
       '/oauth2/start',
       '/x',
+      '/%',
+      '/oauth2/%ff',
+      '/oauth2/callback/%zz',
     ]) {
       const page = await browser.visit(path)
       const policy = page.headers['content-security-policy'] ?? ''

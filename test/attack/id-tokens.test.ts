@@ -44,6 +44,12 @@ const refused: Readonly<Record<string, readonly [claims: Members, options?: Toke
   'of several audiences': [{ aud: [webClient, ids.client] }],
   'of this client in upper case': [{ aud: 'A3333333-3333-4333-8333-333333333333' }],
   'without an audience': [{ aud: undefined }],
+  'of this client as an audience in a list': [{ aud: [webClient] }],
+  'that another client may use': [{ azp: ids.client }],
+  'with an authorised party that is no text': [{ azp: [webClient] }],
+  'with times beyond the whole numbers': [{ exp: 1e300 }],
+  'with a time as text': [{ exp: String(startSeconds + 3_600) }],
+  'with a user id in upper case': [{ oid: ids.user.toUpperCase() }],
   'of a tenant that is not whose people sign in': [{}, { tenant: ids.fabrikam }],
   'of a tenant that is not configured': [{}, { tenant: ids.stranger }],
   'that names another tenant': [{ tid: ids.fabrikam }],
@@ -81,6 +87,8 @@ const refused: Readonly<Record<string, readonly [claims: Members, options?: Toke
 describe('an ID token', () => {
   it('as Entra issues it signs in', async () => {
     assert.equal((await signInBy((nonce) => idTokenOf(nonce))).isSignedIn, true)
+    const own = { azp: webClient }
+    assert.equal((await signInBy((nonce) => idTokenOf(nonce, own))).isSignedIn, true)
   })
 
   for (const [name, [claims, options]] of Object.entries(refused)) {

@@ -25,6 +25,8 @@ describe('an answer about a person', () => {
       await browser.visit('/oauth2/sign_out', { method: 'POST' }),
       await browser.visit('/oauth2/signed_out'),
       await browser.visit('/nowhere'),
+      await browser.visit('/oauth2/%ff'),
+      await browser.visit('/oauth2/sign_out', { method: 'POST', body: 'x'.repeat(2_000) }),
       await openBrowser(service, 'evil.example').visit('/oauth2/start'),
     ]
     for (const page of pages) {

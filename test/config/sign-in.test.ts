@@ -114,7 +114,13 @@ describe('the section signIn', () => {
       'portal.contoso.com/',
       '*.contoso.com',
       'a:99999',
+      'a:0',
+      'a:0443',
       'a b',
+      'portal.contoso.com.',
+      '.contoso.com',
+      'portal..com',
+      '[::1]',
     ]) {
       const [problem] = await problemsOf(fileWith({ ...section, hosts: [host] }))
       assert.match(problem ?? '', /^signIn\.hosts\[0\] is not a host name/, host)
@@ -271,5 +277,13 @@ describe('the environment alone', () => {
       loaded.problems.map(({ path, message }) => [path, message]),
       [['ENTRA_AUTH_HOSTS', 'is missing']],
     )
+  })
+})
+
+describe('a host name with letters beyond ASCII', () => {
+  it('is written as browsers send it', async () => {
+    const loaded = await load(fileWith({ ...section, hosts: ['münchen.example'] }))
+    assert.equal(loaded.ok, false)
+    assert.match(JSON.stringify(loaded), /xn--mnchen-3ya\.example/)
   })
 })

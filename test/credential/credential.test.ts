@@ -245,6 +245,37 @@ describe('a managed identity', () => {
     env.AZURE_POD_IDENTITY_AUTHORITY_HOST = 'http://127.0.0.1:1'
     await assert.rejects(credential(config).proof(tokenEndpoint), /cannot be reached/)
   })
+
+  it('that answers with something else is an error without what it said', async () => {
+    env.AZURE_POD_IDENTITY_AUTHORITY_HOST = origin
+    for (const body of [null, [], 'text', 1, { access_token: 'two\nlines' }]) {
+      answer = () => ({ status: 200, body })
+      await assert.rejects(credential(config).proof(tokenEndpoint), (error: Error) => {
+        assert.ok(error instanceof CredentialError, String(error))
+        assert.match(error.message, /without a token/)
+        return true
+      })
+    }
+  })
+
+  it('is asked again after a day, however long its token lives by its own word', async () => {
+    env.AZURE_POD_IDENTITY_AUTHORITY_HOST = origin
+    for (const expires_in of ['1e999', 1e15]) {
+      requests = []
+      answer = () => ({ status: 200, body: { access_token: 't', expires_in } })
+      const managed = credential(config)
+      await managed.proof(tokenEndpoint)
+      nowMs += 86_400_000
+      await managed.proof(tokenEndpoint)
+      assert.equal(requests.length, 2, String(expires_in))
+    }
+    requests = []
+    answer = () => ({ status: 200, body: { access_token: 't', expires_in: 'soon' } })
+    const unknown = credential(config)
+    await unknown.proof(tokenEndpoint)
+    await unknown.proof(tokenEndpoint)
+    assert.equal(requests.length, 2)
+  })
 })
 
 describe('a key in a vault', () => {
@@ -310,5 +341,22 @@ describe('a key in a vault', () => {
     answer = (path, body) =>
       path.startsWith('/certificates') ? { status: 200, body: { cer: 'x' } } : vault(path, body)
     await assert.rejects(credential(config()).proof(tokenEndpoint), /no certificate of the name/)
+  })
+
+  it('that answers with something else is an error of the credential', async () => {
+    env.AZURE_POD_IDENTITY_AUTHORITY_HOST = origin
+    for (const [part, message] of [
+      ['/sign?', /without a signature/],
+      ['/certificates', /no certificate of the name/],
+    ] as const) {
+      for (const body of [null, 'text', [1], { value: 1 }]) {
+        answer = (path, asked) => (path.includes(part) ? { status: 200, body } : vault(path, asked))
+        await assert.rejects(credential(config()).proof(tokenEndpoint), (error: Error) => {
+          assert.ok(error instanceof CredentialError, String(error))
+          assert.match(error.message, message)
+          return true
+        })
+      }
+    }
   })
 })

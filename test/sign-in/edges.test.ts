@@ -85,6 +85,37 @@ describe('/oauth2/auth', () => {
     assert.equal(page.headers['x-entra-auth-report'], 'role_missing')
     assert.equal(page.headers['x-entra-auth-user'], undefined)
     assert.equal(page.headers['x-entra-auth-verdict'], undefined)
+    const [line] = service.log.filter((one) => one.includes('refusal only reported'))
+    assert.equal(JSON.parse(line ?? '{}').reason, 'role_missing')
+  })
+
+  it('logs and counts what it answers, as /verify does', async (t) => {
+    const service = await start(t)
+    const browser = browserWith(service, { groupsLookedAt: fingerprintOf([ids.group]) })
+    const from = { 'X-Request-Id': 'a-request', 'X-Forwarded-Uri': '/page?secret=1' }
+    await browser.visit('/oauth2/auth?policy=grouped', { headers: from })
+    await openBrowser(service).visit('/oauth2/auth', { headers: from })
+    await openBrowser(service).visit('/oauth2/auth?policy=nowhere', { headers: from })
+    await browser.visit('/oauth2/auth')
+    const lines = service.log.map((line) => JSON.parse(line)).filter(({ msg }) => msg === 'refused')
+    assert.deepEqual(
+      lines.map(({ reason, policy, requestId, user }) => [reason, policy, requestId, user]),
+      [
+        ['group_missing', 'grouped', 'a-request', ids.user],
+        ['no_session', 'default', 'a-request', undefined],
+        ['unknown_policy', undefined, 'a-request', undefined],
+      ],
+    )
+    assert.equal(lines[0].forwarded.uri, '/page')
+    const metrics = await service.app.metrics.inject('/metrics')
+    for (const labels of [
+      'policy="grouped",verdict="deny",reason="group_missing"',
+      'policy="default",verdict="deny",reason="no_session"',
+      'policy="",verdict="deny",reason="unknown_policy"',
+      'policy="default",verdict="allow",reason=""',
+    ]) {
+      assert.ok(metrics.body.includes(`entra_auth_verdicts_total{${labels}} 1`), labels)
+    }
   })
 
   it('refuses two policies, and an unknown one', async (t) => {
