@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
-import { Agent } from 'node:http'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { Agent, get } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { isHit, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
@@ -66,6 +69,38 @@ describe('a source that keeps sending bad tokens', () => {
     t.after(() => own.stop())
     own.verifier.script = () => deny(401, 'token_expired')
     for (let index = 0; index < 5; index++) assert.equal((await own.ask()).status, 401)
+  })
+
+  for (const [what, line, instead] of [
+    ['that tracks no source', /http-request track-sc0 .*/, ''],
+    ['that tracks some sources', /(http-request track-sc0 .*)/, '$1 if { path /other }'],
+    ['whose table has no such counter', 'store gpc0,gpc0_rate(10s)', 'store http_req_cnt'],
+  ] as const) {
+    it(`has its tokens verified in a frontend ${what}`, async (t) => {
+      const own = await startStack({ editConfig: (text) => text.replace(line, instead) })
+      t.after(() => own.stop())
+      assert.equal((await own.ask()).status, 200)
+      own.verifier.script = () => deny(401, 'signature_invalid')
+      assert.equal((await own.ask()).status, 401)
+    })
+  }
+
+  it('has its tokens verified where it comes over a unix socket', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'entra-auth-socket-'))
+    t.after(() => rm(folder, { recursive: true, force: true }))
+    const socketPath = join(folder, 'www.sock')
+    const own = await startStack({
+      editConfig: (text) => text.replace('\n    maxconn 1500', `\n    bind unix@${socketPath}$&`),
+    })
+    t.after(() => own.stop())
+    const status = await new Promise((done, fail) => {
+      const headers = { Host: 'app.example', Authorization: 'Bearer t' }
+      get({ socketPath, headers, agent: false }, (answer) => {
+        answer.resume()
+        done(answer.statusCode)
+      }).on('error', fail)
+    })
+    assert.equal(status, 200)
   })
 
   for (const [what, cookies] of Object.entries({

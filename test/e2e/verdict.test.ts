@@ -166,6 +166,17 @@ describe('the verdict', () => {
     assert.equal(stack.verifier.calls.length + stack.app.requests.length, 0)
   })
 
+  for (const [what, byte, status] of [
+    ['that grow when they are encoded', '!', /^HTTP\/1.1 200 /],
+    ['that are not printable', '\x01', /^HTTP\/1.1 400 /],
+    ['beyond ASCII', '\xff', /^HTTP\/1.1 400 /],
+  ] as const) {
+    it(`judges 12,000 bytes ${what} as it does one of them`, async () => {
+      const head = `GET / HTTP/1.1\r\nHost: app.example\r\nAuthorization: Bearer ${byte.repeat(12_000)}\r\n\r\n`
+      assert.match(await askRaw(stack.haproxy.port, Buffer.from(head, 'latin1')), status)
+    })
+  }
+
   it('forwards a token of 16 KiB and refuses a longer one without a call', async () => {
     const longest = `Bearer ${'a'.repeat(16384)}`
     const fine = await stack.ask({ headers: [['Authorization', longest]] })
