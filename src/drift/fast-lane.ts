@@ -80,6 +80,8 @@ function fastLaneAt(section: Section, start: number): FastLane | undefined {
     if (part === 'action') {
       return missing.size === 0 ? { action: line, end, others } : undefined
     }
+    // Twice the headers would be two values for each of them.
+    if (part === 'headers' && !missing.has(part)) return undefined
     if (part !== undefined) missing.delete(part)
     else if (neutral.test(`${textOf(line)} `)) others.push(line)
     else return undefined

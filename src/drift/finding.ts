@@ -18,6 +18,9 @@ export const findingTable = {
   'early-allow': ['error', '`http-request allow` ends the rules before the guard'],
   'verdict-stale': ['error', 'a second action without `unset-var(txn.entra.ok)` before it'],
   'verdict-written': ['error', 'a rule writes a variable of the action'],
+  'credentials-written': ['error', 'a rule presents a token or a session that no client sent'],
+  'rule-unknown': ['error', 'only the environment of HAProxy knows what a rule does'],
+  'server-attached': ['error', 'clients can become servers of a section'],
   'tcp-bypass': ['error', 'a section in `mode tcp` leads to the server of a protected one'],
   'strict-mode-off': ['error', 'a header that does not fit is dropped silently'],
   'early-cache': ['error', '`http-request cache-use` before the action'],
@@ -38,6 +41,7 @@ export const findingTable = {
   'verifier-missing': ['error', 'no section listens at the address that the action calls'],
   'verifier-public': ['error', "the verifier's section listens beyond loopback"],
   'verifier-routed': ['error', "clients are routed to the verifier's section"],
+  'verifier-changed': ['error', 'a rule changes what the verifier is asked, or what it answers'],
   'metadata-open': ['error', 'a backend passes more than the metadata path to the verifier'],
   'verifier-unchecked': [
     'warning',

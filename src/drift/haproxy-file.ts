@@ -247,10 +247,11 @@ function readEscape(rest: string): { readonly text: string; readonly length: num
 
 /** Variables count between double quotes only: `$NAME`, `${NAME}`, `${NAME-default}`. */
 function expand(text: string, variables: ReadonlyMap<string, string>, unresolved: string[]) {
-  const match = /^\$(?:(\w+)|\{(\w+)(?:\[\*\])?(?:-([^}]*))?\})/.exec(text)
+  const match = /^\$(?:(\w+)|\{(\w+)(\[\*\])?(?:-([^}]*))?\})/.exec(text)
   if (!match) return { text: '$', length: 1 }
   const name = match[1] ?? match[2] ?? ''
-  const value = variables.get(name) ?? match[3]
+  // A list becomes several words, which are not told apart here.
+  const value = match[3] === undefined ? (variables.get(name) ?? match[4]) : undefined
   if (value === undefined) unresolved.push(name)
   // HAProxy puts nothing there; the name keeps two unknown addresses apart.
   return { text: value ?? `$${name}`, length: match[0].length }

@@ -1,5 +1,7 @@
 import type { Config } from '../config/config.ts'
+import { checkAttachedServers } from './attached-server.ts'
 import { checkCaching } from './caching.ts'
+import { checkCredentials } from './credentials.ts'
 import { checkEarlyAnswers } from './early-answer.ts'
 import { type Finding, finding } from './finding.ts'
 import { checkGlobal } from './global-section.ts'
@@ -12,7 +14,9 @@ import { type ProxySection, readTopology } from './proxy.ts'
 import { checkSharedServers } from './shared-servers.ts'
 import { checkSignIn, findSignIn, signInCodes } from './sign-in.ts'
 import { checkStripping } from './stripping.ts'
+import { checkUnknownWords } from './unknown-word.ts'
 import { checkVerdictVariables } from './verdict-variables.ts'
+import { checkVerifierRules } from './verifier-rules.ts'
 import { checkReplicas, checkVerifier, findVerifier } from './verifier-section.ts'
 import { readWays } from './way.ts'
 
@@ -53,7 +57,7 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Reading {
   const topology = readTopology(haproxy)
   const verifier = findVerifier(topology)
   const signIn = findSignIn(topology, config)
-  const exempt = new Set<ProxySection>([...verifier.sections, ...verifier.metadata, ...signIn])
+  const exempt = new Set<ProxySection>([...verifier.own, ...signIn])
   const isExempt = (proxy: ProxySection) => exempt.has(proxy)
   const isVerifier = (proxy: ProxySection) => isExempt(proxy) && !signIn.includes(proxy)
   const all = readWays(topology)
@@ -70,12 +74,16 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Reading {
     ...checkStrictMode(ways),
     ...checkEarlyAnswers(ways),
     ...checkVerdictVariables(topology),
+    ...checkCredentials(ways, config.policies),
+    ...checkUnknownWords(topology),
+    ...checkAttachedServers(topology),
     ...checkStripping(ways, config.identityHeaders, topology),
     ...checkCaching(ways, config.policies),
     ...checkSharedServers(topology, all, isExempt),
     ...checkPolicyChoice(ways),
     ...checkPaths(ways, policiesOf, isExempt),
     ...checkVerifier(topology, verifier, config.listen.tls !== undefined),
+    ...checkVerifierRules(verifier.sections, config.identityHeaders),
     ...signIn.flatMap((proxy) => checkReplicas(proxy, 'signIn')),
     ...checkReached(topology, isExempt),
     ...checkSignIn(

@@ -152,10 +152,16 @@ function matchesNumber(number: number, values: readonly string[]): Truth {
   return false
 }
 
+/**
+ * What JavaScript reads as something else: classes such as `[:alnum:]`, a bracket that begins with `]`, and
+ * escapes that only PCRE has, such as `\\A`, `\\h` and `\\Q`.
+ */
+const otherDialect = /\[[^\]]*\[[:.=]|\[\^?\]|\\[^dDwWsSbBnrtfcx0-9\W_]|\\x\{/
+
 /** A pattern of PCRE as one of JavaScript; undefined where the two differ too much. */
 export function readPattern(text: string, ignoresCase = false): RegExp | undefined {
   const [, anchor = '', flags = '', rest = text] = /^(\^?)\(\?([a-z]+)\)(.*)$/s.exec(text) ?? []
-  if (/[^im s]/.test(flags)) return undefined
+  if (/[^im s]/.test(flags) || otherDialect.test(rest)) return undefined
   try {
     return new RegExp(anchor + rest, ignoresCase || flags.includes('i') ? 'i' : '')
   } catch {

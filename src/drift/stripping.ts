@@ -118,15 +118,17 @@ function upgradeGap(way: Way, rules: readonly Rule[]): Gap[] {
   ]
 }
 
+/** Names of headers that a client can have dropped; a rule that looks for one of them misses another. */
+const namedForRemoval = ['upgrade, x-auth-request-user', 'X-AUTH-REQUEST-USER', 'x-a', 'close, x-a']
+
 function connectionGap(way: Way, rules: readonly Rule[]): Gap[] {
-  const isSafe = [[], ['websocket']].every(
-    (upgrade) =>
-      !passes(
-        rules,
-        way,
-        { headers: { upgrade, connection: ['upgrade, x-auth-request-user'] } },
-        (rule) => changeOf(rule, 'connection', /^(upgrade|close|keep-alive)$/i),
-      ),
+  const isSafe = [[], ['websocket']].every((upgrade) =>
+    namedForRemoval.every(
+      (connection) =>
+        !passes(rules, way, { headers: { upgrade, connection: [connection] } }, (rule) =>
+          changeOf(rule, 'connection', /^(upgrade|close|keep-alive)$/i),
+        ),
+    ),
   )
   if (isSafe) return []
   return [
@@ -276,7 +278,8 @@ function checkWriters(way: Way, at: number, set: IdentityHeaderSet): Finding[] {
     if (!writers.has(rule.action)) return isBehind ? luaWriter(rule, place, managed) : []
     const name = (rule.words[0] ?? '').toLowerCase()
     const isBinary = rule.action.endsWith('-bin')
-    const header = isBinary ? 'headers that no file names' : managed.get(plain(name))
+    const isUnknown = isBinary || mayBeManaged(name, rule, managed)
+    const header = isUnknown ? 'headers that no file names' : managed.get(plain(name))
     if (header === undefined || isHandedOn(rule, way)) return []
     if (!isBehind && enforced && name === header.toLowerCase()) return []
     const later = way.steps.slice(index + 1).map((step) => step.rule)
@@ -285,11 +288,23 @@ function checkWriters(way: Way, at: number, set: IdentityHeaderSet): Finding[] {
       finding(
         'identity-overwritten',
         place,
-        `${rule.action.startsWith('del-') ? 'removes' : 'writes'} ${isBinary ? header : name} by itself, and the application takes it for the verifier's word`,
+        `${rule.action.startsWith('del-') ? 'removes' : 'writes'} ${isUnknown ? header : name} by itself, and the application takes it for the verifier's word`,
         'Remove it, or give the header a name outside the identity headers.',
       ),
     ]
   })
+}
+
+/** Whether a name with a variable of the environment in it can be the one of an identity header. */
+function mayBeManaged(
+  name: string,
+  { line: { unresolved } }: Rule,
+  managed: ReadonlyMap<string, string>,
+): boolean {
+  const at = unresolved.map((one) => name.indexOf(`$${one.toLowerCase()}`)).find((one) => one >= 0)
+  if (at === undefined) return false
+  const start = plain(name.slice(0, at))
+  return [...managed.keys()].some((one) => one.startsWith(start))
 }
 
 function plain(name: string): string {

@@ -27,6 +27,8 @@ export interface VerifierSections {
   readonly sections: readonly ProxySection[]
   /** Other sections whose servers are the verifier's. */
   readonly metadata: readonly ProxySection[]
+  /** Those of both kinds that lead to nothing but the verifier, and so need no action. */
+  readonly own: readonly ProxySection[]
   /** Where the action calls, `HOST:PORT`. */
   readonly address: string
 }
@@ -46,14 +48,21 @@ export function findVerifier(topology: Topology): VerifierSections {
   const own = new Set(
     sections.flatMap(({ servers }) => servers.map(({ address }) => serverKey(address))),
   )
+  const isVerifier = (server: Server) =>
+    own.has(serverKey(server.address)) || tracks(server, sections)
   const metadata = topology.proxies.filter(
-    (proxy) =>
-      !sections.includes(proxy) &&
-      proxy.servers.some(
-        (server) => own.has(serverKey(server.address)) || tracks(server, sections),
-      ),
+    (proxy) => !sections.includes(proxy) && proxy.servers.some(isVerifier),
   )
-  return { sections, metadata, address }
+  return {
+    sections,
+    metadata,
+    own: [
+      // An application that this section leads to as well is none of its own.
+      ...sections.filter(({ rules }) => !rules.some(isAction)),
+      ...metadata.filter(({ servers }) => servers.every(isVerifier)),
+    ],
+    address,
+  }
 }
 
 function actionAddress({ config }: Topology): string {

@@ -134,6 +134,10 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     ['req.hdrs,lua', 'req.hdr(x-hdrs),lua'],
     [
       '    http-request set-var(txn.entra.ok) var',
+      '    http-request add-headers-bin var(txn.entra.hit) if { var(txn.entra.hit),length gt 0 }\n    http-request set-var(txn.entra.ok) var',
+    ],
+    [
+      '    http-request set-var(txn.entra.ok) var',
       '    http-request set-header X-Auth-Request-User admin\n    http-request set-var(txn.entra.ok) var',
     ],
     [

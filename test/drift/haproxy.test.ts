@@ -361,6 +361,28 @@ const rows: readonly Row[] = [
     found: [`verifier-public at bind ${address}`],
   })),
   {
+    name: 'a rule that turns the question into one about another policy',
+    changes: [[limits, `${limits}    http-request set-path /verify/stock\n`]],
+    found: ['verifier-changed at http-request set-path /verify/stock'],
+  },
+  {
+    name: 'a token of the configuration in front of the action',
+    changes: before('http-request set-header authorization "Bearer abc"'),
+    found: ['credentials-written at http-request set-header authorization "Bearer abc"'],
+  },
+  {
+    name: 'a rule that only the environment knows',
+    changes: [[route, `    "\${RULE}" allow if { path /x }\n${route}`]],
+    found: ['rule-unknown at "${RULE}" allow if { path /x }'],
+    unloadable: true,
+  },
+  {
+    name: 'clients that become servers',
+    changes: [[route, `    tcp-request session attach-srv orders/app\n${route}`]],
+    found: ['server-attached at tcp-request session attach-srv orders/app'],
+    unloadable: true,
+  },
+  {
     name: 'clients routed to the section',
     changes: [[route, `${route}    use_backend entra-verifier if { path /verify }\n`]],
     found: ['verifier-routed at use_backend entra-verifier if { path /verify }'],

@@ -1,10 +1,11 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: HAProxy writes its variables as ${NAME}, and those are what is read here
 /** Configurations that each let somebody past the action, written from the attacker's side. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Config } from '../../src/config/config.ts'
 import type { FindingCode } from '../../src/drift/finding.ts'
 import { cleanConfig, haproxyFindings } from './fixture.ts'
-import { action, configuration, guard, type Parts } from './protected-app.ts'
+import { action, configuration, guard, type Parts, usualLimits } from './protected-app.ts'
 
 const config: Config = {
   ...cleanConfig,
@@ -352,6 +353,186 @@ const ways: readonly (readonly [name: string, expected: FindingCode, parts: Part
       more: 'backend meta\n  server v localhost:8080',
     },
   ],
+  [
+    'Connection removed only where it names an identity header as one writes it',
+    'connection-unprotected',
+    {
+      more: 'frontend other\n  bind :8443 ssl crt o.pem\n  http-request deny if METH_CONNECT\n  http-request del-header ^x[^a-z0-9](auth[^a-z0-9]request|entra) -m reg\n  http-request del-header upgrade\n  http-request del-header connection if { req.hdr(connection) -m sub x-auth }\n  default_backend orders',
+    },
+  ],
+  [
+    'a token of the configuration for everybody',
+    'credentials-written',
+    { frontend: 'http-request set-header Authorization "Bearer abc"' },
+  ],
+  [
+    'a token of the configuration for those who have none',
+    'credentials-written',
+    {
+      rules: `http-request add-header authorization "Bearer abc" unless { req.hdr(authorization) -m found }\n${action}\n${guard}`,
+    },
+  ],
+  [
+    'a token of the environment for everybody',
+    'credentials-written',
+    { frontend: 'http-request set-header authorization "Bearer ${TOKEN}"' },
+  ],
+  [
+    'a token by address',
+    'credentials-written',
+    { frontend: 'http-request set-header authorization "Bearer %[src,map_ip(tokens.map)]"' },
+  ],
+  [
+    'a token of the configuration through a variable',
+    'credentials-written',
+    {
+      frontend:
+        'http-request set-var(txn.t) str(abc)\nhttp-request set-header authorization "Bearer %[var(txn.t)]"',
+    },
+  ],
+  [
+    'a token of the process',
+    'credentials-written',
+    { frontend: 'http-request set-header authorization "Bearer %[var(proc.token)]"' },
+  ],
+  [
+    'a token that replaces the one of the client',
+    'credentials-written',
+    { frontend: 'http-request replace-header authorization .* "Bearer abc"' },
+  ],
+  [
+    'a rule that only the environment knows',
+    'rule-unknown',
+    { frontend: '"${RULE}" allow if { req.hdr(x-debug) -m found }' },
+  ],
+  [
+    'a rule that does what only the environment knows',
+    'rule-unknown',
+    { rules: `http-request "\${WHAT}" if { req.hdr(x-debug) -m found }\n${action}\n${guard}` },
+  ],
+  [
+    'a rule of TCP that does what only the environment knows',
+    'rule-unknown',
+    { frontend: 'tcp-request content "${WHAT}" if { req.hdr(x-debug) -m found }' },
+  ],
+  [
+    'a rule of the defaults that does what only the environment knows',
+    'rule-unknown',
+    {
+      routes: 'default_backend more',
+      more: `defaults open\n  mode http\n  http-request "\${WHAT}" if { req.hdr(x-debug) -m found }\nbackend more from open\n  ${action}\n  ${guard}\n  server a 10.0.0.2:80`,
+    },
+  ],
+  [
+    'a list of words of the environment',
+    'rule-unknown',
+    { rules: `http-request "\${WHAT[*]}" if { path /x }\n${action}\n${guard}` },
+  ],
+  [
+    'a guard that the environment turns round',
+    'rule-unknown',
+    {
+      rules: `${action}\nhttp-request deny deny_status 503 "\${WHEN}" { var(txn.entra.ok) -m bool }`,
+    },
+  ],
+  [
+    'a guard with another way out in the environment',
+    'rule-unknown',
+    {
+      rules: `${action}\nhttp-request deny unless { var(txn.entra.ok) -m bool } "\${OR}" { path /x }`,
+    },
+  ],
+  [
+    'a route with a condition of the environment',
+    'rule-unknown',
+    {
+      routes: 'use_backend open "${WHEN}" { path /x }\ndefault_backend orders',
+      more: `backend open\n  ${action}\n  ${guard}\n  server a 10.0.0.2:80`,
+    },
+  ],
+  [
+    'a header with a name of the environment',
+    'identity-overwritten',
+    { rules: `${action}\n${guard}\nhttp-request set-header "\${NAME}" %[req.hdr(x-user)]` },
+  ],
+  [
+    'a header of which the environment knows the end of the name',
+    'identity-overwritten',
+    { rules: `${action}\n${guard}\nhttp-request set-header "X-Auth-\${NAME}" %[req.hdr(x-user)]` },
+  ],
+  ...(
+    [
+      ['the path of another policy', 'http-request set-path /verify/public'],
+      ['a path by a pattern', 'http-request replace-path .* /verify/public'],
+      [
+        'a path in front of which another one stands',
+        'http-request set-path /verify/public#%[path]',
+      ],
+      ['the address of another request', 'http-request set-uri /verify/public'],
+      ['a token', 'http-request set-header Authorization "Bearer abc"'],
+      ['a session', 'http-request set-header X-Entra-Auth-Session abc'],
+      ['a host', 'http-request set-header X-Forwarded-Host portal.example.com'],
+      ['an answer of its own', 'http-request return status 200 hdr X-Entra-Auth-Verdict allow'],
+      ['a cache', 'http-request cache-use verdicts'],
+      ['a store for answers', 'http-response cache-store verdicts'],
+      ['a script', 'http-request lua.other'],
+      ['a script behind the verifier', 'http-response lua.other'],
+      ['another status', 'http-response set-status 200 if { status 401 }'],
+      ['another verdict', 'http-after-response set-header X-Entra-Auth-Verdict allow'],
+      ['another user', 'http-response set-header X-Auth-Request-User admin'],
+      ['a longer life', 'http-response replace-value Cache-Control max-age=.* max-age=86400'],
+      ['an allow on probation as a full one', 'http-response del-header x-entra-auth-report'],
+      ['a filter with a script', 'filter lua.other'],
+    ] as const
+  ).map(
+    ([what, line]) =>
+      [
+        `the section of the verifier with ${what}`,
+        'verifier-changed',
+        { limits: `${usualLimits}\n  ${line}` },
+      ] as const,
+  ),
+  [
+    'an application behind the metadata',
+    'action-missing',
+    {
+      routes:
+        'use_backend meta if { path /.well-known/oauth-protected-resource/orders }\ndefault_backend orders',
+      more: 'backend meta\n  server v localhost:8080\n  server app 10.0.0.9:3000',
+    },
+  ],
+  [
+    'an application that the section of the verifier leads to as well',
+    'guard-missing',
+    { rules: action, limits: `${usualLimits}\n  use_backend orders if { path /x }` },
+  ],
+  [
+    'clients that become servers of the application',
+    'server-attached',
+    { first: 'tcp-request session attach-srv orders/app' },
+  ],
+  [
+    'clients that become the verifier where their certificate is optional',
+    'server-attached',
+    {
+      bind: 'bind :443 ssl crt www.pem ca-file c.pem verify optional',
+      first: 'tcp-request session attach-srv entra-verifier/v1 if { src 10.0.0.0/8 }',
+    },
+  ],
+  [
+    'ambiguous paths that a class of characters lets pass',
+    'path-bypass',
+    {
+      rules: `http-request deny unless { path -m reg ^[[:alnum:]/]+$ }\n${action} unless { path_beg /public/ }\nhttp-request deny unless { path_beg /public/ } or { var(txn.entra.ok) -m bool }`,
+    },
+  ],
+  [
+    'ambiguous paths that a bracket with a bracket in it lets pass',
+    'path-bypass',
+    {
+      rules: `http-request deny unless { path -m reg ^[]a-z/]+$ }\n${action} unless { path_beg /public/ }\nhttp-request deny unless { path_beg /public/ } or { var(txn.entra.ok) -m bool }`,
+    },
+  ],
 ]
 
 const betweenPolicies: readonly (readonly [name: string, expected: FindingCode, parts: Parts])[] = [
@@ -479,4 +660,36 @@ describe('a configuration that lets somebody past', () => {
   it('differs from one in which nothing is found', () => {
     assert.deepEqual(codesIn({}), [])
   })
+
+  for (const [what, parts] of Object.entries<Parts>({
+    'a token that the client sends elsewhere': {
+      frontend:
+        'http-request set-header Authorization "Bearer %[url_param(access_token)]" if { url_param(access_token) -m found }',
+    },
+    'the password of the application, behind the guard': {
+      rules: `${action}\n${guard}\nhttp-request set-header Authorization "Bearer abc"`,
+    },
+    'credentials of another scheme': {
+      frontend: 'http-request set-header Authorization "Basic abc"',
+    },
+    'an address and a value of the environment': {
+      rules: `http-request set-header x-zone "\${ZONE}"\n${action}\n${guard}\nhttp-request deny deny_status "\${STATUS}" if { src "\${NETWORK}" }`,
+      server: 'server app "${ADDRESS}"',
+    },
+    'a header of which the environment knows the end of a name of its own': {
+      rules: `${action}\n${guard}\nhttp-request set-header "X-Zone-\${NAME}" a`,
+    },
+    'usual rules in the section of the verifier': {
+      limits: `${usualLimits}\n  http-request set-path /entra%[path]\n  http-request set-header host verifier.internal\n  http-request deny if { path /x }\n  http-request capture path len 64\n  http-response set-header strict-transport-security max-age=1\n  http-response set-header cache-control no-store\n  http-response del-header x-powered-by\n  http-request set-path /verify/x if FALSE`,
+    },
+    'servers that attach with a certificate': {
+      bind: 'bind :443 ssl crt www.pem ca-file c.pem verify required',
+      first: 'tcp-request session attach-srv orders/app',
+    },
+    'servers that never attach': { first: 'tcp-request session attach-srv orders/app if FALSE' },
+  })) {
+    it(`is not one with ${what}`, () => {
+      assert.deepEqual(codesIn(parts), [])
+    })
+  }
 })
