@@ -600,8 +600,9 @@ end
 
 -- HAProxy encodes all but letters, digits and "-_.~", each as three characters. So if nothing but the one
 -- space became longer, the token is printable. This costs a third of the check in Lua, which checks all others.
+-- What does not fit into a buffer when encoded comes back empty.
 local function isPrintableToken(txn, value)
-    if value:sub(1, 7) == "Bearer " and #txn.c:url_enc(value, "query") == #value + #"%20" - 1 then
+    if value:sub(1, 7) == "Bearer " and #txn.sc:url_enc(value, "query") == #value + #"%20" - 1 then
         return true
     end
     return isPrintable(value)
@@ -2593,9 +2594,10 @@ local function isOwnCall(txn, headerNames)
         and txn.sf:req_fhdr("user-agent") == OWN_NAME
 end
 
+-- A frontend may count nothing, and a client of a unix socket has no address to count for.
 local function hasManyBadTokens(txn)
     local counter = settings["count-bad-tokens"]
-    return counter and txn.f:sc_gpc0_rate(counter) > settings["limit-bad-tokens"]
+    return counter and (txn.f:sc_gpc0_rate(counter) or 0) > settings["limit-bad-tokens"]
 end
 
 -- A verdict that is not remembered. Refusals never are: the verifier answers a known one faster
