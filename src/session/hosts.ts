@@ -14,19 +14,18 @@ export function createHosts(names: readonly string[]): Hosts {
   const exact = new Set(names)
   return {
     match(host) {
-      const [, name = '', port] =
-        /^([a-z0-9._-]{1,253})(:\d{1,5})?$/.exec(host?.toLowerCase() ?? '') ?? []
-      if (name === '') return undefined
-      const whole =
-        port === undefined || (port === ':443' && !isLoopback(name)) ? name : name + port
-      if (exact.has(whole)) return whole
-      return isLoopback(name) && exact.has(name) ? whole : undefined
+      if (host === undefined) return undefined
+      const asked = host.toLowerCase()
+      const name = asked.replace(/:\d{1,5}$/, '')
+      if (isLoopback(name)) return exact.has(asked) || exact.has(name) ? asked : undefined
+      const whole = asked.replace(/:443$/, '')
+      return exact.has(whole) ? whole : undefined
     },
   }
 }
 
 /** Scheme and host of a page here; without TLS only on this machine, for trying out. */
 export function originOf(host: string, isHttps: boolean): string {
-  const name = host.replace(/:\d+$/, '')
+  const name = host.replace(/:.*/, '')
   return `${isLoopback(name) && !isHttps ? 'http' : 'https'}://${host}`
 }

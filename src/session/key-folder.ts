@@ -82,10 +82,9 @@ export function createKeyFolder(
     if (changed) log.info({ keys: next.map(({ name }) => name) }, 'sealing keys read')
   }
 
-  /** Whether the newest key is one of the service's own and due to be replaced. */
-  function isRotationDue(): boolean {
-    const [, day] = ownName.exec(String(known.at(-1)?.name)) ?? []
-    return day !== undefined && clock() - Date.parse(day) >= rotationMs
+  /** Whether a key is one of the service's own and due to be replaced; no other one has a day. */
+  function isRotationDue({ name }: KnownKey): boolean {
+    return clock() - Date.parse(String(ownName.exec(name)?.[1])) >= rotationMs
   }
 
   async function makeKey(): Promise<void> {
@@ -112,8 +111,6 @@ export function createKeyFolder(
     },
     get: (id) => byId.get(id),
     removed() {
-      // Nearly always there are none, and each request asks.
-      if (removedAt.size === 0) return ''
       const sinceMs = monotonic() - removedKnownMs
       for (const [id, atMs] of removedAt) if (atMs <= sinceMs) removedAt.delete(id)
       const ids = [...removedAt.keys()].sort().join(' ')
@@ -121,12 +118,13 @@ export function createKeyFolder(
     },
     async read() {
       await readOnce()
-      if (known.length > 0 && !isRotationDue()) return
+      const newest = known.at(-1)
+      if (newest && !isRotationDue(newest)) return
       try {
         await makeKey()
       } catch (error) {
         const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message
-        if (known.length === 0) {
+        if (!newest) {
           throw new SealingKeysError(
             `${folder} has no key and none can be made there (${reason}); write one with "openssl rand -base64 32"`,
           )
@@ -181,7 +179,7 @@ async function readKeyFile(path: string, name: string): Promise<Buffer> {
   }
   // A text ends with a line break or not, depending on who wrote it; bytes stay as they are.
   const text = content.toString('latin1')
-  const material = /^[!-~]+\s*$/.test(text) ? Buffer.from(text.trimEnd(), 'latin1') : content
+  const material = /^[!-~]+\s*$/.test(text) ? Buffer.from(text.trimEnd()) : content
   if (material.length < minBytes || material.length > maxBytes) {
     throw new SealingKeysError(
       `${name} is no sealing key: ${minBytes} to ${maxBytes} bytes; write one with "openssl rand -base64 32"`,
@@ -198,7 +196,7 @@ async function writeNew(folder: string, name: string, text: string): Promise<voi
   }
   const beside = join(folder, `.${randomUUID()}.new`)
   try {
-    await writeFile(beside, text, { flag: 'wx', mode: 0o600 })
+    await writeFile(beside, text, { mode: 0o600 })
     await link(beside, join(folder, name))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error

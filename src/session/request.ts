@@ -1,4 +1,5 @@
 import { readCookies, sessionCookie } from './cookie.ts'
+import { valuesOf } from './header-values.ts'
 
 /** What of a request counts for a session; nothing else is looked at for it. */
 export interface SessionRequest {
@@ -17,17 +18,6 @@ export function readSessionRequest(rawHeaders: readonly string[]): SessionReques
   const cookies = named.length > 0 ? named : readCookies(rawHeaders, sessionCookie)
   const hosts = valuesOf(rawHeaders, 'x-forwarded-host')
   return { cookie: only(cookies), host: only(hosts) }
-}
-
-function valuesOf(rawHeaders: readonly string[], name: string): readonly string[] {
-  const values: string[] = []
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const header = rawHeaders[i]
-    if (header?.length === name.length && header.toLowerCase() === name) {
-      values.push(String(rawHeaders[i + 1]))
-    }
-  }
-  return values
 }
 
 /** With two, it is unclear which one the browser meant and which one was injected. */

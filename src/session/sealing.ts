@@ -71,7 +71,7 @@ export function seal(keys: SealingKeys, purpose: SealingPurpose, text: string): 
   const id = Buffer.from(key.id, 'base64url')
   const nonce = randomBytes(nonceBytes)
   const cipher = createCipheriv('aes-256-gcm', key.keyFor(purpose), nonce).setAAD(id)
-  const sealed = [cipher.update(text, 'utf8'), cipher.final()]
+  const sealed = [cipher.update(Buffer.from(text)), cipher.final()]
   return Buffer.concat([id, nonce, ...sealed, cipher.getAuthTag()]).toString('base64url')
 }
 

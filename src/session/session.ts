@@ -168,7 +168,6 @@ function packGuids(guids: readonly string[]): string {
 }
 
 function unpackGuids(packed: string): readonly string[] {
-  if (packed === '') return none
   const digits = Buffer.from(packed, 'base64url').toString('hex')
   const guids = digits.matchAll(/(.{8})(.{4})(.{4})(.{4})(.{12})/g)
   return Array.from(guids, ([, ...parts]) => parts.join('-'))

@@ -1,6 +1,6 @@
 /** The edges of src/session that mutation testing asked for. */
 import assert from 'node:assert/strict'
-import { createHmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +9,7 @@ import { loginCookie, readCookies, sessionCookie } from '../../src/session/cooki
 import { createHosts } from '../../src/session/hosts.ts'
 import { createKeyFolder, rotationMs } from '../../src/session/key-folder.ts'
 import { readSession } from '../../src/session/read-session.ts'
+import { readSessionRequest } from '../../src/session/request.ts'
 import { compileSessionRules, type SessionRules } from '../../src/session/rules.ts'
 import { createSealingKey, open, seal } from '../../src/session/sealing.ts'
 import {
@@ -39,6 +40,13 @@ describe('the reading of a session', () => {
       const read = readSession(rules, sealingKeys, { cookie: 'garbage', host: at }, startMs)
       assert.deepEqual(read, { ok: false, failure: 'no_session' })
     }
+  })
+
+  it('is none from further ahead than the clocks may differ', () => {
+    const read = (checkedAt: number) =>
+      readSession(rules, sealingKeys, { cookie: cookieOf({ checkedAt }), host }, startMs)
+    assert.equal(read(startSeconds + 60).ok, true)
+    assert.deepEqual(read(startSeconds + 61), { ok: false, failure: 'no_session' })
   })
 
   it('keeps the end in the cookie where shorter hours end it earlier', () => {
@@ -77,6 +85,13 @@ describe('the rules of sessions', () => {
 describe('a cookie', () => {
   it('has the names that the browser keeps to one host', () => {
     assert.deepEqual([sessionCookie, loginCookie], ['__Host-entra-session', '__Host-entra-login'])
+  })
+
+  it('is not taken from a name behind a value that reads like one', () => {
+    const pair = `${sessionCookie}=x`
+    assert.deepEqual(readCookies(['X-Odd', 'cookie', pair, 'y'], sessionCookie), [])
+    const odd = ['X-Odd', 'x-entra-auth-session', 'x', 'x-forwarded-host', host, 'y']
+    assert.deepEqual(readSessionRequest(odd), { cookie: undefined, host: undefined })
   })
 
   it('is in no other header, and has a name and a value', () => {
@@ -178,24 +193,64 @@ describe('the folder of sealing keys at its limits', () => {
   })
 
   it('logs the names of keys when they have changed, and only then', async () => {
-    write('1', 'a'.repeat(32))
     const keys = createFolder()
-    await keys.read()
-    await keys.read()
-    write('1', 'b'.repeat(32))
-    await keys.read()
+    const namesLogged = async () => {
+      logged = []
+      await keys.read()
+      return logged.map(([level, fields, message]) => {
+        assert.deepEqual([level, message], ['info', 'sealing keys read'])
+        return (fields as { keys: readonly string[] }).keys
+      })
+    }
+    write('1', 'a'.repeat(32))
+    assert.deepEqual(await namesLogged(), [['1']])
+    assert.deepEqual(await namesLogged(), [])
+    write('2', 'b'.repeat(32))
+    assert.deepEqual(await namesLogged(), [['1', '2']])
+    assert.deepEqual(await namesLogged(), [])
+    // One of two is another one.
     write('2', 'c'.repeat(32))
-    await keys.read()
+    assert.deepEqual(await namesLogged(), [['1', '2']])
+    assert.deepEqual(await namesLogged(), [])
     rmSync(join(folder, '1'))
-    await keys.read()
+    assert.deepEqual(await namesLogged(), [['2']])
+  })
+
+  it('names the keys that are gone in one way, whichever went first', async () => {
+    for (const name of ['1', '2', '3']) write(name, name.repeat(32))
+    const replicas = [createFolder(), createFolder()]
+    const [often, once] = replicas
+    for (const keys of replicas) await keys.read()
+    const gone = [idOf('1'.repeat(32)), idOf('2'.repeat(32))].sort()
+    for (const name of gone[0] === idOf('1'.repeat(32)) ? ['2', '1'] : ['1', '2']) {
+      rmSync(join(folder, name))
+      await often?.read()
+    }
+    await once?.read()
+    // As each version names them: replicas of two versions run side by side for a while.
+    const expected = createHash('sha256').update(gone.join(' ')).digest('base64url').slice(0, 8)
+    for (const keys of replicas) assert.equal(keys.removed?.(), expected)
+    write('1', '1'.repeat(32))
+    write('2', '2'.repeat(32))
+    for (const keys of replicas) {
+      await keys.read()
+      assert.equal(keys.removed?.(), '', 'a key that is there again is not gone')
+    }
+  })
+
+  it('is renewed by replicas at the same moment, each of which removes the old keys', async () => {
+    for (let month = 1; month <= 9; month++) {
+      for (let day = 10; day <= 19; day++)
+        write(`sealing-2020-0${month}-${day}.key`, `${month}-${day}`.padEnd(32, '.'))
+    }
+    const replicas = Array.from({ length: 8 }, createFolder)
+    await Promise.all(replicas.map((keys) => keys.read()))
+    assert.deepEqual(readdirSync(folder), ['sealing-2020-09-19.key', 'sealing-2026-01-15.key'])
     assert.deepEqual(
-      logged,
-      [['1'], ['1'], ['1', '2'], ['2']].map((names) => [
-        'info',
-        { keys: names },
-        'sealing keys read',
-      ]),
+      logged.filter(([level]) => level === 'warn'),
+      [],
     )
+    for (const keys of replicas) assert.equal(keys.size, 2)
   })
 
   it('takes the first name as the oldest, in whatever order they were written', async () => {

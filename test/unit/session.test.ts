@@ -169,6 +169,9 @@ describe('the hosts', () => {
     assert.equal(hosts.match('wiki.contoso.com:8443'), 'wiki.contoso.com:8443')
     assert.equal(hosts.match('localhost:8080'), 'localhost:8080')
     assert.equal(hosts.match('localhost'), 'localhost')
+    assert.equal(hosts.match('LOCALHOST:443'), 'localhost:443')
+    const exact = createHosts(['localhost:8080'])
+    assert.equal(exact.match('localhost:8080'), 'localhost:8080')
   })
 
   it('are no other', () => {
@@ -187,6 +190,16 @@ describe('the hosts', () => {
       'portal.contoso.com/evil',
       ' portal.contoso.com',
       'portal.contoso.com\n',
+      'portal.contoso.com:4430',
+      'portal.contoso.com:443:443',
+      'portal.contoso.com:443x',
+      'localhost:8080:8080',
+      'localhost:123456',
+      'localhost:',
+      'localhost:x',
+      'localhost:80x',
+      'x.localhost',
+      'localhost.evil.example',
     ]) {
       assert.equal(hosts.match(host), undefined, host)
     }
@@ -196,5 +209,8 @@ describe('the hosts', () => {
     assert.equal(originOf('portal.contoso.com', false), 'https://portal.contoso.com')
     assert.equal(originOf('localhost:8080', false), 'http://localhost:8080')
     assert.equal(originOf('localhost:8080', true), 'https://localhost:8080')
+    assert.equal(originOf('127.0.0.1:8080', false), 'http://127.0.0.1:8080')
+    assert.equal(originOf('localhost', false), 'http://localhost')
+    assert.equal(originOf('portal.contoso.com:8443', false), 'https://portal.contoso.com:8443')
   })
 })
