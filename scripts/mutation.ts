@@ -31,8 +31,10 @@ const testsOf: Readonly<Record<string, readonly string[]>> = {
   identity: ['unit/headers.test.ts', 'property/encode.test.ts', 'conformance/users.test.ts'],
   session: ['unit/{sealing,session,session-edges}.test.ts', 'session/{key-folder,verify}.test.ts'],
   'sign-in': [
-    'sign-in/{navigation,entra,edges,routes}.test.ts',
-    'attack/{open-redirect,id-tokens,state-and-code,nonce,sign-in-floods}.test.ts',
+    'sign-in/{pages,login,own-revocations,id-token,navigation}.test.ts',
+    'attack/open-redirect.test.ts',
+    'sign-in/{entra,sign-in,recheck,entra-errors,sign-out,auth,edges,reload,listener}.test.ts',
+    'attack/{sign-in-markup,sign-in-hosts,framing,sign-in-caching,id-tokens,state-and-code,sign-in-floods}.test.ts',
   ],
 }
 

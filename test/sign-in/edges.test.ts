@@ -1,36 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Revocation } from '../../src/revocation/revocation.ts'
-import { createRevocationList } from '../../src/revocation/revocation-list.ts'
 import { sessionCookie } from '../../src/session/cookie.ts'
-import { seal } from '../../src/session/sealing.ts'
 import { fingerprintOf } from '../../src/session/session.ts'
-import type { SignInContext } from '../../src/sign-in/context.ts'
-import { verifyIdToken } from '../../src/sign-in/id-token.ts'
-import {
-  countStart,
-  createLogin,
-  maxStarts,
-  openLogin,
-  openState,
-} from '../../src/sign-in/login.ts'
-import { countOwn, createAccountCounts, revokeSession } from '../../src/sign-in/own-revocations.ts'
-import { createSignOutPage } from '../../src/sign-in/page.ts'
 import { createSignInPart } from '../../src/sign-in/part.ts'
-import { createRefusalPage } from '../../src/sign-in/refusal-page.ts'
-import { readReturnPath } from '../../src/sign-in/return-path.ts'
-import { createSignatureEngine } from '../../src/token/signature.ts'
-import { tenantKey } from '../support/authority.ts'
 import { assertAllowed } from '../support/expect.ts'
-import { ids, startMs, startSeconds } from '../support/ids.ts'
+import { ids, startMs } from '../support/ids.ts'
 import { type ConfigFile, fixtureConfig, loadFile, verify } from '../support/service.ts'
-import { cookieOf, host, sealingKeys, signIn, webClient, withSession } from '../support/sessions.ts'
+import { cookieOf, host, sealingKeys, signIn, withSession } from '../support/sessions.ts'
 import {
   askedOf,
   type Browser,
   callbackOf,
   grantCode,
-  idTokenOf,
   navigation,
   openBrowser,
   type SignInOptions,
@@ -51,20 +32,6 @@ async function start(t: Life, options: SignInOptions = {}): Promise<SignInServic
 function browserWith(service: SignInService, members: Parameters<typeof cookieOf>[0]): Browser {
   return openBrowser(service, host, new Map([[sessionCookie, cookieOf(members)]]))
 }
-
-describe('the starts of a sign-in', () => {
-  it('of a clock that was ahead do not count for hours once it is set back', () => {
-    const ahead = startSeconds + 8 * 3_600
-    let login = createLogin(host, ahead)
-    for (let index = 0; index < maxStarts; index++) {
-      const next = countStart(login, '/page', ahead + index)
-      assert.ok(next)
-      login = next
-    }
-    assert.equal(countStart(login, '/page', ahead + maxStarts), undefined)
-    assert.ok(countStart(login, '/page', startSeconds))
-  })
-})
 
 describe('/oauth2/auth', () => {
   const session = { actor: 'user', session: true }
@@ -308,120 +275,6 @@ describe('a cookie of a sign-in that is none', () => {
       assert.equal(page.status, 302)
       assert.notEqual(browser.cookies.get('__Host-entra-login'), value)
     }
-  })
-})
-
-describe('the revocations that sign-in makes', () => {
-  const now = startSeconds
-  const own = (id: string, madeAt: number, more: Partial<Revocation> = {}) => ({
-    ...{ kind: 'session', id, before: now, until: now + 60, reason: 'signed out', madeAt },
-    ...more,
-  })
-  const contextOf = (list: unknown, add: () => Promise<void> = async () => {}) => {
-    const lines: string[] = []
-    const context = {
-      clock: () => startMs,
-      canRevoke: () => true,
-      accounts: createAccountCounts(),
-      revocations: { list, add },
-      log: { error: (_fields: object, message: string) => void lines.push(message) },
-    } as unknown as SignInContext
-    return { context, lines }
-  }
-
-  it('are counted by their reason, of a store only the recent ones', () => {
-    const entries = [
-      own('a', now),
-      own('b', now, { reason: 'signed out elsewhere' }),
-      own('c', now, { reason: 'stolen' }),
-      own('d', now, { until: now }),
-      { kind: 'session', id: 'e', before: now, until: now + 60 },
-    ]
-    assert.equal(countOwn(contextOf({ entries }).context), 2)
-    assert.equal(countOwn(contextOf({ entries }).context, 'signed out'), 1)
-    const { madeAt: _, ...undated } = own('g', now)
-    const recent = () =>
-      [own('a', now), own('f', now - 3 * 3_600), undated].map((revocation) => ({ revocation }))
-    assert.equal(countOwn(contextOf({ entries, recent }).context), 1)
-  })
-
-  it('that cannot be kept are an error in the log', async () => {
-    const list = createRevocationList([])
-    const { context, lines } = contextOf(list, () => Promise.reject(new Error('disk full')))
-    await revokeSession(context, { id: 'a', hardEnd: now + 60 }, now, 'signed out')
-    assert.deepEqual(lines, ['session not revoked: a copy of its cookie goes on to its hard end'])
-  })
-})
-
-describe('an ID token that the library has let through', () => {
-  it('is checked again: version, tenant, audience and nonce', async (t) => {
-    const service = await start(t)
-    const expected = {
-      authorities: service.app.authorities,
-      engine: createSignatureEngine(),
-      tenantId: ids.contoso,
-      clientId: webClient,
-      nonce: 'n',
-      nowMs: startMs,
-      clockSkewSeconds: 300,
-    }
-    const fabrikam = {
-      tid: ids.fabrikam,
-      iss: `https://login.microsoftonline.com/${ids.fabrikam}/v2.0`,
-    }
-    for (const [failure, nonce, claims, options] of [
-      ['version_unknown', 'n', { ver: '1.0', iss: `https://sts.windows.net/${ids.contoso}/` }, {}],
-      ['tenant_not_allowed', 'n', fabrikam, { key: tenantKey(ids.fabrikam) }],
-      ['audience_mismatch', 'n', { aud: ids.api }, {}],
-      ['claim_malformed', 'm', {}, {}],
-    ] as const) {
-      const verified = await verifyIdToken(idTokenOf(nonce, claims, options), expected)
-      assert.equal(verified.ok ? undefined : verified.failure, failure)
-    }
-    assert.equal((await verifyIdToken(idTokenOf('n'), expected)).ok, true)
-  })
-})
-
-describe('what was sealed for a sign-in and has another form', () => {
-  it('is none', () => {
-    for (const form of ['{}', '"text"', 'null', '[]', '[2,"a"]']) {
-      const [login = '', state = ''] = (['login', 'state'] as const).map((purpose) =>
-        seal(sealingKeys, purpose, form),
-      )
-      assert.equal(openLogin(sealingKeys, login, host, startSeconds), undefined)
-      assert.equal(openState(sealingKeys, state, host), undefined)
-    }
-  })
-})
-
-describe('the pages', () => {
-  it('have a logo where one is configured, and none that breaks out of its attribute', () => {
-    const style = { text: undefined, logo: 'data:image/png;base64,AA"><script>' }
-    const page = createSignOutPage(style, undefined)
-    assert.match(page, /<img src="data:image\/png;base64,AA&quot;&gt;&lt;script&gt;" alt="">/)
-  })
-
-  it('of a refusal leave logo and text out where HAProxy could not pass them on', () => {
-    const authority = 'https://login.microsoftonline.com'
-    const person = { failure: 'client_not_allowed', policy: 'p', requestId: '7F' } as const
-    const small = createRefusalPage({ text: 'Call 12.', logo: undefined }, authority, {
-      ...person,
-      name: undefined,
-    })
-    assert.match(small.html, /the rules of this page do not admit you/)
-    assert.match(small.html, /Call 12/)
-    assert.doesNotMatch(small.html, /signed in as/)
-    const large = { text: 'Call 12.', logo: `data:image/png;base64,${'A'.repeat(8_000)}` }
-    const page = createRefusalPage(large, authority, { ...person, name: 'Adele' })
-    assert.ok(page.html.length < 8_000)
-    assert.doesNotMatch(page.html, /Call 12|<img/)
-    assert.match(page.html, /signed in as Adele/)
-  })
-})
-
-describe('a return path', () => {
-  it('that is encoded again and again is /', () => {
-    assert.equal(readReturnPath('/%2525252525252e'), '/')
   })
 })
 

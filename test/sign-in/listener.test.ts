@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { keepBusy } from '../support/busy.ts'
+import { eventually } from '../support/eventually.ts'
+import { startService } from '../support/service.ts'
+import { host } from '../support/sessions.ts'
+import {
+  type Browser,
+  openBrowser,
+  type SignInService,
+  signInWith,
+  startSignIn,
+} from '../support/sign-in.ts'
+import { shareService } from './shared-service.ts'
+
+let service: SignInService
+let browser: Browser
+shareService((shared) => {
+  ;({ service, browser } = shared)
+})
+
+describe('a listener whose event loop lags above the limit', () => {
+  it('begins no sign-in, and lets people sign out', async (t) => {
+    const busy = await startSignIn({ config: { overload: { maxEventLoopLagMs: 20 } } })
+    t.after(() => busy.close())
+    const person = openBrowser(busy)
+    // On a machine with much to do it may be overloaded by itself now and then.
+    await eventually(
+      () =>
+        signInWith(busy, person).then(
+          () => true,
+          () => false,
+        ),
+      (isSignedIn) => isSignedIn,
+    )
+    const rest = keepBusy(60)
+    t.after(rest)
+    const refused = await eventually(
+      () => person.visit('/oauth2/start'),
+      ({ status }) => status === 503,
+    )
+    assert.equal(refused.reason, 'overloaded')
+    assert.match(refused.body, /too much to do/)
+    assert.match(refused.headers['retry-after'] ?? '', /^\d+$/)
+    const asked = await eventually(
+      () => person.visit('/oauth2/auth'),
+      ({ status }) => status === 503,
+    )
+    assert.equal(JSON.parse(asked.body).reason, 'overloaded')
+    const out = await person.visit('/oauth2/sign_out', { method: 'POST' })
+    assert.equal(out.status, 303)
+    rest()
+    await eventually(
+      () => person.visit('/oauth2/start'),
+      ({ status }) => status === 302,
+    )
+  })
+})
+
+describe('the listener', () => {
+  it('answers GET and POST at its own paths and nothing else', async () => {
+    for (const [method, path, status] of [
+      ['GET', '/', 404],
+      ['GET', '/oauth2', 404],
+      ['GET', '/oauth2/start/', 404],
+      ['GET', '/OAUTH2/start', 404],
+      ['GET', '/verify/default', 404],
+      ['GET', '/metrics', 404],
+      ['HEAD', '/oauth2/start', 404],
+      ['POST', '/oauth2/start', 405],
+      ['POST', '/oauth2/callback', 405],
+      ['PUT', '/oauth2/sign_out', 405],
+      ['DELETE', '/oauth2/sign_out', 405],
+      ['OPTIONS', '/oauth2/start', 405],
+    ] as const) {
+      const page = await browser.visit(path, { method })
+      assert.equal(page.status, status, `${method} ${path}`)
+    }
+  })
+
+  it('serves no other host', async () => {
+    for (const at of ['evil.example', `${host}.evil.example`, `${host}:444`, '127.0.0.1']) {
+      for (const path of ['/oauth2/start', '/oauth2/callback?code=x&state=y', '/oauth2/sign_out']) {
+        const page = await openBrowser(service, at).visit(path)
+        assert.equal(page.status, 421)
+        assert.deepEqual(page.setCookies, [])
+      }
+    }
+  })
+
+  it('is not there without the section signIn', async () => {
+    const plain = await startService()
+    assert.equal(plain.app.signIn, undefined)
+    await plain.close()
+  })
+})
