@@ -33,7 +33,7 @@ const testsOf: Readonly<Record<string, readonly string[]>> = {
   'sign-in': [
     'sign-in/{pages,login,own-revocations,id-token,navigation}.test.ts',
     'attack/open-redirect.test.ts',
-    'sign-in/{entra,sign-in,recheck,entra-errors,sign-out,auth,edges,reload,listener}.test.ts',
+    'sign-in/{entra,sign-in,log,recheck,entra-errors,sign-out,auth,edges,reload,listener}.test.ts',
     'attack/{sign-in-markup,sign-in-hosts,framing,sign-in-caching,id-tokens,state-and-code,sign-in-floods}.test.ts',
   ],
 }

@@ -81,7 +81,11 @@ export async function begin(
     target,
     visit.nowSeconds,
   )
-  if (!login) return sendProblem(context, reply, 'too_many_starts', { action: tryAgain(target) })
+  if (!login) {
+    // To the page and not to another start: whoever opened it in many tabs may be signed in by now.
+    const action = { label: 'Go to the page', href: target }
+    return sendProblem(context, reply, 'too_many_starts', { action })
+  }
   let endpoints: Endpoints
   try {
     endpoints = await context.entra().endpoints(recheck ? reachableMs : metadataMs)

@@ -269,6 +269,8 @@ describe('a sign-in', () => {
     assert.equal(page.status, 429)
     assert.equal(page.reason, 'too_many_starts')
     assert.equal(page.location, undefined)
+    // Where it was opened in many tabs, one of them signs in, and this link works in the others.
+    assert.match(page.body, /<a class="action" href="\/loop">Go to the page<\/a>/)
     assert.equal((await browser.visit('/oauth2/start?rd=/other')).status, 302)
     service.time.nowMs += 60_000
     assert.equal((await browser.visit('/oauth2/start?rd=/loop')).status, 302)
