@@ -19,6 +19,12 @@ describe('rd', () => {
     }
   })
 
+  it('that is encoded again and again is /, as a proxy behind may decode it', () => {
+    assert.equal(readReturnPath('/%2525252525252e'), '/')
+    assert.equal(readReturnPath('/%252520x'), '/%252520x')
+    assert.equal(readReturnPath('/%25252520x'), '/')
+  })
+
   it('does not lead back into the sign-in', () => {
     for (const rd of [
       '/oauth2',
