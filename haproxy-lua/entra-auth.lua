@@ -703,13 +703,13 @@ local function readSession(txn, headerNames)
             cookies = cookies .. ";" .. txn.sf:req_fhdr("cookie", i)
         end
     end
-    local _, named = cookies:find("%f[%w_-]__Host%-entra%-session[ \t]*=")
+    local _, named = cookies:find("%f[%w_=-]__Host%-entra%-session[ \t]*=")
     local _, plain = cookies:find("; *__Host%-entra%-session=")
     local cookie = plain and plain == named and cookies:match("^[%w_-]+%f[;\0]", plain + 1)
     if
         not cookie
         or #cookie > SESSION_LIMIT
-        or cookies:find("%f[%w_-]__Host%-entra%-session[ \t]*=", plain)
+        or cookies:find("%f[%w_=-]__Host%-entra%-session[ \t]*=", plain)
         or #host > 255
         or not host:find("^[%w._:%[%]-]+$")
     then

@@ -13,7 +13,7 @@ export const loginCookie = '__Host-entra-login'
  * may be part of a value that another host has set. Proxies remove the name only as browsers write it.
  */
 export function readCookies(rawHeaders: readonly string[], name: string): readonly string[] {
-  const pattern = new RegExp(`(?:(^|; *)|(?<![\\w-]))${name}([ \\t]*)=([^;]*)`, 'g')
+  const pattern = new RegExp(`(?:(^|; *)|(?<![\\w=-]))${name}([ \\t]*)=([^;]*)`, 'g')
   return valuesOf(rawHeaders, 'cookie').flatMap((line) =>
     Array.from(line.matchAll(pattern), ([, before, blanks, value]) =>
       before !== undefined && blanks === '' ? String(value) : '',

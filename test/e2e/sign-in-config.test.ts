@@ -22,6 +22,7 @@ const cookies: readonly [sent: readonly string[], left: readonly string[]][] = [
   [['a=__Host-entra-session; __Host-entra-session=good'], ['a=__Host-entra-session']],
   [['x__Host-entra-session=1;  __Host-entra-session=good'], ['x__Host-entra-session=1']],
   [['__Host-entra-session=good', 'a=1'], ['a=1']],
+  [['a=__Host-entra-session=x; __Host-entra-session=good'], ['a=__Host-entra-session=x']],
 ]
 
 /** The printed configuration, with the addresses of this test in it. */
