@@ -279,6 +279,7 @@ describe('an error in the action', () => {
   /** Only run on some allowed requests, most of them when a verdict is kept or found again. */
   const nowAndThen = new Set([
     ...['remember', 'createEntry', 'entrySize', 'insert', 'link', 'unlink', 'isKept', 'evict'],
+    'isCacheFull',
     ...['isSameToken', 'tailOf', 'tokenOf', 'count'],
     ...['isStillGood', 'isRevoked', 'forget', 'publishNumbers'],
     ...['forgetExpiredShared'],
@@ -305,6 +306,8 @@ describe('an error in the action', () => {
       'placeOf',
       'readShared',
       'isShared',
+      'chooseName',
+      'findShared',
     ],
     ...['relyOnFeed', 'usePollOfOthers', 'recountCalls'],
   ])

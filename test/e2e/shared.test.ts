@@ -119,19 +119,57 @@ describe('a verdict that one thread asked for, and which has expired', () => {
 })
 
 describe('verdicts that one thread alone has asked for', () => {
-  it('are found again after its own cache has evicted them', async () => {
-    const stack = await startCacheStack({
+  const start = (env: Readonly<Record<string, string>> = {}) =>
+    startCacheStack({
       editConfig: (text) =>
         text.replace(/^ +nbthread .*\n/m, '').replace(/^global$/m, 'global\n    nbthread 1'),
-      env: { ENTRA_AUTH_CACHE_ENTRIES: '1' },
+      env: { ENTRA_AUTH_CACHE_ENTRIES: '1', ...env },
     })
+  /** One request with each token in turn, and the calls that they took. */
+  const callsOf = async (stack: CacheStack, tokens: readonly string[]) => {
+    await warmUp(stack)
+    stack.verifier.script = () => allowPrepared()
+    for (const token of tokens) assert.equal((await stack.askFor(token)).status, 200)
+    return stack.verifier.calls.length
+  }
+
+  it('are found again after its own cache has evicted them', async () => {
+    const stack = await start()
     try {
-      await warmUp(stack)
-      stack.verifier.script = () => allowPrepared()
       const tokens = ['first', 'second', 'first', 'second', 'first']
-      for (const token of tokens) assert.equal((await stack.askFor(token)).status, 200)
       // The first one that is evicted was not shared yet.
-      assert.equal(stack.verifier.calls.length, (await sharesVerdicts()) ? 2 : tokens.length)
+      assert.equal(await callsOf(stack, tokens), (await sharesVerdicts()) ? 2 : tokens.length)
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('do not evict others from its own full cache before their second use', async () => {
+    const stack = await start()
+    const evictions = async () => {
+      const text = await (await fetch(stack.haproxy.metricsUrl)).text()
+      return Number(/^entra_auth_action_cache_evictions_total (\d+)$/m.exec(text)?.[1])
+    }
+    try {
+      const once = ['a', 'b', 'c', 'd', 'e', 'f']
+      assert.equal(await callsOf(stack, once), once.length)
+      const isShared = await sharesVerdicts()
+      // The first of them evicts that of the warm-up, and no other is shared before an eviction.
+      assert.equal(await evictions(), isShared ? 1 : once.length)
+      if (!isShared) return
+      assert.ok(isHit(await stack.askFor('b')))
+      assert.equal(await evictions(), 2)
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('have two places: a third one replaces the older', async () => {
+    const stack = await start({ ENTRA_AUTH_SHARED_BYTES: '4096' })
+    try {
+      // Both places are full after `b`; `c` takes that of `a`.
+      const tokens = ['a', 'b', 'c', 'b', 'c', 'b', 'c']
+      assert.equal(await callsOf(stack, tokens), (await sharesVerdicts()) ? 3 : tokens.length)
     } finally {
       await stack.stop()
     }

@@ -1788,6 +1788,12 @@ local function createEntry(policy, credentials, outcome, askedAtMs)
     }
 end
 
+-- Whether an entry of this size has room only after another one is evicted.
+local function isCacheFull(size)
+    return numbers.entries >= settings["cache-entries"]
+        or numbers.bytes + size > settings["cache-bytes"]
+end
+
 -- Only inside of `atomically`.
 local function insert(entry)
     local bucket = buckets[entry.policy]
@@ -1798,13 +1804,7 @@ local function insert(entry)
     if bucket[entry.tail] then
         unlink(bucket[entry.tail])
     end
-    while
-        newest
-        and (
-            numbers.entries >= settings["cache-entries"]
-            or numbers.bytes + entry.size > settings["cache-bytes"]
-        )
-    do
+    while newest and isCacheFull(entry.size) do
         evict()
     end
     bucket[entry.tail] = entry
@@ -1914,8 +1914,9 @@ end
 
 -- Verdicts of other threads ---------------------------------------------------------------------
 -- Each thread has its own Lua state, and all threads share the variables of the process. A hash
--- chooses one of a fixed number of variables for a verdict, which overwrites the one before. So
--- memory is bounded without a list that threads would have to change together. A shared verdict
+-- chooses two of a fixed number of variables for a verdict, which overwrites the older one of them. So
+-- memory is bounded without a list that threads would have to change together. With one variable in
+-- place of two, a tenth more verdicts have to be asked for. A shared verdict
 -- gets the same checks as a verdict of this thread: version, revocations, age, and the age of the
 -- feed. The variable has the SHA-256 of policy and token, not the token. So the whole of it is
 -- compared, and a dump of variables shows no token.
@@ -1930,7 +1931,7 @@ do
     -- HAProxy 3.2, the first with this function, finds variables in a tree; those before go through a list.
     local sharedSlots = isCacheOn
             and core.get_patref
-            and settings["shared-bytes"] // SLOT_BYTES
+            and settings["shared-bytes"] // SLOT_BYTES // 2 * 2
         or 0
 
     local hasOthers
@@ -1952,11 +1953,11 @@ do
         return #policy .. ":" .. policy .. "\n" .. (tokenOf(credentials) or credentials)
     end
 
-    -- The name of the variable, and the start of its value: a fast hash of the end of the token, which
-    -- rules out most other verdicts. The SHA-256 is compared before a verdict is used.
+    -- The number of the first of two variables, and the start of their values: a fast hash of the end of the
+    -- token, which rules out most other verdicts. The SHA-256 is compared before a verdict is used.
     local function placeOf(txn, policy, credentials)
         local hash = txn.c:xxh64(policy .. "\n" .. tailOf(credentials), 0)
-        return SHARED .. hash % sharedSlots, string.pack("<i8", hash)
+        return hash % (sharedSlots // 2) * 2, string.pack("<i8", hash)
     end
 
     -- When a shared verdict was asked for, for how many seconds it holds, and where the prepared value begins.
@@ -1965,17 +1966,46 @@ do
         return math.tointeger(tonumber(asked)), math.tointeger(tonumber(seconds)), start
     end
 
+    -- The variable for a verdict: that of the same token, an empty one, or the older one of the two.
+    local function chooseName(txn, first, hash)
+        local chosen, oldestMs
+        for slot = first, first + 1 do
+            local name = SHARED .. slot
+            local value = txn:get_var(name)
+            if not value or value:sub(1, 8) == hash then
+                return name
+            end
+            local askedAtMs = readShared(value) or 0
+            if not chosen or askedAtMs < oldestMs then
+                chosen, oldestMs = name, askedAtMs
+            end
+        end
+        return chosen
+    end
+
+    -- Returns whether the verdict is shared now.
     function share(txn, policy, credentials, outcome, askedAtMs)
         if not outcome.prepared or outcome.maxAgeSeconds <= 0 or not isShared() then
-            return
+            return false
         end
         local text = sharedText(policy, credentials)
-        local name, hash = placeOf(txn, policy, credentials)
+        local first, hash = placeOf(txn, policy, credentials)
         local times = ("%d %d "):format(askedAtMs, outcome.maxAgeSeconds)
         local value = hash .. txn.c:sha2(text, 256) .. times .. outcome.prepared
-        if #value <= SLOT_BYTES then
-            txn:set_var(name, value)
+        return #value <= SLOT_BYTES and txn:set_var(chooseName(txn, first, hash), value)
+    end
+
+    -- What one of the two variables says about these credentials, or nil.
+    local function findShared(txn, policy, credentials)
+        local first, hash = placeOf(txn, policy, credentials)
+        for slot = first, first + 1 do
+            local value = txn:get_var(SHARED .. slot)
+            if value and value:sub(1, 8) == hash then
+                local digest = txn.c:sha2(sharedText(policy, credentials), 256)
+                return value:sub(9, 40) == digest and value or nil
+            end
         end
+        return nil
     end
 
     -- The verdict that another thread has for these credentials, from now on one of this thread, or nil.
@@ -1983,13 +2013,8 @@ do
         if feed.usableUntilMs == 0 or not isShared() then
             return nil
         end
-        local name, hash = placeOf(txn, policy, credentials)
-        local value = txn:get_var(name)
-        if
-            not value
-            or value:sub(1, 8) ~= hash
-            or value:sub(9, 40) ~= txn.c:sha2(sharedText(policy, credentials), 256)
-        then
+        local value = findShared(txn, policy, credentials)
+        if not value then
             return nil
         end
         local askedAtMs, maxAgeSeconds, start = readShared(value)
@@ -2491,6 +2516,18 @@ local function callVerifier(txn, policy, ...)
     })
 end
 
+-- Once the cache of this thread is full, a new verdict is only shared, and comes into the cache with its
+-- second use. Many tokens come once, and none of these evicts one that comes again.
+local function keep(txn, policy, credentials, outcome, askedAtMs)
+    local isOnlyShared = outcome.prepared
+        and isCacheFull(entrySize(outcome, credentials))
+        and share(txn, policy, credentials, outcome, askedAtMs)
+    if not isOnlyShared then
+        remember(policy, credentials, outcome, askedAtMs)
+        share(txn, policy, credentials, outcome, askedAtMs)
+    end
+end
+
 local function ask(txn, policy, headerNames, credentials, session, requestId)
     local address = txn.sf:src()
     local call = { source = sourceOf(txn, address), startedMs = 0, tookMs = 0, isCounted = false, next = nil }
@@ -2518,8 +2555,7 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
     outcome.ms = tookMs
     outcome.cache = "miss"
     if credentials and isCacheOn then
-        remember(policy, credentials, outcome, askedAtMs)
-        share(txn, policy, credentials, outcome, askedAtMs)
+        keep(txn, policy, credentials, outcome, askedAtMs)
     end
     return outcome
 end
