@@ -12,8 +12,7 @@ export function isNavigation(method: string, headers: IncomingHttpHeaders): bool
   if (Object.keys(headers).some((name) => name.startsWith('sec-fetch-'))) {
     return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document'
   }
-  const accept = headers.accept ?? ''
-  return /\btext\/html\b/i.test(accept) && headers['x-requested-with'] === undefined
+  return /\btext\/html\b/i.test(String(headers.accept)) && headers['x-requested-with'] === undefined
 }
 
 /**
@@ -28,7 +27,7 @@ export function isOwnRequest(
   const isPlainRead = ['GET', 'HEAD', 'OPTIONS'].includes(method)
   // Other proxies ask without `Upgrade`, which is a header of one hop; the others come along.
   const isWebSocket =
-    (headers.upgrade ?? '').toLowerCase().includes('websocket') ||
+    String(headers.upgrade).toLowerCase().includes('websocket') ||
     headers['sec-websocket-key'] !== undefined ||
     headers['sec-websocket-version'] !== undefined ||
     headers['sec-fetch-mode'] === 'websocket'

@@ -41,7 +41,7 @@ export interface AccountCounts {
 export function createAccountCounts(): AccountCounts {
   const ends = new LRUCache<string, readonly number[]>({ max: maxAccounts })
   const inForce = (account: string, nowSeconds: number) =>
-    (ends.get(account) ?? []).filter((until) => until > nowSeconds)
+    ends.get(account)?.filter((until) => until > nowSeconds) ?? []
   return {
     count: (account, nowSeconds) => inForce(account, nowSeconds).length,
     add(account, until, nowSeconds) {
@@ -62,7 +62,7 @@ export function countOwn(context: SignInContext, reason?: string): number {
       .map(({ revocation }) => revocation)
       .filter(({ madeAt = 0 }) => madeAt >= nowSeconds - recentSeconds) ?? list.entries
   const reasons: readonly string[] = reason === undefined ? Object.values(ownReasons) : [reason]
-  return counted.filter((one) => reasons.includes(one.reason ?? '') && one.until > nowSeconds)
+  return counted.filter((one) => reasons.includes(String(one.reason)) && one.until > nowSeconds)
     .length
 }
 

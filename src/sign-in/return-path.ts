@@ -10,11 +10,10 @@ export function readReturnPath(rd: unknown): string {
   if (typeof rd !== 'string' || rd.length > maxReturnPath) return '/'
   // Printable ASCII without `\` and `#`: a browser encodes the rest before it sends it.
   if (!/^\/[!"$-[\]-~]*$/.test(rd)) return '/'
-  const [path = ''] = rd.split('?', 1)
-  const decoded = decodeFully(path)
+  const decoded = decodeFully(rd.replace(/\?.*/, ''))
   if (decoded === undefined) return '/'
   // A second slash could begin a host name, and dots could bring one forth.
-  if (/\/\s*\/|[\\\p{Cc}]|(^|\/)\.{1,2}(;|\/|$)/u.test(decoded)) return '/'
+  if (/\/\s*\/|[\\\p{Cc}]|\/\.{1,2}(;|\/|$)/u.test(decoded)) return '/'
   // Back into the sign-in would be a circle.
   return /^\/oauth2(\/|$)/i.test(decoded) ? '/' : rd
 }

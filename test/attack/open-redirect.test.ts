@@ -19,6 +19,12 @@ describe('rd', () => {
     }
   })
 
+  it('with a dot or two as a part of its path is /', () => {
+    for (const rd of ['/.', '/..', '/a/.', '/a/..', '/a/../b', '/a/./b', '/a/..;x', '/a/%2e%2E']) {
+      assert.equal(readReturnPath(rd), '/', rd)
+    }
+  })
+
   it('that is encoded again and again is /, as a proxy behind may decode it', () => {
     assert.equal(readReturnPath('/%2525252525252e'), '/')
     assert.equal(readReturnPath('/%252520x'), '/%252520x')
@@ -28,6 +34,7 @@ describe('rd', () => {
   it('does not lead back into the sign-in', () => {
     for (const rd of [
       '/oauth2',
+      '/oauth2?a=b',
       '/oauth2/start',
       '/OAuth2/sign_out',
       '/%6fauth2/start',

@@ -105,5 +105,7 @@ export const harmless = [
   `/path?a=%2f%2f${evil}`,
   '/a.b/c..d/x%20y/e~f',
   '/oauth2x',
+  '/docs/oauth2/start',
+  '/a/.well-known/..b/c.',
   `/${'a'.repeat(1_023)}`,
 ]

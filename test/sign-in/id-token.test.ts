@@ -62,6 +62,7 @@ describe('an ID token that the library has let through', () => {
     ['tenant_not_allowed', 'tid', { tid: ids.fabrikam, iss: issuerOf(ids.fabrikam) }],
     ['audience_mismatch', 'aud', { aud: ids.api }],
     ['claim_malformed', 'nonce', { nonce: 'm' }],
+    ['audience_mismatch', 'azp', { azp: ids.client }],
   ] as const) {
     it(`is refused for ${claim}`, async () => {
       assert.deepEqual(await check(more), { ok: false, failure, claim })
@@ -124,6 +125,7 @@ describe('an ID token that the library has let through', () => {
         loginHint: 'O.hint',
       },
     })
+    assert.deepEqual(await check({ azp: webClient }), { ok: true, value: least })
     const overage = await check({ hasgroups: true })
     assert.equal(overage.ok && overage.value.groupsOverage, true)
     assert.equal((await check({ hasgroups: true, groups: [ids.group] })).ok, false)

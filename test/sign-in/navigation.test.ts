@@ -14,6 +14,7 @@ describe('a navigation', () => {
   it('is a GET for a document', () => {
     assert.equal(isNavigation('GET', going), true)
     assert.equal(isNavigation('GET', { ...going, 'sec-fetch-site': 'cross-site' }), true)
+    assert.equal(isNavigation('GET', { ...going, purpose: 'no-preview' }), true)
     for (const method of ['POST', 'HEAD', 'PUT', 'get']) {
       assert.equal(isNavigation(method, going), false)
     }
@@ -73,6 +74,9 @@ describe('a request with a session', () => {
       ['POST', { origin: 'http://portal.contoso.com' }],
       ['POST', { origin: 'https://portal.contoso.com.evil.example' }],
       ['PROPFIND', {}],
+      ['GET', { 'sec-websocket-key': 'x' }],
+      ['GET', { 'sec-websocket-version': '13' }],
+      ['GET', { 'sec-fetch-mode': 'websocket', 'sec-fetch-site': 'cross-site' }],
       ['GET', { upgrade: 'websocket' }],
       ['GET', { upgrade: 'WebSocket', origin: 'https://evil.example' }],
       ['GET', { upgrade: 'h2c, websocket', 'sec-fetch-site': 'cross-site' }],

@@ -87,10 +87,11 @@ describe('the count of own revocations', () => {
       [
         own('a', { madeAt: now }),
         own('b', { madeAt: now - twoHours }),
+        own('h', { madeAt: now - 1 }),
         own('c', { madeAt: now - twoHours - 1 }),
         own('d'),
       ].map((revocation) => ({ revocation }))
-    assert.equal(countOwn(contextOf([own('e'), own('f'), own('g')], { recent }).context), 2)
+    assert.equal(countOwn(contextOf([own('e'), own('f'), own('g')], { recent }).context), 3)
   })
 })
 
@@ -208,6 +209,7 @@ describe('the revocation of a session', () => {
     assert.equal(context.accounts.count('t/other', now), 1)
     assert.equal(context.accounts.count('t/undefined', now), 0)
     assert.equal(context.accounts.count('undefined/undefined', now), 0)
+    assert.equal(context.accounts.count(undefined as never, now), 0)
     // They count until they end, the minute more included.
     assert.equal(context.accounts.count('t/u', now + 159), 500)
     assert.equal(context.accounts.count('t/u', now + 160), 0)
