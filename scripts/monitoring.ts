@@ -15,10 +15,7 @@ export function deriveMonitoringFiles(): ReadonlyMap<string, string> {
   const { monitoring } = parse(read('values.yaml'))
   const template = read('templates', 'prometheusrule.yaml')
   return new Map([
-    [
-      join(root, 'monitoring', 'alerts.yaml'),
-      plainRules(template, monitoring.prometheusRule.refusedPercent),
-    ],
+    [join(root, 'monitoring', 'alerts.yaml'), plainRules(template, monitoring.prometheusRule)],
     [
       join(root, 'monitoring', 'dashboard.json'),
       plainDashboard(read('files', 'haproxy-entra-auth.json')),
@@ -35,7 +32,10 @@ interface Rule {
 }
 
 /** A rule file of Prometheus, which `rule_files` names. */
-function plainRules(template: string, refusedPercent: number): string {
+function plainRules(
+  template: string,
+  { refusedPercent, runbookUrl }: { refusedPercent: number; runbookUrl: string },
+): string {
   const body = /^ {6}rules:\n([\s\S]*?)^ *\{\{- with \.extraRules/m.exec(template)?.[1]
   if (body === undefined) throw new Error('prometheusrule.yaml has no rules')
   const text = body
@@ -43,6 +43,7 @@ function plainRules(template: string, refusedPercent: number): string {
     .replaceAll('{ {{- $pods -}} ,', '{')
     .replaceAll('{{ .refusedPercent }}', String(refusedPercent))
     .replaceAll(/\{\{ `(.*?)` \}\}/g, '$1')
+    .replaceAll(/\{\{ printf "%s(#\w+)" \.runbookUrl \| quote \}\}/g, `"${runbookUrl}$1"`)
     .replaceAll(
       'Renew the Secret of tls.existingSecret; the pods take it in without a restart.',
       'Renew the file of listen.tls.certificateFile; the service reads it without a restart.',
@@ -50,7 +51,16 @@ function plainRules(template: string, refusedPercent: number): string {
   const verifier = parse(text) as readonly Rule[]
   const groups = [
     { name: 'haproxy-entra-auth', rules: verifier.map(withTrimmedExpression) },
-    { name: 'haproxy-entra-auth-haproxy', rules: haproxyRules },
+    {
+      name: 'haproxy-entra-auth-haproxy',
+      rules: haproxyRules.map((rule) => ({
+        ...rule,
+        annotations: {
+          ...rule.annotations,
+          runbook_url: `${runbookUrl}#${rule.alert.toLowerCase()}`,
+        },
+      })),
+    },
   ]
   return `# Alert rules for Prometheus (rule_files). Made by "npm run chart"; the page docs/metrics.md says more.\n${stringify({ groups }, { lineWidth: 0 })}`
 }

@@ -35,7 +35,8 @@ export function createKeyPage(): string {
 export function createOverviewPage(overview: Overview, view: View): string {
   return createDocument(html`<div id="page">
 <header><h1>haproxy-entra-auth</h1>
-<nav aria-label="Sections"><a href="#state">In force</a><a href="#policies">Policies</a><a href="#tenants">Tenants and keys</a><a href="#refusals">Refusals</a><a href="#revocations">Revocations</a><a href="#explain">Explain a token</a><a href="/" data-part="page">Refresh</a></nav></header>
+<nav aria-label="Sections"><a href="#state">In force</a><a href="#policies">Policies</a><a href="#tenants">Tenants and keys</a><a href="#refusals">Refusals</a><a href="#revocations">Revocations</a><a href="#explain">Explain a token</a><a href="/" data-part="page">Refresh</a></nav>
+<p id="notice" class="bad" role="alert"></p></header>
 <main>
 ${formatState(overview)}
 ${formatPolicies(overview, view)}

@@ -33,5 +33,7 @@ button{background:var(--accent);color:var(--on);border-color:var(--accent);curso
 .bad{color:var(--bad);font-weight:600}
 .check{border-top:1px solid var(--line);padding:.5rem 0}
 .check h3{margin:0}
+#notice:empty{display:none}
+@media print{:root{--back:#fff;--card:#fff;--text:#000;--soft:#333;--line:#999;--accent:#000;--good:#000;--bad:#000}nav,form,.pages{display:none}section{border:0;padding:0}.table{overflow:visible}th,td,td:first-child,.id{overflow-wrap:anywhere}thead{display:table-header-group}tr{break-inside:avoid}}
 @media (max-width:40rem){dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.5rem}}
 `

@@ -46,10 +46,7 @@ async function check({ config: file, json, offline }: CheckOptions, io: CommandI
     ...(offline && { onUnreadKey: (path: string, code: string) => noteUnread(path, code, io) }),
   }
   const loaded = await loadConfig(source)
-  if (!loaded.ok && json) {
-    io.stdout.write(formatJson({ verdict: 'configuration', problems: loaded.problems }))
-  }
-  const config = requireConfig(loaded, file ?? io.env.ENTRA_AUTH_CONFIG, io)
+  const config = requireConfig(loaded, file ?? io.env.ENTRA_AUTH_CONFIG, io, json)
   const found = await checkDeployment(config, {
     runtime: quietRuntime(io),
     createHttp: (onReply) => createHttp(defaultLimits, onReply, io.env),

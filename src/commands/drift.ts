@@ -68,7 +68,7 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
     refuse('nothing to compare; give --haproxy FILE, --app FILE or both')
   }
   if (options.fix && app.length === 0) refuse('--fix changes a registration; give --app FILE')
-  const config = await readConfigWithoutKeys(options.config, io)
+  const config = await readConfigWithoutKeys(options.config, io, options.json)
   const say = isFromEnvironment(io.env, options.config)
     ? (findings: readonly Finding[]) => findings.map(sayInVariables)
     : (findings: readonly Finding[]) => findings
@@ -192,6 +192,8 @@ function readCode(value: string, before: FindingCode[] = []): FindingCode[] {
   if (code !== undefined) return [...before, code]
   const near = nearest(value, findingCodes)
   throw new InvalidArgumentError(
-    near === undefined ? 'There is no finding of this code.' : `Did you mean ${near}?`,
+    near === undefined
+      ? 'There is no finding of this code; a report names the code of each finding.'
+      : `Did you mean ${near}?`,
   )
 }

@@ -77,7 +77,8 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
     ...(file !== undefined && { file }),
     onUnreadKey: (path: string, code: string) => noteUnread(path, code, io),
   }
-  const config = requireConfig(await loadConfig(source), file ?? io.env.ENTRA_AUTH_CONFIG, io)
+  const name = file ?? io.env.ENTRA_AUTH_CONFIG
+  const config = requireConfig(await loadConfig(source), name, io, options.json)
   const http = createHttp(defaultLimits, undefined, io.env)
   const authorities = new Map(
     config.tenants.map((tenant) => [tenant.id, createAuthority(tenant, http, quietRuntime(io))]),
@@ -119,7 +120,7 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
 /** Explains claims, which need neither keys nor revocations. */
 async function explainClaims(path: string, options: ExplainOptions, io: CommandIo): Promise<void> {
   const claims = readClaimsFile(path, io)
-  const rules = await readRules(options.config, io)
+  const rules = await readRules(options, io)
   const policy = rules.policies.get(options.policy) ?? refusePolicy(options.policy, rules, io)
   const { payload, filled } = completeClaims(claims, policy, io.now())
   io.stderr.write(`not checked: form, issuer, key, signature, revocations\n`)
@@ -133,8 +134,11 @@ async function explainClaims(path: string, options: ExplainOptions, io: CommandI
 }
 
 /** The rules of a configuration, whose authorities have no keys yet and are not asked. */
-export async function readRules(file: string | undefined, io: CommandIo): Promise<Rules> {
-  const config = await readConfigWithoutKeys(file, io)
+export async function readRules(
+  { config: file, json }: Pick<ExplainOptions, 'config' | 'json'>,
+  io: CommandIo,
+): Promise<Rules> {
+  const config = await readConfigWithoutKeys(file, io, json)
   const http = createHttp(defaultLimits, undefined, io.env)
   const authorities = new Map(
     config.tenants.map((tenant) => [tenant.id, createAuthority(tenant, http, quietRuntime(io))]),
@@ -147,7 +151,11 @@ function readClaimsFile(path: string, io: CommandIo): JsonObject {
   const { tree, problems } = parseConfigDocument(readText(path, io))
   const claims = problems.length === 0 ? mappingOf(tree) : undefined
   if (claims) return { ...claims }
-  io.stderr.write(`error: ${path} is no JSON or YAML object of claims\n`)
+  const [problem] = problems
+  const what = problem
+    ? `line ${problem.line ?? 1} ${problem.message}. ${problem.hint}`
+    : 'is no JSON or YAML object of claims; write one like { scp: Orders.Read, acct: 0 }'
+  io.stderr.write(`error: ${oneLine(`${path} ${what}`)}\n`)
   return io.exit(exitCodes.usage)
 }
 
@@ -157,7 +165,9 @@ export function readText(path: string, io: CommandIo): string {
     return io.readFile(path)
   } catch (error) {
     const { code = 'unreadable' } = error as NodeJS.ErrnoException
-    io.stderr.write(`error: ${path} cannot be read (${code})\n`)
+    io.stderr.write(
+      `error: cannot read ${oneLine(path)} (${code}); check its path and permissions\n`,
+    )
     return io.exit(exitCodes.usage)
   }
 }

@@ -112,7 +112,7 @@ async function ask(
   const chosen =
     askedWho ??
     (await answers.next('Who may call it: users, apps or both? [both] ', '--who', async (answer) =>
-      answer === '' || isWho(answer) ? undefined : 'is neither users nor apps nor both',
+      answer === '' || isWho(answer) ? undefined : 'must be users, apps or both.',
     ))
   return { variables, who: isWho(chosen) ? chosen : 'both', policy }
 }

@@ -26,7 +26,7 @@ http://127.0.0.1:9091/policies, its admin listener.
 Exit codes: 0 done, 64 wrong use, 78 configuration wrong`,
     )
     .action(async ({ config: file, json }: PoliciesOptions) => {
-      const config = await readConfigWithoutKeys(file, io)
+      const config = await readConfigWithoutKeys(file, io, json)
       const policies = describePolicies(config, io.now())
       io.stdout.write(
         json

@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander'
+import { Argument, type Command, Option } from 'commander'
 import { variableOf } from '../config/environment.ts'
 import { oneLine, quote } from '../config/problems.ts'
 import { nearest } from '../nearest.ts'
@@ -60,8 +60,8 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
       )
     })
   adminCommand(revocations, 'add', 'revoke a user, client, token, session, tenant or key')
-    .argument('<kind>', Object.keys(revocationKinds).join(', '))
-    .argument('<id>')
+    .addArgument(kindArgument())
+    .argument('<id>', 'its id; the form for each kind: haproxy-entra-auth revocations --help')
     .option('--reason <text>', 'why, for the list and the log')
     .option('--before <time>', 'tokens issued before this, ISO 8601 (default: now)')
     .option(
@@ -84,8 +84,8 @@ Exit codes: 0 done, 1 refused, 64 wrong use, 69 no answer from the admin listene
       io.stdout.write(`revoked: ${kind} ${id}\n${formatNotes(noteAdded(added as Revocation), io)}`)
     })
   adminCommand(revocations, 'remove', 'end a revocation before its time')
-    .argument('<kind>')
-    .argument('<id>')
+    .addArgument(kindArgument())
+    .argument('<id>', 'its id, as "revocations list" shows it')
     .option('--new-tokens-only', 'admit tokens that are issued from now on, and none from before')
     .action(async (kind: string, id: string, options: RemoveOptions) => {
       checkKind(kind, io)
@@ -134,7 +134,12 @@ async function admitNewTokens(
   const named = parseRevocation({ kind, id, before: 0, until: 0 })
   if (typeof named === 'string') return stop(io, exitCodes.failure, named)
   const found = revocations.find((one) => one.kind === named.kind && one.id === named.id)
-  if (!found) return stop(io, exitCodes.failure, `no such revocation: ${kind} ${id}`)
+  if (!found)
+    return stop(
+      io,
+      exitCodes.failure,
+      `no such revocation: ${kind} ${id}; "revocations list" shows all`,
+    )
   if (found.before * 1000 <= io.now()) {
     io.stdout.write(
       `nothing to change: tokens issued from ${formatTime(found.before)} on count already, and earlier ones do not\n`,
@@ -155,6 +160,13 @@ function checkKind(kind: string, io: CommandIo): void {
   const near = nearest(kind, kinds)
   const advice = near === undefined ? `there are: ${kinds.join(', ')}` : `did you mean ${near}?`
   stop(io, exitCodes.usage, `there is no kind ${quote(kind)}; ${advice}`)
+}
+
+/** Help and completion show the kinds; `checkKind` refuses others, with the nearest one. */
+function kindArgument(): Argument {
+  const argument = new Argument('<kind>', 'what is revoked')
+  argument.argChoices = Object.keys(revocationKinds)
+  return argument
 }
 
 function adminCommand(parent: Command, name: string, description: string): Command {
@@ -258,7 +270,11 @@ async function call(
     redirect: 'error',
     signal: AbortSignal.timeout(10_000),
   }).catch((error: Error) =>
-    stop(io, exitCodes.unavailable, `no answer from ${adminUrl}: ${describe(error)}`),
+    stop(
+      io,
+      exitCodes.unavailable,
+      `no answer from ${adminUrl}: ${describe(error)}; start the service, or name its admin listener with --admin-url`,
+    ),
   )
   const text = await reply
     .text()
@@ -289,7 +305,11 @@ function readKey(file: string, io: CommandIo): string {
     // The second line is the next key, while it is being replaced.
     return io.readFile(file).trim().split(/\s+/, 1)[0] ?? ''
   } catch {
-    return stop(io, exitCodes.usage, `${file} cannot be read; --admin-key-file names a file`)
+    return stop(
+      io,
+      exitCodes.usage,
+      `${file} cannot be read; --admin-key-file names a file that you may read`,
+    )
   }
 }
 

@@ -18,7 +18,7 @@ import { prepareRevocations } from '../revocation/lifetimes.ts'
 import type { RevocationStore } from '../revocation/revocation-store.ts'
 import { formsOfSecrets, withoutSecrets } from '../secrets.ts'
 import { runInSlices } from '../steps.ts'
-import { screenOf } from '../terminal.ts'
+import { formatJson, screenOf } from '../terminal.ts'
 import type { AuditSink } from '../verify/audit-log.ts'
 import { openAuditFile } from './audit-file.ts'
 import { loadInThread } from './config-thread.ts'
@@ -62,8 +62,16 @@ export function addServeCommand(program: Command, io: CommandIo): void {
 }
 
 /** Unwraps a loaded configuration, or prints all that is wrong with it and exits with 78. */
-export function requireConfig(loaded: LoadResult, name: string | undefined, io: CommandIo): Config {
+export function requireConfig(
+  loaded: LoadResult,
+  name: string | undefined,
+  io: CommandIo,
+  json = false,
+): Config {
   if (loaded.ok) return loaded.config
+  if (json) {
+    io.stdout.write(formatJson({ verdict: 'configuration', problems: loaded.problems }))
+  }
   io.stderr.write(`${formatProblems(loaded.problems, name)}\n`)
   return io.exit(exitCodes.configuration)
 }

@@ -64,10 +64,10 @@ Exit codes: 0 all as expected, 1 some are not, 64 the table is wrong, 78 configu
 
 async function test(file: string, options: TestOptions, io: CommandIo): Promise<void> {
   const text = readText(file, io)
-  const rules = await readRules(options.config, io)
-  const cases = readCases(text, rules)
-  if (typeof cases === 'string') {
-    io.stderr.write(`error: ${oneLine(file)}: ${oneLine(cases)}\n`)
+  const rules = await readRules(options, io)
+  const { cases, faults } = readCases(text, rules)
+  if (faults.length > 0) {
+    for (const fault of faults) io.stderr.write(`error: ${oneLine(`${file}: ${fault}`)}\n`)
     return io.exit(exitCodes.usage)
   }
   const results = cases.map((one) => runCase(one, rules, io.now()))
@@ -98,54 +98,81 @@ function runCase(
   return { name, policy, expect, passed, got, ...(missing && { missing }) }
 }
 
-/** The cases of a table; a sentence says what is wrong with it. */
-function readCases(text: string, { policies }: Rules): readonly Case[] | string {
-  const { tree, problems } = parseConfigDocument(text)
-  const [problem] = problems
-  if (problem) return `line ${problem.line ?? 1} ${problem.message}`
-  const list = mappingOf(tree)?.cases
-  const others = Object.keys(mappingOf(tree) ?? {}).filter((key) => key !== 'cases')
-  if (others.length > 0) return `unknown key ${quote(others[0] ?? '')}`
-  if (!Array.isArray(list)) return 'has no list "cases"'
-  // A pipeline that tests nothing must not be green.
-  if (list.length === 0) return '"cases" is empty'
-  const cases: Case[] = []
-  for (const [index, item] of list.entries()) {
-    const read = readCase(item, [...policies.keys()])
-    if (typeof read === 'string') return `cases[${index}]: ${read}`
-    cases.push(read)
+/** The cases of a table, and all that is wrong with it: where, what, and what to write. */
+interface Table {
+  readonly cases: readonly Case[]
+  readonly faults: readonly string[]
+}
+
+function readCases(text: string, { policies }: Rules): Table {
+  const { tree, problems, lineOf } = parseConfigDocument(text)
+  if (problems.length > 0) {
+    const faults = problems.map(
+      ({ line, message, hint }) => `line ${line ?? 1} ${message}. ${hint}`,
+    )
+    return { cases: [], faults }
   }
-  return cases
+  const { cases: list, ...others } = mappingOf(tree) ?? {}
+  const faults = Object.keys(others).map(
+    (key) =>
+      `line ${lineOf([key]) ?? 1}: unknown key ${quote(key)}; a table has the key cases only`,
+  )
+  if (!Array.isArray(list)) {
+    faults.push('has no list "cases"; haproxy-entra-auth test --help shows a table')
+  } else if (list.length === 0) {
+    // A pipeline that tests nothing must not be green.
+    faults.push('"cases" is empty; write at least one case')
+  }
+  const cases: Case[] = []
+  for (const [index, item] of (Array.isArray(list) ? list : []).entries()) {
+    const read = readCase(item, [...policies.keys()])
+    if (!Array.isArray(read)) cases.push(read as Case)
+    else {
+      const line = lineOf(['cases', index]) ?? 1
+      faults.push(...read.map((fault) => `cases[${index}] (line ${line}): ${fault}`))
+    }
+  }
+  return { cases, faults }
 }
 
 const caseKeys = ['name', 'policy', 'claims', 'session', 'expect']
 
-function readCase(item: unknown, policies: readonly string[]): Case | string {
+/** One case, or all that is wrong with it. */
+function readCase(item: unknown, policies: readonly string[]): Case | string[] {
   const members = mappingOf(item)
-  if (!members) return 'is no object'
-  const unknown = Object.keys(members).find((key) => !caseKeys.includes(key))
-  if (unknown !== undefined) return `unknown key ${quote(unknown)}${hint(unknown, caseKeys)}`
+  if (!members) return ['is no object; write { policy: …, claims: …, expect: … }']
+  const faults = Object.keys(members)
+    .filter((key) => !caseKeys.includes(key))
+    .map((key) => `unknown key ${quote(key)}${hint(key, caseKeys)}`)
   const { policy = 'default', claims = {}, session = false, expect } = members
   if (typeof policy !== 'string' || !policies.includes(policy)) {
-    return `no policy ${quote(String(policy))} in the configuration${hint(String(policy), policies)}`
+    const word = String(policy)
+    faults.push(`no policy ${quote(word)} in the configuration${hint(word, policies)}`)
   }
-  if (!mappingOf(claims)) return '"claims" is no object'
-  if (typeof session !== 'boolean') return '"session" is neither true nor false'
-  if (
-    typeof expect !== 'string' ||
-    !(expect === 'allow' || expect === 'deny' || isReason(expect))
-  ) {
-    const words = ['allow', 'deny', ...Object.keys(failures)]
-    return `"expect" is allow, deny or a reason, not ${quote(String(expect))}${hint(String(expect), words)}`
-  }
+  if (!mappingOf(claims)) faults.push('"claims" is no object; write { scp: Orders.Read }')
+  if (typeof session !== 'boolean') faults.push('"session" is neither true nor false')
+  const fault = judgeExpectation(expect)
+  if (fault !== undefined) faults.push(fault)
   const { name = `${policy}: ${JSON.stringify(claims)}` } = members
-  if (typeof name !== 'string') return '"name" is no text'
-  return { name, policy, claims: { ...mappingOf(claims) }, session, expect }
+  if (typeof name !== 'string') faults.push('"name" is no text; put it in quotes')
+  if (faults.length > 0) return faults
+  return { name, policy, claims: { ...mappingOf(claims) }, session, expect } as Case
+}
+
+function judgeExpectation(expect: unknown): string | undefined {
+  if (expect === undefined) {
+    return '"expect" is missing; write allow, deny or a reason such as scope_missing'
+  }
+  const word = String(expect)
+  if (word === 'allow' || word === 'deny' || isReason(word)) return undefined
+  const near = nearest(word, ['allow', 'deny', ...Object.keys(failures)])
+  const advice = near === undefined ? '' : `; did you mean ${near}?`
+  return `"expect" is allow, deny or a reason, not ${quote(word)}${advice}`
 }
 
 function hint(word: string, words: readonly string[]): string {
   const near = nearest(word, words)
-  return near ? `; did you mean ${near}?` : ''
+  return near ? `; did you mean ${near}?` : `; there are: ${words.slice(0, 20).join(', ')}`
 }
 
 function formatResults(results: readonly Result[], failed: number, screen: Screen): string {

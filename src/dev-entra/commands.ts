@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
 import { isLoopback } from '../loopback.ts'
 import { nearest } from '../nearest.ts'
 import { type Screen, screenOf, wrap } from '../terminal.ts'
@@ -169,7 +169,8 @@ async function createTls(options: ServeOptions, io: DevEntraIo, command: Command
 }
 
 function addToken(devEntra: Command, io: DevEntraIo): void {
-  addUrl(devEntra.command('token <persona>'))
+  addUrl(devEntra.command('token'))
+    .addArgument(personaArgument())
     .description('print a token of a persona')
     .option('--audience <uri or id>', `API that the token is for (default: ${ordersApi.name})`)
     .option('--tenant <tenant>', "tenant id, name or domain (default: the persona's)")
@@ -204,7 +205,7 @@ function addFault(devEntra: Command, io: DevEntraIo): void {
   const effects = Object.entries(faultKinds).map(([kind, { effect }]) => `  ${kind}: ${effect}`)
   addUrl(devEntra.command('fault'))
     .description('make an endpoint fail until told otherwise')
-    .argument('<kind>', Object.keys(faultKinds).join(', '))
+    .addArgument(listedArgument('<kind>', 'what fails', Object.keys(faultKinds)))
     .addOption(
       new Option('--target <endpoint>', 'endpoint that fails')
         .choices(faultTargets)
@@ -230,12 +231,14 @@ function addRefusals(devEntra: Command, io: DevEntraIo): void {
     await post('/dev/refusal', io, command, { subject, kind })
     io.stdout.write(`${subject}: ${kind === 'none' ? 'admitted' : kind}\n`)
   }
-  addUrl(devEntra.command('disable <persona>'))
+  addUrl(devEntra.command('disable'))
+    .addArgument(personaArgument())
     .description('disable a person: sessions end, refresh tokens are revoked, no sign-in')
     .action((persona: string, _options: unknown, command: Command) =>
       send(persona, 'disabled', command),
     )
-  addUrl(devEntra.command('enable <persona-or-client>'))
+  addUrl(devEntra.command('enable'))
+    .argument('<persona-or-client>', 'for example alice, or portal')
     .description('end what disable or refuse did')
     .action((subject: string, _options: unknown, command: Command) =>
       send(subject, 'none', command),
@@ -243,7 +246,7 @@ function addRefusals(devEntra: Command, io: DevEntraIo): void {
   addUrl(devEntra.command('refuse'))
     .description('refuse sign-ins of a person or at a client, as Entra does')
     .argument('<persona-or-client>', 'for example alice, or portal')
-    .argument('<kind>', Object.keys(refusalKinds).join(', '))
+    .addArgument(listedArgument('<kind>', 'how Entra refuses', Object.keys(refusalKinds)))
     .addHelpText('after', `\nKinds:\n${kinds.join('\n')}`)
     .action(async (subject: string, kind: string, _options: unknown, command: Command) => {
       if (!Object.hasOwn(refusalKinds, kind)) {
@@ -251,6 +254,21 @@ function addRefusals(devEntra: Command, io: DevEntraIo): void {
       }
       await send(subject, kind, command)
     })
+}
+
+/** Help and completion show the values; the action refuses others, with the nearest one. */
+function listedArgument(name: string, about: string, values: readonly string[]): Argument {
+  const argument = new Argument(name, about)
+  argument.argChoices = [...values]
+  return argument
+}
+
+function personaArgument(): Argument {
+  return listedArgument(
+    '<persona>',
+    'who; "dev-entra personas" says more',
+    personas.map(({ name }) => name),
+  )
 }
 
 /** Ends with 64 where a person or client is mistyped; others are for dev-entra, of any version, to judge. */

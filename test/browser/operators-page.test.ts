@@ -210,6 +210,84 @@ describe("the operator's page", () => {
     await assertHarmless(page, origin)
   })
 
+  it('says that the service does not answer, keeps what it shows, and goes on when it is back', async () => {
+    const page = await open()
+    const notice = page.locator('#notice')
+    const refresh = page.getByRole('link', { name: 'Refresh' })
+    assert.ok(await notice.isHidden())
+    await page.route('**/*', (route) => route.abort())
+    await refresh.click()
+    await page.getByText('The service does not answer.').waitFor()
+    assert.match((await notice.textContent()) ?? '', /still shows what it had before\.$/)
+    assert.ok(await page.getByRole('heading', { name: /^Policies/ }).isVisible())
+    await page.getByLabel('Access token').fill(v2User())
+    await page.getByRole('button', { name: 'Explain' }).click()
+    await page.getByText('No explanation. The service does not answer.').waitFor()
+    await assertAccessible(page)
+    await page.unroute('**/*')
+    await page.getByRole('link', { name: 'Next revocations' }).click()
+    await page.getByText('page 2 of 100').waitFor()
+    assert.ok(await notice.isHidden())
+    // Another program may have taken the port meanwhile.
+    await page.route('**/*', (route) =>
+      route.fulfill({ body: '<p>Hello', contentType: 'text/html' }),
+    )
+    await refresh.click()
+    await page.getByText('The answer is not from this service.').waitFor()
+  })
+
+  it('shows the answer to the last question, also if an earlier one comes later', async () => {
+    const page = await open()
+    const section = page.locator('#revocations')
+    const late = Promise.withResolvers<void>()
+    await page.route('**/?revocations=2**', async (route) => {
+      await late.promise
+      await route.continue()
+    })
+    await section.getByRole('link', { name: 'Next revocations' }).click()
+    await section.getByLabel('Kind, id or reason').fill('left 9999')
+    await section.getByRole('button', { name: 'Find' }).click()
+    await section.getByText('left 9999', { exact: true }).waitFor()
+    const arrived = page.waitForEvent('requestfinished', (request) =>
+      request.url().includes('revocations=2'),
+    )
+    late.resolve()
+    await arrived
+    await page.evaluate(
+      `new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))`,
+    )
+    assert.equal(await section.locator('tbody tr').count(), 1)
+  })
+
+  it('fits at a zoom of 200 % with words of thousands of characters, and turns no text around', async () => {
+    const word = 'W'.repeat(3_000)
+    await verify(service, 'default', {
+      Authorization: `Bearer ${v2User({ scp: word.slice(0, 900) })}`,
+      'X-Request-Id': 'r'.repeat(128),
+      'X-Forwarded-Uri': `/${word}`,
+    })
+    const page = await open()
+    await page.setViewportSize({ width: 640, height: 400 })
+    const text = await explain(page, v2User({ name: `\u202e${word}`, roles: [`\u2067${word}`] }))
+    assert.doesNotMatch(text, /[\u202a-\u202e\u2066-\u2069]/)
+    const width = await page.evaluate('document.documentElement.scrollWidth')
+    assert.ok(Number(width) <= 640, `${width} px`)
+  })
+
+  it('prints dark on white without forms, moves nothing, and reads no clock of the browser', async () => {
+    const page = await open()
+    await page.emulateMedia({ media: 'print', colorScheme: 'dark' })
+    const colours = await page.evaluate(`(({ color, backgroundColor }) => [color, backgroundColor])(
+      getComputedStyle(document.body))`)
+    assert.deepEqual(colours, ['rgb(0, 0, 0)', 'rgb(255, 255, 255)'])
+    for (const name of ['nav', '#token-form']) assert.ok(await page.locator(name).isHidden(), name)
+    assert.ok(await page.locator('#policies').isVisible())
+    const { pageScript } = await import('../../src/admin/page-script.ts')
+    const { pageStyle } = await import('../../src/admin/page-style.ts')
+    assert.doesNotMatch(pageScript, /\bDate\b/)
+    assert.doesNotMatch(pageStyle, /animation|transition/)
+  })
+
   it('works by keyboard alone', async () => {
     const page = await open()
     await page.keyboard.press('Tab')
@@ -330,6 +408,18 @@ describe("the operator's page with an admin key", () => {
     assert.equal(page.url(), `${origin}/`)
     await assertAccessible(page)
     await assertHarmless(page, origin)
+    // The key was replaced while the page is open.
+    await page.route('**/*', (route, request) =>
+      route.continue({
+        headers: { ...request.headers(), authorization: 'Bearer another-key-0123456789' },
+      }),
+    )
+    await page.getByRole('link', { name: 'Refresh' }).click()
+    await page.getByText('The service takes another admin key now.').waitFor()
+    await page.getByLabel('Access token').fill(v2User())
+    await page.getByRole('button', { name: 'Explain' }).click()
+    await page.getByText('No explanation. The service takes another admin key now.').waitFor()
+    await page.unroute('**/*')
     await page.reload()
     await page.getByLabel('Admin key').waitFor()
     assert.equal(await page.getByLabel('Admin key').inputValue(), '')

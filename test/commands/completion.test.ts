@@ -25,6 +25,26 @@ describe('completion', () => {
     assert.deepEqual(offered(bash, 'check', '--off'), ['--offline'])
     assert.deepEqual(offered(bash, 'check', '--config', 'x.yaml', '--off'), ['--offline'])
     assert.deepEqual(offered(bash, 'nothing-like-this'), [])
+    assert.deepEqual(offered(bash, 'help', 'dri'), ['drift'])
+  })
+
+  it('offers the fixed values of options and arguments in bash', () => {
+    assert.deepEqual(offered(bash, 'init', '--who', ''), ['users', 'apps', 'both'])
+    assert.deepEqual(offered(bash, 'init', '--who', '='), ['users', 'apps', 'both'])
+    assert.deepEqual(offered(bash, 'init', '--who', '=', 'us'), ['users'])
+    assert.deepEqual(offered(bash, 'init', '--who', 'users', '--cl'), ['--cloud', '--client-id'])
+    assert.deepEqual(offered(bash, 'dev-entra', 'fault', '--target', 'm'), ['metadata'])
+    assert.deepEqual(offered(bash, 'dev-entra', 'token', 'ali'), ['alice'])
+    assert.deepEqual(offered(bash, 'dev-entra', 'refuse', 'alice', 'dis'), ['disabled'])
+    assert.deepEqual(offered(bash, 'dev-entra', 'refuse', 'dis'), [])
+    assert.deepEqual(offered(bash, 'revocations', 'add', 'cl'), ['client'])
+    assert.deepEqual(offered(bash, 'completion', 'z'), ['zsh'])
+  })
+
+  it('leaves other values of options to file names, also those that are named like a command', () => {
+    assert.deepEqual(offered(bash, 'check', '--config', ''), [])
+    assert.deepEqual(offered(bash, 'check', '--config', 'drift', '--off'), ['--offline'])
+    assert.deepEqual(offered(bash, 'check', '--config', 'drift', '--hap'), [])
   })
 
   it('has no expansion that zsh takes for a modifier', () => {
@@ -37,8 +57,14 @@ describe('completion', () => {
     assert.ok(zsh.endsWith(bash))
     const fish = run(['completion', 'fish']).stdout
     for (const line of fish.trim().split('\n')) {
-      assert.match(line, /^complete -c haproxy-entra-auth -n '[^']+' (-a|-l) \S+ -d '.*'$/)
+      assert.match(
+        line,
+        /^complete -c haproxy-entra-auth -n '[^']+' (?:-a \S+|-a '[^']+'|-l \S+(?: -r| -x -a '[^']+')?) -d '.*'$/,
+      )
     }
+    assert.match(fish, / -l who -x -a 'users apps both' /)
+    assert.match(fish, / -l config -r /)
+    assert.match(fish, /-n '__fish_seen_subcommand_from serve; and not [^']*dev-entra' -l config /)
     assert.match(fish, /-n '__fish_seen_subcommand_from dev-entra;[^']*' -a token /)
   })
 

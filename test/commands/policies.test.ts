@@ -205,7 +205,7 @@ describe('test', () => {
       '{"cases":[{"policy":"orders","expect":"scope_mising"}]}',
       /did you mean scope_missing\?/,
     ],
-    ['no expectation', '{"cases":[{"policy":"orders"}]}', /"expect" is allow/],
+    ['no expectation', '{"cases":[{"policy":"orders"}]}', /"expect" is missing/],
     [
       'claims that are none',
       '{"cases":[{"policy":"orders","claims":[],"expect":"deny"}]}',
@@ -224,6 +224,33 @@ describe('test', () => {
       assert.match(ran.stderr, sentence)
     })
   }
+
+  it('reports all faults of a table at once, each with its line and what to write', async () => {
+    const text = `cases:
+  - { policy: order, expect: allow }
+  - name: 1
+    policy: orders
+    expect: deny
+  - { policy: orders, session: 1, exepct: deny }
+more: 1
+`
+    const ran = await run(['test', '/t.yaml'], { '/t.yaml': text })
+    assert.deepEqual([ran.code, ran.stdout], [64, ''])
+    assert.deepEqual(ran.stderr.trimEnd().split('\n'), [
+      'error: /t.yaml: line 7: unknown key "more"; a table has the key cases only',
+      'error: /t.yaml: cases[0] (line 2): no policy "order" in the configuration; did you mean orders?',
+      'error: /t.yaml: cases[1] (line 3): "name" is no text; put it in quotes',
+      'error: /t.yaml: cases[2] (line 6): unknown key "exepct"; did you mean expect?',
+      'error: /t.yaml: cases[2] (line 6): "session" is neither true nor false',
+      'error: /t.yaml: cases[2] (line 6): "expect" is missing; write allow, deny or a reason such as scope_missing',
+    ])
+  })
+
+  it('names the policies where none is near', async () => {
+    const text = '{"cases":[{"policy":"zzz","expect":"deny"}]}'
+    const { stderr } = await run(['test', '/t.yaml'], { '/t.yaml': text })
+    assert.match(stderr, /no policy "zzz" in the configuration; there are: orders, portal$/m)
+  })
 
   it('knows sessions of a browser', async () => {
     const files = {

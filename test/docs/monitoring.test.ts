@@ -21,7 +21,8 @@ const read = (path: string) => readFileSync(resolve(root, path), 'utf8')
 const rules: readonly {
   alert: string
   expr: string
-  annotations: { summary: string; description: string }
+  labels: { severity: string }
+  annotations: { summary: string; description: string; runbook_url: string }
 }[] = parse(read('monitoring/alerts.yaml')).groups.flatMap(
   (group: { rules: object[] }) => group.rules,
 )
@@ -112,6 +113,21 @@ describe('the plain files for Prometheus and Grafana', () => {
         .filter((line) => line.startsWith(`${metric}{`) && line.includes(label))
       assert.ok(lines.length > 0, `${metric}{${label}}`)
       for (const line of lines) assert.match(line, / 0$/)
+    }
+  })
+
+  it('lead from each alert to its section of docs/alerts.md, which names users, severity and steps', () => {
+    const sections = read('docs/alerts.md').split(/^## /m).slice(1)
+    assert.deepEqual(
+      sections.map((text) => text.split('\n', 1)[0]),
+      rules.map(({ alert }) => alert),
+    )
+    for (const [index, { alert, labels, annotations }] of rules.entries()) {
+      const section = sections[index] ?? ''
+      assert.equal(annotations.runbook_url, `docs/alerts.md#${alert.toLowerCase()}`)
+      assert.ok(section.includes(`**Severity:** ${labels.severity}.`), alert)
+      assert.match(section, /\*\*Users notice:\*\* /, alert)
+      assert.match(section, /^1\. /m, alert)
     }
   })
 

@@ -134,6 +134,23 @@ describe('the pages', () => {
     assert.ok(helps.size > 8)
   })
 
+  it('are not needed to know what an option or an argument means: the help says it', async () => {
+    const silent: string[] = []
+    const walk = (command: Command, path: string) => {
+      for (const { flags, description, hidden } of command.options) {
+        if (!hidden && !/\w/.test(description)) silent.push(`${path} ${flags}`)
+      }
+      for (const one of command.registeredArguments) {
+        if (!/\w/.test(one.description)) silent.push(`${path} ${one.name()}`)
+      }
+      for (const one of command.commands) walk(one, `${path} ${one.name()}`.trim())
+    }
+    const program = await readProgram()
+    walk(program, '')
+    assert.deepEqual(silent, [])
+    assert.ok(program.commands.length > 10)
+  })
+
   it('name only scripts that package.json has', () => {
     const { scripts } = JSON.parse(read('package.json'))
     const wrong = pages.flatMap((page) =>

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { failures } from '../../src/failure.ts'
+import { problems } from '../../src/sign-in/problems.ts'
 
 const page = readFileSync(new URL('../../docs/reasons.md', import.meta.url), 'utf8')
 const section = page.split(/^## /m).find((part) => part.startsWith('Reasons of the verifier')) ?? ''
@@ -31,6 +32,22 @@ describe('the page of reasons', () => {
     for (const { reason, rest } of rows) {
       const cells = (rest ?? '').split('|').filter((cell) => cell.trim().length > 10)
       assert.equal(cells.length, 2, reason)
+    }
+  })
+})
+
+describe('the reasons of the pages of sign-in', () => {
+  const signIn = readFileSync(new URL('../../docs/sign-in.md', import.meta.url), 'utf8')
+  const part = signIn.split(/^## /m).find((text) => text.startsWith('When something goes wrong'))
+  const listed = [...(part ?? '').matchAll(/^\| `(\w+)` \| (.+) \| (.*) \|$/gm)]
+
+  it('stand in the page of sign-in, each with what it means and who acts', () => {
+    assert.deepEqual(
+      listed.map(([, reason]) => reason).toSorted(),
+      Object.keys(problems).toSorted(),
+    )
+    for (const [, reason, meaning = '', who = ''] of listed) {
+      assert.ok(meaning.length > 10 && who.length > 10, reason)
     }
   })
 })
@@ -70,9 +87,11 @@ describe('the reasons of the action', () => {
 
   it('stand in the page with the status and the error that the action has', () => {
     const own = page.split(/^## /m).find((part) => part.startsWith('Reasons of the action')) ?? ''
-    const listed = [...own.matchAll(/^\|\s*`(\w+)`\s*\|\s*(\d+)\s*\|\s*`(\w+)`/gm)].map(
-      ([, reason, status, error]) => `${reason} ${status} ${error}`,
-    )
+    const found = [...own.matchAll(/^\|\s*`(\w+)`\s*\|\s*(\d+)\s*\|\s*`(\w+)`\s*\|(.*)\|(.*)\|$/gm)]
+    for (const [, reason, , , meaning = '', remedy = ''] of found) {
+      assert.ok(meaning.trim().length > 10 && remedy.trim().length > 10, reason)
+    }
+    const listed = found.map(([, reason, status, error]) => `${reason} ${status} ${error}`)
     const shared = [
       'ambiguous_credentials',
       'cross_site_request',
