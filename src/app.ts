@@ -13,6 +13,7 @@ import { type Authorities, type Authority, createAuthority } from './keys/author
 import { createElapsedClock } from './keys/elapsed-clock.ts'
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
+import { isUsable } from './keys/keyring.ts'
 import { buildListener, forbidStoring } from './listener.ts'
 import { describePolicies } from './policy/description.ts'
 import { prepareRevocations } from './revocation/lifetimes.ts'
@@ -92,9 +93,9 @@ export interface Reloaded {
 export function buildApp(config: Config, runtime: Runtime): App {
   let authorities: Authorities = new Map()
   const engine = createSignatureEngine()
-  const cache = createTokenCache()
   const { clock, revocations } = runtime
   const elapsed = createElapsedClock(clock, runtime.monotonic)
+  const cache = createTokenCache((key) => isUsable(key, elapsed()))
   let longestSeconds = prepareRevocations(revocations, config)
   let settings: LiveConfig = config
   let sinceMs = clock()

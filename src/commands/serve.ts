@@ -14,6 +14,7 @@ import { configVersion } from '../config/version.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
 import { createKeyStore } from '../keys/key-store.ts'
 import { wordDenyRule, wordGrant } from '../policy/words.ts'
+import { createQueue } from '../queue.ts'
 import { prepareRevocations } from '../revocation/lifetimes.ts'
 import type { RevocationStore } from '../revocation/revocation-store.ts'
 import { formsOfSecrets, withoutSecrets } from '../secrets.ts'
@@ -245,8 +246,9 @@ interface Reloading {
 
 /** Reloads on SIGHUP and when a file changes, one reload at a time; the function returned ends it. */
 function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): () => void {
-  let reloading = Promise.resolve()
+  const enqueue = createQueue()
   let inForce: LiveConfig = config
+  let isAskedFor = false
   let cancel = () => {}
 
   async function apply(loaded: LoadResult | undefined): Promise<void> {
@@ -256,30 +258,40 @@ function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): 
       log.error({ problems: loaded.problems }, 'new configuration refused, the old one stays')
       return
     }
-    const { config: live, effective, waiting } = planReload(config, loaded.config)
+    const { config: next, waiting } = planReload(config, loaded.config)
     for (const setting of waiting) log.warn({ setting }, 'setting waits for a restart')
     hidden.add(loaded.config)
     // First: after the reload nothing may fail any more, or the log would say that it did.
-    const changes = await runInSlices(describeChangesInSteps(inForce, live, ruleWords))
-    const { version } = await app.reload(live)
-    inForce = live
+    const changes = await runInSlices(describeChangesInSteps(inForce, next, ruleWords))
+    const { version } = await app.reload(next)
+    inForce = next
     log.info(
-      { ...describe(effective, version), waiting, changes: summarize(changes) },
+      { ...describe(next, version), waiting, changes: summarize(changes) },
       'configuration reloaded',
     )
   }
 
-  function enqueue(load: () => Promise<LoadResult | undefined>): Promise<void> {
-    reloading = reloading
-      .then(load)
-      .then(apply)
-      .catch((err) => log.error({ err }, 'reload failed, the old configuration stays'))
-    return reloading
+  async function reload(load: () => Promise<LoadResult | undefined>): Promise<void> {
+    try {
+      await apply(await load())
+    } catch (err) {
+      log.error({ err }, 'reload failed, the old configuration stays')
+    }
+  }
+
+  /** Of many signals one reload waits: it loads what all of them asked for. */
+  function ask(): void {
+    if (isAskedFor) return
+    isAskedFor = true
+    void enqueue(() => {
+      isAskedFor = false
+      return reload(reloader.load)
+    })
   }
 
   /** Not in the queue: a disk that does not answer must hold up no SIGHUP. */
   async function look(): Promise<void> {
-    if (await reloader.hasChanged()) await enqueue(reloader.loadIfChanged)
+    if (await reloader.hasChanged()) await enqueue(() => reload(reloader.loadIfChanged))
     watch()
   }
 
@@ -287,7 +299,7 @@ function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): 
     cancel = schedule(() => void look(), watchIntervalMs)
   }
 
-  io.onReload(() => void enqueue(reloader.load))
+  io.onReload(ask)
   watch()
   return () => cancel()
 }

@@ -1,5 +1,5 @@
 import { isLoopback } from '../loopback.ts'
-import type { Config, LiveConfig, SignInConfig } from './config.ts'
+import type { Config, SignInConfig } from './config.ts'
 
 /** Start-only parts of one member of the configuration, by the name of each. */
 type StartOnly<K extends keyof Config> = (member: Config[K]) => Readonly<Record<string, unknown>>
@@ -37,9 +37,8 @@ const startOnly: { readonly [K in keyof Required<Config>]: StartOnly<K> } = {
 
 /** A reloaded configuration as it can count without a restart. */
 export interface Reload {
-  readonly config: LiveConfig
-  /** The same with the start-only settings that stay in force. */
-  readonly effective: Config
+  /** With the start-only settings that stay in force. */
+  readonly config: Config
   /** Each setting that waits for a restart, as the file names it. */
   readonly waiting: readonly string[]
 }
@@ -56,7 +55,7 @@ export function planReload(started: Config, next: Config): Reload {
   const keys = keysOf(keepsKey ? started.admin : next.admin)
   const tls = started.listen.tls && (next.listen.tls ?? started.listen.tls)
   const { keyStore, revocationFile, store, tracing } = started
-  const effective: Config = {
+  const config: Config = {
     ...withoutStartOnly(next),
     listen: { host: started.listen.host, port: started.listen.port, ...(tls && { tls }) },
     metrics: started.metrics,
@@ -72,7 +71,7 @@ export function planReload(started: Config, next: Config): Reload {
     ...(tracing && { tracing }),
     ...(started.signIn && { signIn: withStartOnlyOf(started.signIn, next.signIn) }),
   }
-  return { config: effective, effective, waiting }
+  return { config, waiting }
 }
 
 function namesThatDiffer<K extends keyof Config>(

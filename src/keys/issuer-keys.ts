@@ -217,10 +217,9 @@ export function createIssuerKeys(
     outcome = { state: 'ready', atMs, failures: 0 }
     runtime.onRefresh?.(tenant.name, version, 'applied')
     if (before > 0) onReachable()
-    // Last, since others wait for the state and nobody for the disk. A full one costs the next cold
-    // start, not this one.
-    const stored = read && runtime.keyStore?.save(storeName, read)
-    await stored?.catch((cause) => warn(cause, 'keys not stored'))
+    // Nobody waits for the disk. A full one costs the next cold start, not this one.
+    if (read)
+      runtime.keyStore?.save(storeName, read).catch((cause) => warn(cause, 'keys not stored'))
   }
 
   function refresh(): Promise<void> {

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { open, readFile, readlink, rename, rm } from 'node:fs/promises'
+import { open, readlink, rename, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { setTimeout as wait } from 'node:timers/promises'
+import { readIfThere } from './whole-file.ts'
 
 /** Holds a lock file, so that one process at a time changes the file beside it. */
 export interface FileLock {
@@ -16,8 +17,21 @@ export interface FileLock {
 /** Time between two attempts, in ms; half of it at least, so that two do not go in step. */
 const retryMs = 20
 
-/** A lock is held for milliseconds. One whose owner cannot be looked at is left after this (ms). */
-const abandonedMs = 60_000
+/**
+ * A lock is held for milliseconds. One whose owner cannot be looked at, such as that of a container that
+ * is gone, is left after this (ms). A start waits for it, and must end before the start-up probe does.
+ */
+export const abandonedMs = 15_000
+
+/** How time passes, so that tests can turn the clock. */
+export interface LockTime {
+  /** A clock in ms that nobody sets. */
+  monotonic(): number
+  wait(ms: number): Promise<unknown>
+}
+
+/** The time of the machine. */
+export const realTime: LockTime = { monotonic: () => performance.now(), wait: (ms) => wait(ms) }
 
 /**
  * Takes the lock, waiting for up to `patienceMs`; undefined where somebody else still holds it then.
@@ -27,6 +41,7 @@ const abandonedMs = 60_000
 export async function takeFileLock(
   path: string,
   patienceMs: number,
+  time: LockTime = realTime,
 ): Promise<FileLock | undefined> {
   const mine = JSON.stringify({ ...(await describeSelf()), nonce: randomUUID() })
   for (let waitedMs = 0; ; ) {
@@ -38,10 +53,10 @@ export async function takeFileLock(
         },
       }
     }
-    if (await removeAbandoned(path)) continue
+    if (await removeAbandoned(path, time)) continue
     if (waitedMs >= patienceMs) return undefined
     const pauseMs = retryMs * (0.5 + Math.random() / 2)
-    await wait(pauseMs)
+    await time.wait(pauseMs)
     waitedMs += pauseMs
   }
 }
@@ -65,10 +80,10 @@ async function create(path: string, text: string): Promise<boolean> {
 }
 
 /** Removes an abandoned lock. Returns true if an immediate retry makes sense. */
-async function removeAbandoned(path: string): Promise<boolean> {
+async function removeAbandoned(path: string, time: LockTime): Promise<boolean> {
   const text = await readIfThere(path)
   if (text === undefined) return true
-  if (!(await isAbandoned(path, text))) return false
+  if (!(await isAbandoned(path, text, time))) return false
   // Moved away first: of several processes that see it, one gets it, and never a newer lock.
   const aside = `${path}.${randomUUID()}.old`
   try {
@@ -88,15 +103,15 @@ async function removeAbandoned(path: string): Promise<boolean> {
 /** Locks of owners that cannot be looked at: what was read, and since when (monotonic, ms). */
 const watched = new Map<string, { readonly text: string; readonly sinceMs: number }>()
 
-async function isAbandoned(path: string, text: string): Promise<boolean> {
+async function isAbandoned(path: string, text: string, time: LockTime): Promise<boolean> {
   const owner = readOwner(text)
   const self = await describeSelf()
   if (owner.place !== undefined && owner.place === self.place) {
     return (await startOf(owner.pid)) !== owner.start
   }
   const seen = watched.get(path)
-  if (seen?.text !== text) watched.set(path, { text, sinceMs: performance.now() })
-  else if (performance.now() - seen.sinceMs > abandonedMs) return watched.delete(path)
+  if (seen?.text !== text) watched.set(path, { text, sinceMs: time.monotonic() })
+  else if (time.monotonic() - seen.sinceMs > abandonedMs) return watched.delete(path)
   return false
 }
 
@@ -133,14 +148,4 @@ async function startOf(pid: string | undefined): Promise<string | undefined> {
   const text = await readIfThere(`/proc/${pid}/stat`)
   // The name of the program, in parentheses, may hold spaces and parentheses.
   return text?.slice(text.lastIndexOf(')') + 2).split(' ')[19]
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ESRCH') return undefined
-    throw error
-  }
 }

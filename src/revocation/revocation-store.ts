@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
-import { type FileLock, takeFileLock } from './file-lock.ts'
+import { createQueue } from '../queue.ts'
+import { abandonedMs, type FileLock, type LockTime, realTime, takeFileLock } from './file-lock.ts'
 import {
   endOf,
   maxRevocations,
@@ -106,33 +108,40 @@ export function createRevocationStore(
   now: () => number,
   onNotice: OnNotice = () => {},
   flushFolder?: (folder: string) => Promise<void>,
-  monotonic: () => number = () => performance.now(),
+  time: LockTime = realTime,
 ): RevocationStore {
+  const { monotonic } = time
   /** The wall clock's lead over the monotonic one at the start. */
   let aheadMs: number | undefined
   let longestSeconds = 0
   let list = createRevocationList([])
   let text: string | undefined
+  /** The id of the file, which it gets when it is created and keeps through all changes. */
+  let id: string | undefined
+  /** The file does not have what memory has, since it is another one than before. */
+  let isMergeDue = false
+  let isCopied = false
   /** Changes that wait; those that come during a write are made together with the next one. */
   let waiting: Change[] = []
-  let working: Promise<unknown> = Promise.resolve()
+  const enqueue = createQueue()
 
   function put(stored: readonly StoredRevocation[]): void {
     list = createRevocationList(stored, longestSeconds)
   }
 
-  /** One thing at a time. */
-  function enqueue<T>(task: () => Promise<T>): Promise<T> {
-    const result = working.then(task)
-    working = result.catch(() => {})
-    return result
+  async function keepCopyOf(path: string): Promise<void> {
+    isCopied = await keepCopy(path, copyOf(path)).then(
+      () => true,
+      () => false,
+    )
   }
 
-  async function reload(): Promise<boolean> {
+  /** Takes in what the file has; true where that is another text than before. */
+  async function read(): Promise<boolean> {
     if (file === undefined) return false
     const path = await followLinks(file)
-    const read = await readIfThere(path)
-    if (read === undefined) {
+    const found = await readIfThere(path)
+    if (found === undefined) {
       // Gone without a trace: that is no reason to admit again whom it refused.
       if (text !== undefined) {
         throw new GoneError(
@@ -141,36 +150,72 @@ export function createRevocationStore(
       }
       return takeCopy(path)
     }
-    if (read === text) return false
-    put(parseFile(read))
-    text = read
-    // A mounted file cannot have a second name, and needs none.
-    await keepCopy(path, copyOf(path)).catch(() => {})
+    if (found === text) {
+      // A copy that is older than the file would bring back less than all.
+      if (!isCopied) await keepCopyOf(path)
+      return false
+    }
+    const document = parseDocument(found)
+    // Another file in the place of the one that is known, as when another service started while the
+    // volume was not mounted. It ends no revocation.
+    if (id !== undefined && document.id !== undefined && document.id !== id) {
+      put(merge(list.stored, document.revocations))
+      isMergeDue = true
+    } else {
+      put(document.revocations)
+    }
+    // A program that knows of no id writes the same file without it.
+    id = document.id ?? id
+    text = found
+    await keepCopyOf(path)
     return true
+  }
+
+  async function reload(): Promise<boolean> {
+    const isChanged = await read()
+    if (file !== undefined && isMergeDue) {
+      await writeLocked(await followLinks(file), () => {})
+      onNotice(
+        `the revocation file was replaced by another one: the ${list.size} revocations of both are active`,
+      )
+    }
+    return isChanged
   }
 
   /** The copy, where the file has gone since it was written; false where there never was one. */
   async function takeCopy(path: string): Promise<boolean> {
     const copy = await readIfThere(copyOf(path))
     if (copy === undefined || list.size > 0) return false
-    put(parseFile(copy))
+    const document = parseDocument(copy)
+    put(document.revocations)
+    id = document.id
     return list.size > 0
   }
 
   async function start(): Promise<void> {
     aheadMs ??= now() - monotonic()
-    await reload()
+    await read()
     if (file === undefined || text !== undefined) return
     const path = await followLinks(file)
     const copy = copyOf(path)
     const hasCopy = (await readIfThere(copy)) !== undefined
     try {
-      await writeLocked(path, () => {})
+      // Without a copy the start depends on the file, so it waits until the lock of a container that
+      // is gone counts no more.
+      await writeLocked(path, () => {}, lockPatienceMs + (hasCopy ? 0 : abandonedMs))
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
-      throw new RevocationError(
-        `the revocation file is not there and cannot be created (${code ?? message}); is its volume mounted?`,
+      const reason = code ?? message
+      if (!hasCopy) {
+        throw new RevocationError(
+          `the revocation file is not there and cannot be created (${reason}); is its volume mounted?`,
+        )
+      }
+      // The copy says who was revoked, and the next change tries again to write the file.
+      onNotice(
+        `the revocation file is missing and cannot be created (${reason}): the ${list.size} revocations of ${copy} are active`,
       )
+      return
     }
     onNotice(
       hasCopy
@@ -180,8 +225,12 @@ export function createRevocationStore(
   }
 
   /** Reads, changes and writes the file while no other process does. */
-  async function writeLocked(path: string, make: Change['make']): Promise<void> {
-    const lock = await takeFileLock(`${path}.lock`, lockPatienceMs)
+  async function writeLocked(
+    path: string,
+    make: Change['make'],
+    patienceMs = lockPatienceMs,
+  ): Promise<void> {
+    const lock = await takeFileLock(`${path}.lock`, patienceMs, time)
     if (!lock) {
       throw new RevocationError(
         `another process is changing the revocation file (${path}.lock); nothing was changed, try again`,
@@ -189,7 +238,7 @@ export function createRevocationStore(
       )
     }
     try {
-      await reload().catch((error) => {
+      await read().catch((error) => {
         // Memory has what the file had: the change writes it again.
         if (!(error instanceof GoneError)) throw error
       })
@@ -205,17 +254,24 @@ export function createRevocationStore(
       )
       make(entries, ended)
       for (const key of entries.keys()) ended.delete(key)
+      if (entries.size > maxRevocations) {
+        throw new RevocationError(
+          `two revocation files have more than ${maxRevocations} revocations together; end some of them`,
+        )
+      }
       const room = Math.min(maxEnded, maxRevocations - entries.size)
       const kept = [...ended.values()].slice(0, room)
       const stored = [...entries.values(), ...kept].map((entry) => ({
         ...entry,
         until: endOf(entry, longestSeconds),
       }))
-      const next = `${JSON.stringify({ revocations: stored }, null, 2)}\n`
+      id ??= randomUUID()
+      const next = `${JSON.stringify({ id, revocations: stored }, null, 2)}\n`
       const unflushed = await write(path, next, lock)
       put(stored)
       text = next
-      await keepCopy(path, copyOf(path)).catch(() => {})
+      isMergeDue = false
+      await keepCopyOf(path)
       if (unflushed) throw unflushed
     } finally {
       await lock.release()
@@ -324,24 +380,50 @@ export function createRevocationStore(
 
 /** Reads the text of a revocation file; throws RevocationError with a line on what is wrong. */
 export function parseFile(text: string): readonly StoredRevocation[] {
+  return parseDocument(text).revocations
+}
+
+/** A revocation file. */
+interface Document {
+  /** Absent where another program wrote it. */
+  readonly id: string | undefined
+  readonly revocations: readonly StoredRevocation[]
+}
+
+function parseDocument(text: string): Document {
   let document: unknown
   try {
     document = JSON.parse(text)
   } catch {
     throw new RevocationError('the revocation file is not JSON')
   }
-  const { revocations } = (document ?? {}) as { revocations?: unknown }
+  const { id, revocations } = (document ?? {}) as { id?: unknown; revocations?: unknown }
   if (!Array.isArray(revocations)) {
     throw new RevocationError('the revocation file has no list "revocations"')
   }
   if (revocations.length > maxRevocations) {
     throw new RevocationError(`the revocation file has more than ${maxRevocations} entries`)
   }
-  return revocations.map((value, index) => {
-    const parsed = parseStored(value)
-    if (typeof parsed !== 'string') return parsed
-    throw new RevocationError(`the revocation file, revocations[${index}]: ${parsed}`)
+  const parsed = revocations.map((value, index) => {
+    const revocation = parseStored(value)
+    if (typeof revocation !== 'string') return revocation
+    throw new RevocationError(`the revocation file, revocations[${index}]: ${revocation}`)
   })
+  return { id: typeof id === 'string' ? id : undefined, revocations: parsed }
+}
+
+/** All of two lists; of two of the same kind and id the one that revokes more tokens, for longer. */
+function merge(
+  some: readonly StoredRevocation[],
+  others: readonly StoredRevocation[],
+): readonly StoredRevocation[] {
+  const merged = byKey(some)
+  for (const [key, other] of byKey(others)) {
+    const one = merged.get(key) ?? other
+    const later = one.before > other.before ? one : other
+    merged.set(key, { ...later, until: Math.max(one.until, other.until) })
+  }
+  return [...merged.values()]
 }
 
 function byKey(stored: readonly StoredRevocation[]): Entries {
@@ -355,6 +437,8 @@ function copyOf(path: string): string {
 
 function describe(error: unknown): unknown {
   if (error instanceof RevocationError) return error
-  const { code = 'unknown' } = error as NodeJS.ErrnoException
-  return new RevocationError(`the revocation file cannot be written (${code}); nothing was changed`)
+  const { code, message } = error as NodeJS.ErrnoException
+  return new RevocationError(
+    `the revocation file cannot be written (${code ?? message}); nothing was changed`,
+  )
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { copyFile, link, open, readFile, readlink, rename, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { copyFile, link, open, readlink, rename, rm } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 
 /** Most symbolic links that are followed, as Linux does. */
@@ -16,12 +17,31 @@ export async function followLinks(path: string): Promise<string> {
   throw Object.assign(new Error(`${path} leads to itself`), { code: 'ELOOP' })
 }
 
-/** The text of a file; undefined where there is none. */
-export async function readIfThere(file: string): Promise<string | undefined> {
+// Without O_NONBLOCK, the opening of a named pipe waits until somebody writes to it.
+const readFlags = constants.O_RDONLY | constants.O_NONBLOCK
+
+/** Ten times what the longest list of revocations takes. */
+const maxBytes = 64 * 1024 * 1024
+
+/**
+ * The text of a file; undefined where there is none. Rejects for what is no file, such as a folder or a
+ * pipe, and for a file that is far too large.
+ */
+export async function readIfThere(path: string): Promise<string | undefined> {
   try {
-    return await readFile(file, 'utf8')
+    const file = await open(path, readFlags)
+    try {
+      const stat = await file.stat()
+      if (!stat.isFile()) throw new Error(`${path} is not a file`)
+      if (stat.size > maxBytes) throw new Error(`${path} is larger than 64 MiB`)
+      return await file.readFile('utf8')
+    } finally {
+      await file.close()
+    }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    const { code } = error as NodeJS.ErrnoException
+    // ESRCH: a file of a process that has ended, in /proc.
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined
     throw error
   }
 }

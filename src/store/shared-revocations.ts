@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { createQueue } from '../queue.ts'
 import { maxRevocations, revocationKey, type StoredRevocation } from '../revocation/revocation.ts'
 import {
   type OnNotice,
@@ -135,7 +136,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   let isLoaded = false
   let isStopped = false
   let isReloadDue = false
-  let working: Promise<unknown> = Promise.resolve()
+  const enqueue = createQueue()
 
   async function connect(): Promise<StoreConnection> {
     if (isStopped) throw new Error('this service is stopping')
@@ -403,12 +404,6 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     }
   }
 
-  function enqueue<T>(task: () => Promise<T>): Promise<T> {
-    const result = working.then(task)
-    working = result.catch(() => {})
-    return result
-  }
-
   /** Reads the copy on disk, once. Later the copy would be older than memory. */
   async function load(): Promise<boolean> {
     const stored = (await options.copy?.load()) ?? { lines: [], isWhole: false }
@@ -580,7 +575,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       connection?.close()
       connection = undefined
       // What was learned last is in the copy too.
-      await working
+      await enqueue(async () => {})
       await copy?.settle()
     },
   }

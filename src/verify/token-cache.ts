@@ -47,6 +47,8 @@ export interface CachedToken extends VerifiedToken {
  * some thousand others. It is found by the header that brings the token. Neither many new tokens
  * nor many rare ones push these out. Failures have a place of their own, so a flood of forged
  * tokens does not push them out either.
+ *
+ * An entry whose key is withdrawn or unconfirmed by now is no verdict but a miss: its key may be back.
  */
 export interface TokenCache {
   /** The token of an `Authorization` header that came at least twice in a short while. */
@@ -91,8 +93,8 @@ export const noTokenCache: TokenCache = {
   evictions: 0,
 }
 
-/** Creates an empty cache. */
-export function createTokenCache(): TokenCache {
+/** Creates an empty cache; `isUsable` says whether a key may verify now. */
+export function createTokenCache(isUsable: (key: Key) => boolean): TokenCache {
   let evictions = 0
   const signed = new LRUCache<string, SignedToken>({
     max: maxTokens,
@@ -109,16 +111,23 @@ export function createTokenCache(): TokenCache {
     keyOf: (token) => hash('sha256', token, 'base64'),
     getRecent(authorization) {
       const token = recent.get(authorization)
-      if (token) hits++
+      if (!token || !isUsable(token.key)) return undefined
+      hits++
       return token
     },
     getSigned(cacheKey) {
       const token = signed.get(cacheKey)
-      if (token) hits++
-      else misses++
-      return token
+      if (token && isUsable(token.key)) {
+        hits++
+        return token
+      }
+      misses++
+      return undefined
     },
-    getFailure: (cacheKey) => failures.get(cacheKey),
+    getFailure(cacheKey) {
+      const failed = failures.get(cacheKey)
+      return failed && isUsable(failed.key) ? failed : undefined
+    },
     set(cacheKey, authorization, token) {
       read++
       const known = signed.get(cacheKey)

@@ -1,6 +1,6 @@
 import { type FailureCode, fail, type Observe } from '../failure.ts'
 import type { Key } from '../keys/key.ts'
-import { isUsable, unconfirmedAfterMs } from '../keys/keyring.ts'
+import { unconfirmedAfterMs } from '../keys/keyring.ts'
 import type { Policy } from '../policy/compile.ts'
 import { findRevocations, type RevocationList } from '../revocation/revocation-list.ts'
 import { parseBearer } from '../token/bearer.ts'
@@ -87,7 +87,9 @@ export function createVerifier(context: VerifierContext): Verifier {
     observe?: Observe<VerifyStep>,
   ): Verdict {
     const nowMs = clock()
-    const failure = checkStillGood(token, nowMs, rules.clockSkewSeconds)
+    // The cache returns no withdrawn key, but this one may be withdrawn since it was asked.
+    const withdrawn = token.key.withdrawn ? 'key_withdrawn' : undefined
+    const failure = checkTimes(token.claims, nowMs / 1000, rules.clockSkewSeconds) ?? withdrawn
     observe?.('validity', failure)
     if (failure) {
       cache.delete(token.cacheKey, authorization)
@@ -154,21 +156,15 @@ export function createVerifier(context: VerifierContext): Verifier {
       const misuse = findMisuse(request)
       // The same header again says the same, so nothing in it is read a second time.
       const recent = misuse ? undefined : cache.getRecent(authorization)
-      if (recent && isUsable(recent.key, elapsed())) {
-        return judge(rules, policy, authorization, recent, observe)
-      }
+      if (recent) return judge(rules, policy, authorization, recent, observe)
       const bearer = misuse ? fail(misuse) : parseBearer(request.authorization)
       observe?.('credentials', bearer.ok ? undefined : bearer.failure)
       if (!bearer.ok) return { allow: false, failure: bearer.failure }
       const cacheKey = cache.keyOf(bearer.value)
       const signed = cache.getSigned(cacheKey)
-      const isKnown = signed !== undefined && isUsable(signed.key, elapsed())
-      // Withdrawn or unconfirmed since: that is no verdict but a miss. Its key may be back by now.
-      if (signed && !isKnown) cache.delete(cacheKey, authorization)
-      const failed = isKnown ? undefined : cache.getFailure(cacheKey)
-      if (failed && isUsable(failed.key, elapsed()))
-        return { allow: false, failure: failed.failure }
-      const engine = isKnown ? trusting(signed.key, context.engine) : context.engine
+      const failed = signed ? undefined : cache.getFailure(cacheKey)
+      if (failed) return { allow: false, failure: failed.failure }
+      const engine = signed ? trusting(signed.key, context.engine) : context.engine
       const credentials = { authorization, cacheKey, token: bearer.value, engine }
       return verifyWhole(rules, policy, credentials, observe)
     },
@@ -236,17 +232,6 @@ function listOf(policyName: string): readonly string[] {
 function askForSignIn(after: number): string {
   const claims = { access_token: { nbf: { essential: true, value: String(after) } } }
   return Buffer.from(JSON.stringify(claims)).toString('base64')
-}
-
-/** What may have changed since the token was verified: the time and its key. */
-function checkStillGood(
-  { claims, key }: CachedToken,
-  nowMs: number,
-  clockSkewSeconds: number,
-): FailureCode | undefined {
-  const failure = checkTimes(claims, nowMs / 1000, clockSkewSeconds)
-  // While its signature was verified, since a withdrawn key in the cache is a miss.
-  return failure ?? (key.withdrawn ? 'key_withdrawn' : undefined)
 }
 
 function maxAge(

@@ -254,7 +254,7 @@ describe('a flood of rubbish', () => {
     let signatures = 0
     const verifier = createVerifier({
       clock: () => service.time.nowMs,
-      cache: createTokenCache(),
+      cache: createTokenCache(() => true),
       revocations: () => createRevocationList([]),
       engine: {
         verify(key, token) {

@@ -206,7 +206,7 @@ describe('a reload takes in, or names as waiting for a restart, the setting', ()
       assert.notDeepEqual(next, started)
       const plan = planReload(started, next)
       assert.deepEqual(plan.waiting.toSorted(), waits[setting] ?? [])
-      assert.deepEqual(plan.effective, waits[setting] ? started : next)
+      assert.deepEqual(plan.config, waits[setting] ? started : next)
       if (setting.startsWith('policies.')) {
         // Not only read but compiled: a key that is dropped on the way lets everybody in.
         assert.notDeepEqual(next.policies.map(compilePolicy), started.policies.map(compilePolicy))
@@ -226,10 +226,10 @@ describe('a reload without the section', () => {
     it(`${section} names it once, and what it said stays in force`, async () => {
       const plan = planReload(started, await load({ ...tree, ...more, [section]: undefined }))
       assert.deepEqual(plan.waiting, [name])
-      assert.deepEqual(plan.effective[section], started[section])
+      assert.deepEqual(plan.config[section], started[section])
       const reverse = planReload(await load({ ...tree, ...more, [section]: undefined }), started)
       assert.deepEqual(reverse.waiting, [name])
-      assert.equal(reverse.effective[section], undefined)
+      assert.equal(reverse.config[section], undefined)
     })
   }
 })

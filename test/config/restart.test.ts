@@ -29,7 +29,7 @@ describe('a reload', () => {
     it(`names ${name} as waiting, and keeps the old value`, () => {
       const plan = planReload(config, { ...config, ...change })
       assert.deepEqual(plan.waiting, [name])
-      assert.deepEqual(plan.effective, config)
+      assert.deepEqual(plan.config, config)
     })
   }
 
@@ -45,7 +45,7 @@ describe('a reload', () => {
       log: { refusalsPerSecond: 1 },
       policies: [],
     }
-    assert.deepEqual(planReload(started, next), { config: next, effective: next, waiting: [] })
+    assert.deepEqual(planReload(started, next), { config: next, waiting: [] })
   })
 
   it('leaves the admin key on a listener that is not on loopback, wherever the next one is to be', () => {
@@ -56,6 +56,6 @@ describe('a reload', () => {
 
   it('takes the admin key away on loopback', () => {
     const started = { ...config, admin: { ...config.admin, key: 'the-admin-key-000' } }
-    assert.deepEqual(planReload(started, config).effective, config)
+    assert.deepEqual(planReload(started, config).config, config)
   })
 })

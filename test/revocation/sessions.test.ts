@@ -16,13 +16,10 @@ const entry = (id: string, until: number) => ({
 it('a wall clock that is ahead for one change loses no revocation', async (t) => {
   const clock = { wall: start }
   const file = join(makeFolder(t), 'revocations.json')
-  const store = createRevocationStore(
-    file,
-    () => clock.wall,
-    undefined,
-    undefined,
-    () => 1_000,
-  )
+  const store = createRevocationStore(file, () => clock.wall, undefined, undefined, {
+    monotonic: () => 1_000,
+    wait: async () => {},
+  })
   await store.start()
   await store.add(entry('thief', start / 1e3 + 3600))
   clock.wall += 6 * hour

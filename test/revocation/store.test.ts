@@ -1,8 +1,21 @@
 import assert from 'node:assert/strict'
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { after, describe, it } from 'node:test'
+import { takeFileLock } from '../../src/revocation/file-lock.ts'
 import {
   maxRevocations,
   parseRevocation,
@@ -92,11 +105,176 @@ describe('a revocation file that is missing', () => {
     await assert.rejects(started(join(folder, 'not-mounted', 'r.json')), /ENOENT.*mounted/)
   })
 
+  it('does not stop a start where it cannot be written, as on a full disk, since the copy has all', async () => {
+    const file = newFile()
+    await (await started(file)).add(entry)
+    await rm(file)
+    // A folder in the place of the lock: nothing can be written, whoever asks.
+    await mkdir(`${file}.lock`)
+    const said: string[] = []
+    const store = await started(file, (message) => said.push(message))
+    assert.deepEqual(store.list.entries, [entry])
+    assert.match(
+      said.join(),
+      /cannot be created \(.*is not a file\): the 1 revocations of .*\.copy are active/,
+    )
+    assert.equal(await store.reload(), false)
+    assert.deepEqual(store.list.entries, [entry])
+    await rm(`${file}.lock`, { recursive: true })
+    await store.add({ ...entry, kind: 'key', id: 'a-key' })
+    assert.equal(parseFile(await readFile(file, 'utf8')).length, 2)
+  })
+
+  it('has a copy as soon as one can be made', async () => {
+    const file = newFile()
+    const copy = join(folder, `.${basename(file)}.copy`)
+    await mkdir(copy)
+    await writeFile(file, JSON.stringify({ revocations: [entry] }))
+    const store = await started(file)
+    await rm(copy, { recursive: true })
+    await store.reload()
+    assert.equal(parseFile(await readFile(copy, 'utf8')).length, 1)
+  })
+
   it('is told of by explain, and not created', async () => {
     const file = newFile()
     assert.equal(await open(file).reload(), false)
     await assert.rejects(readFile(file), /ENOENT/)
   })
+})
+
+describe('a revocation file in the place of another one', () => {
+  const other: Revocation = { ...entry, kind: 'key', id: 'a-key' }
+
+  /** A service that runs, and one that started while the volume with the file was not mounted. */
+  async function createBoth() {
+    const file = newFile()
+    const said: string[] = []
+    const running = createRevocationStore(
+      file,
+      () => now,
+      (message) => said.push(message),
+    )
+    await running.start()
+    await running.add(entry)
+    await rm(file)
+    await rm(join(folder, `.${basename(file)}.copy`))
+    const started = open(file)
+    await started.start()
+    return { file, said, running, started }
+  }
+
+  it('ends no revocation: a service that saw none has all of them again', async () => {
+    const { said, running, started } = await createBoth()
+    assert.deepEqual(started.list.entries, [])
+    assert.equal(await running.reload(), true)
+    assert.deepEqual(running.list.entries, [entry])
+    assert.match(said.at(-1) ?? '', /replaced by another one: the 1 revocations of both are active/)
+    assert.equal(await running.reload(), false)
+    assert.equal(await started.reload(), true)
+    assert.deepEqual(started.list.entries, [entry])
+  })
+
+  it('keeps what was added to it meanwhile', async () => {
+    const { file, running, started } = await createBoth()
+    await started.add(other)
+    await running.add({ ...entry, kind: 'token', id: 'a-token' })
+    const ids = ['11111111-1111-4111-8111-111111111111', 'a-key', 'a-token']
+    assert.deepEqual(running.list.entries.map(({ id }) => id).toSorted(), ids)
+    assert.equal(parseFile(await readFile(file, 'utf8')).length, 3)
+    await started.reload()
+    assert.deepEqual(started.list.entries.map(({ id }) => id).toSorted(), ids)
+    // A revocation that was ended since does not come back.
+    assert.equal(await started.remove('key', 'a-key'), true)
+    await running.reload()
+    assert.equal(running.list.get('key', 'a-key'), undefined)
+  })
+
+  it('keeps of two revocations of one user the one that revokes more, for longer', async () => {
+    const { running, started } = await createBoth()
+    await started.add({ ...entry, before: entry.before + 100, until: entry.until - 100 })
+    await running.reload()
+    assert.deepEqual(running.list.entries, [{ ...entry, before: entry.before + 100 }])
+  })
+
+  it('is told of where it cannot be written, and all stay active', async () => {
+    const { file, running } = await createBoth()
+    await mkdir(`${file}.lock`)
+    await assert.rejects(running.reload(), /is not a file/)
+    await assert.rejects(running.reload(), /is not a file/)
+    assert.deepEqual(running.list.entries, [entry])
+    await rm(`${file}.lock`, { recursive: true })
+    await running.reload()
+    assert.equal(parseFile(await readFile(file, 'utf8')).length, 1)
+  })
+
+  it('cannot be joined with it where there would be more than the limit', async () => {
+    const { file, running } = await createBoth()
+    const { id } = JSON.parse(await readFile(file, 'utf8'))
+    const revocations = Array.from({ length: maxRevocations }, (_, index) => ({
+      ...entry,
+      kind: 'token',
+      id: `token-${index}`,
+    }))
+    await writeFile(file, JSON.stringify({ id, revocations }))
+    await assert.rejects(running.reload(), /more than 10000 revocations together/)
+    assert.equal(running.list.size, maxRevocations + 1)
+  })
+
+  it('is the same one where another program wrote it, and what is gone from it has ended', async () => {
+    const file = newFile()
+    const [one, two] = [open(file), open(file)]
+    await one.add(entry)
+    await two.reload()
+    await writeFile(file, JSON.stringify({ revocations: [] }))
+    await one.add(other)
+    await two.reload()
+    assert.deepEqual(two.list.entries, [other])
+  })
+
+  it('is the same one where an earlier state was put back', async () => {
+    const file = newFile()
+    const store = open(file)
+    await store.add(entry)
+    await copyFile(file, `${file}.backup`)
+    await store.add(other)
+    await copyFile(`${file}.backup`, file)
+    await store.reload()
+    assert.deepEqual(store.list.entries, [entry])
+  })
+})
+
+describe('what is no revocation file', () => {
+  const cases: readonly (readonly [
+    string,
+    RegExp,
+    (file: string) => Promise<unknown> | unknown,
+  ])[] = [
+    ['a folder', /is not a file/, (file) => mkdir(file)],
+    ['a pipe that nobody writes to', /is not a file/, (file) => execFileSync('mkfifo', [file])],
+    [
+      'a file of gigabytes',
+      /larger than 64 MiB/,
+      async (file) => {
+        await writeFile(file, '')
+        await truncate(file, 5_000_000_000)
+      },
+    ],
+    ['an empty file', /is not JSON/, (file) => writeFile(file, '')],
+  ]
+  for (const [what, problem, make] of cases) {
+    it(`is ${what}: a start ends, and a service that runs keeps what it has`, async () => {
+      const file = newFile()
+      const store = open(file)
+      await store.add(entry)
+      await rm(file)
+      await make(file)
+      await assert.rejects(open(file).start(), problem)
+      await assert.rejects(store.reload(), problem)
+      await assert.rejects(store.add({ ...entry, kind: 'key', id: 'a-key' }), RevocationError)
+      assert.deepEqual(store.list.entries, [entry])
+    })
+  }
 })
 
 describe('a revocation file behind a symbolic link', () => {
@@ -180,6 +358,53 @@ describe('the lock of a revocation file', () => {
     )
   })
 
+  /** Time that passes as soon as somebody waits. */
+  function createTime() {
+    const time = {
+      nowMs: 0,
+      monotonic: () => time.nowMs,
+      wait: async (ms: number) => {
+        time.nowMs += ms
+      },
+    }
+    return time
+  }
+
+  it('of a container that is gone is waited for by a start without a file', async () => {
+    const file = newFile()
+    const time = createTime()
+    await writeFile(`${file}.lock`, JSON.stringify({ place: 'elsewhere', pid: '1', start: '1' }))
+    const store = createRevocationStore(file, () => now, undefined, undefined, time)
+    await store.start()
+    assert.deepEqual(parseFile(await readFile(file, 'utf8')), [])
+    // The start-up probe of the chart gives up after 30 s.
+    assert.ok(time.nowMs > 15_000 && time.nowMs < 20_000, `${time.nowMs} ms`)
+  })
+
+  it('of a container that is gone holds up no start with a copy for longer than a change', async () => {
+    const file = newFile()
+    await open(file).add(entry)
+    await rm(file)
+    const time = createTime()
+    await writeFile(`${file}.lock`, JSON.stringify({ place: 'elsewhere', pid: '1', start: '1' }))
+    const store = createRevocationStore(file, () => now, undefined, undefined, time)
+    await store.start()
+    assert.deepEqual(store.list.entries, [entry])
+    assert.ok(time.nowMs < 6_000, `${time.nowMs} ms`)
+  })
+
+  it('counts as long as its owner changes, wherever that is', async () => {
+    const path = `${newFile()}.lock`
+    const time = createTime()
+    let owner = 0
+    const wait = async (ms: number) => {
+      await time.wait(ms)
+      await writeFile(path, JSON.stringify({ place: 'elsewhere', pid: String(owner++) }))
+    }
+    await writeFile(path, '')
+    assert.equal(await takeFileLock(path, 20_000, { ...time, wait }), undefined)
+  })
+
   it('cannot be taken in a folder that cannot be written, which is said', async () => {
     const file = join(folder, 'missing-folder', 'r.json')
     await assert.rejects(open(file).add(entry), /cannot be written \(ENOENT\)/)
@@ -187,7 +412,6 @@ describe('the lock of a revocation file', () => {
 
   /** What this process writes into a lock. */
   async function lockOwner(file: string): Promise<{ place?: string }> {
-    const { takeFileLock } = await import('../../src/revocation/file-lock.ts')
     const lock = await takeFileLock(`${file}.lock`, 0)
     const owner = JSON.parse(await readFile(`${file}.lock`, 'utf8'))
     await lock?.release()

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { eventually } from '../support/eventually.ts'
 import { type Authority, contoso, fabrikam, ordersId, startAuthority } from './authority.ts'
@@ -277,6 +278,41 @@ test('settings that wait for a restart are named, each, and what counts is logge
   const line = running.service.log.slice(from).find(({ msg }) => msg === 'configuration reloaded')
   assert.deepEqual([line?.keyStore, line?.revocationFile], ['/tmp/a', undefined])
   assert.deepEqual([line?.waiting].flat().sort(), settings)
+})
+
+test('of a storm of SIGHUP a few reloads are left, and the last configuration is active', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  const { service, file } = running
+  const token = await authority.token('alice')
+  const signals = 50
+  for (let sent = 0; sent < signals; sent++) {
+    service.kill('SIGHUP')
+    await setTimeout(2)
+  }
+  writeFileSync(file, yaml(authority, { scope: 'Orders.Write' }))
+  service.kill('SIGHUP')
+  await eventually(
+    () => running.statusOf(token),
+    (status) => status === 403,
+    60_000,
+  )
+  const reloads = () => service.log.filter(({ msg }) => msg === 'configuration reloaded').length
+  // Each is a signal that was sent after the one before had begun.
+  assert.ok(reloads() < signals / 2, `${reloads()} reloads`)
+})
+
+test('a reload while the service ends changes nothing of the end', async (t) => {
+  const authority = await startAuthority(t)
+  const running = await start(t, yaml(authority))
+  const { service, file } = running
+  service.kill('SIGTERM')
+  await service.waitForLog(({ msg }) => msg === 'stopping')
+  const tenants = { contoso: { id: contoso, authority }, fabrikam: { id: fabrikam, authority } }
+  writeFileSync(file, yaml(authority, { tenants }))
+  for (let sent = 0; sent < 3; sent++) service.kill('SIGHUP')
+  assert.deepEqual(await service.exited, { code: 0, signal: null })
+  assert.equal(service.stderr, '')
 })
 
 test('reloads under load lose no request', async (t) => {

@@ -1,10 +1,12 @@
 /** Signals that come before the service is ready for them. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { takeFileLock } from '../../src/revocation/file-lock.ts'
 import { eventually } from '../support/eventually.ts'
 import { environmentFor, startAuthority } from './authority.ts'
-import { type Life, startService, untilReady, verify } from './process.ts'
+import { type Life, makeFolder, startService, untilReady, verify } from './process.ts'
 
 const hangup = 1n
 
@@ -16,17 +18,21 @@ function catchesHangup(pid: number): boolean {
 }
 
 /** The service at the moment when it first handles signals. */
-async function startUntilCaught(t: Life) {
+async function startUntilCaught(t: Life, env: Readonly<Record<string, string>> = {}) {
   const authority = await startAuthority(t)
-  const service = await startService(t, environmentFor(authority))
+  const service = await startService(t, { ...environmentFor(authority), ...env })
   await eventually(() => catchesHangup(service.pid), Boolean)
   assert.deepEqual(service.log, [])
   return { authority, service }
 }
 
 test('SIGHUP during the start is a reload, and the service starts', async (t) => {
-  const { authority, service } = await startUntilCaught(t)
+  // While the lock is held, the start waits for it.
+  const file = join(makeFolder(t), 'revocations.json')
+  const lock = await takeFileLock(`${file}.lock`, 0)
+  const { authority, service } = await startUntilCaught(t, { ENTRA_AUTH_REVOCATION_FILE: file })
   service.kill('SIGHUP')
+  await lock?.release()
   await service.waitForLog(({ msg }) => msg === 'configuration reloaded')
   await untilReady(service)
   assert.equal((await verify(service, await authority.token('alice'))).status, 200)

@@ -648,6 +648,16 @@ describe('stored keys', () => {
     assert.equal(keys.state().state, 'absent')
     assert.equal(loads, 0)
   })
+  it('that are not kept for ever, as on a disk that does not answer, hold up no refresh', async (t) => {
+    const keyStore: KeyStore = { load: async () => undefined, save: () => new Promise(() => {}) }
+    const { keys, endpoint, time } = await createBench(t, { keyStore })
+    await keys.start()
+    assert.deepEqual(time.delays(), [refreshIntervalMs])
+    endpoint.keys.push(jwkOf(signingKey('next')))
+    assert.equal((await keys.lookUp('next')).ok, true)
+    await time.advance(refreshIntervalMs)
+    assert.equal(keys.state().lastReadMs, startMs + refreshIntervalMs)
+  })
   it('that cannot be kept are no reason to fail', async (t) => {
     const keyStore: KeyStore = {
       load: async () => undefined,

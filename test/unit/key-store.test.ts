@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { createKeyStore } from '../../src/keys/key-store.ts'
+import { eventually } from '../support/eventually.ts'
 
 async function createDirectory(t: TestContext): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'key-store-'))
@@ -72,6 +74,27 @@ describe('the key store', () => {
       assert.equal(await store.load('one'), undefined)
     })
   }
+  it('waits no longer than it may for a disk that does not answer, and takes one thread of it', async (t) => {
+    const directory = await createDirectory(t)
+    const store = createKeyStore(directory, 100)
+    await store.save('one', documents)
+    // The opening of a pipe waits until somebody writes to it, as a network drive that is gone does.
+    const pipe = join(directory, 'silent.json')
+    execFileSync('mkfifo', [pipe])
+    const silent = store.load('silent')
+    const [waiting, kept] = [store.load('one'), store.save('two', documents)]
+    assert.equal(await silent, undefined)
+    assert.equal(await waiting, undefined)
+    await assert.rejects(kept, /the disk does not answer/)
+    await assert.rejects(store.save('one', documents), /the disk does not answer/)
+    // It answers again.
+    await writeFile(pipe, '')
+    await eventually(
+      () => store.load('one'),
+      (stored) => stored !== undefined,
+    )
+    assert.deepEqual((await readdir(directory)).toSorted(), ['one.json', 'silent.json'])
+  })
   it('says where it cannot keep anything', async (t) => {
     const directory = await createDirectory(t)
     await writeFile(directory, 'a file in the way')

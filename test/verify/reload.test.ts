@@ -79,7 +79,7 @@ describe('the memory of a cached token', () => {
     const service = await startService()
     t.after(() => service.close())
     const config = await loadFile(fixtureConfig(service.authority.url))
-    const cache = createTokenCache()
+    const cache = createTokenCache(() => true)
     let list = createRevocationList([])
     const verifier = createVerifier({
       clock: () => service.time.nowMs,
