@@ -275,7 +275,6 @@ export function createIssuerKeys(
     if (stopped || refreshing || keyring.size === 0) return
     if (keyring.countUsable(elapsed()) > 0) return
     if (elapsed() - outcome.atMs < longestRetryMs) return
-    cancelTimer()
     void refreshAndSchedule()
   }
 
@@ -306,7 +305,7 @@ export function createIssuerKeys(
     retiredSince: (ms) => keyring.retiredSince(ms),
     find(id) {
       const found = keyring.get(id, elapsed())
-      if (found && !found.ok && found.failure === 'key_unconfirmed') refreshIfStale()
+      if (found && !found.ok) refreshIfStale()
       return found
     },
     refreshIfStale,

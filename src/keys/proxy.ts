@@ -13,7 +13,7 @@ export function readProxy(text: string): ProxySetting {
   if (scheme !== 'http' && scheme !== 'https') {
     return { ok: false, problem: `names a ${scheme} proxy, which is not supported` }
   }
-  if (/[\s\\]/.test(whole) || !URL.canParse(whole) || new URL(whole).hostname === '') {
+  if (/[\s\\]/.test(whole) || !URL.canParse(whole)) {
     return { ok: false, problem: 'is not the address of a proxy' }
   }
   return { ok: true, url: whole }

@@ -4,6 +4,7 @@ import { createAuthority } from '../../src/keys/authority.ts'
 import { createHttp } from '../../src/keys/http.ts'
 import { refreshIntervalMs } from '../../src/keys/issuer-keys.ts'
 import { type FakeEndpoint, startAuthority, tenantKey } from '../support/authority.ts'
+import { eventually } from '../support/eventually.ts'
 import { ids, startMs } from '../support/ids.ts'
 import { createManualTime } from '../support/time.ts'
 
@@ -96,6 +97,17 @@ describe('the authority of a tenant', () => {
     authority.stop()
     assert.deepEqual(time.delays(), [])
     assert.equal(authority.state().ready, true)
+  })
+  it('refreshes both versions at once where none of their keys is confirmed any more', async (t) => {
+    const { authority, time } = await createBench(t)
+    await authority.start()
+    time.jump(25 * 3_600_000)
+    assert.equal(authority.state().ready, false)
+    authority.refreshIfStale()
+    await eventually(
+      () => Object.values(authority.state().versions).map(({ keys }) => keys),
+      (counts) => counts.every((count) => count === 1),
+    )
   })
   it('withdraws the keys of both versions when it is retired, and tells of them', async (t) => {
     const { authority, time } = await createBench(t)

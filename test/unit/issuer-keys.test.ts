@@ -16,6 +16,7 @@ import {
   startAuthority,
   tenantKey,
 } from '../support/authority.ts'
+import { eventually } from '../support/eventually.ts'
 import { ids, startMs } from '../support/ids.ts'
 import { jwkOf, signingKey } from '../support/signing-keys.ts'
 import { createManualTime, type ManualTime } from '../support/time.ts'
@@ -37,6 +38,10 @@ interface Bench {
   readonly endpoint: FakeEndpoint
   readonly time: ManualTime
   readonly log: { level: string; fields: Record<string, unknown>; message: string }[]
+  /** What was told of each reading. */
+  readonly refreshes: (readonly [string, string, string])[]
+  /** How often a task was scheduled. */
+  scheduled(): number
 }
 
 interface BenchOptions {
@@ -54,17 +59,23 @@ async function createBench(t: TestContext, options: BenchOptions = {}): Promise<
   const log: Bench['log'] = []
   const write = (level: string) => (fields: object, message: string) =>
     void log.push({ level, fields: { ...fields }, message })
+  const refreshes: Bench['refreshes'] = []
+  let scheduled = 0
   const tenant = { name: 'contoso', id: ids.contoso, authority: authority.url, ...options.tenant }
   const keys = createIssuerKeys(tenant, version, http, {
     clock: () => time.nowMs,
     random: () => random,
-    schedule: time.schedule,
+    schedule(task, delayMs) {
+      scheduled++
+      return time.schedule(task, delayMs)
+    },
+    onRefresh: (...refresh) => void refreshes.push(refresh),
     log: { info: write('info'), warn: write('warn') },
     ...(keyStore && { keyStore }),
   })
   t.after(() => keys.stop())
   const endpoint = (version === '2.0' ? authority.contoso.v2 : authority.contoso.v1) as FakeEndpoint
-  return { keys, authority, endpoint, time, log }
+  return { keys, authority, endpoint, time, log, refreshes, scheduled: () => scheduled }
 }
 
 /** A reply that waits until the returned function is called. */
@@ -84,6 +95,7 @@ describe('the keys of an issuer', () => {
     const { keys, authority } = await createBench(t)
     assert.deepEqual(keys.state(), { state: 'untried', keys: 0 })
     assert.equal(keys.issuer, undefined)
+    assert.equal(keys.lastMerge, undefined)
     assert.equal(keys.find(known), undefined)
     assert.deepEqual(await keys.lookUp(known), { ok: false, failure: 'keys_unavailable' })
     assert.deepEqual(authority.requests, [])
@@ -257,6 +269,90 @@ describe('the background refresh', () => {
     release()
     await started
     assert.deepEqual(time.delays(), [])
+  })
+})
+
+describe('keys of which none is confirmed any more', () => {
+  const unconfirmed = { ok: false, failure: 'key_unconfirmed' }
+
+  /** Keys that were read, before a machine was suspended for a day. */
+  async function suspended(t: TestContext): Promise<Bench> {
+    const bench = await createBench(t)
+    await bench.keys.start()
+    bench.time.jump(24 * hourMs)
+    return bench
+  }
+
+  it('are read at once, by whoever needs one first, and then as before', async (t) => {
+    const { keys, authority, endpoint, time, scheduled } = await suspended(t)
+    const release = hold(endpoint)
+    for (let asked = 0; asked < 5; asked++) assert.deepEqual(keys.find(known), unconfirmed)
+    release()
+    await eventually(scheduled, (count) => count > 1)
+    assert.equal(keys.find(known)?.ok, true)
+    assert.equal(scheduled(), 2)
+    assert.deepEqual(time.delays(), [refreshIntervalMs])
+    assert.equal(authority.keyFetches(), 2)
+  })
+  it('are asked for twice a minute at most, while the authority does not answer', async (t) => {
+    const { keys, authority, endpoint, time, scheduled } = await suspended(t)
+    endpoint.metadataFault = endpoint.keysFault = 'error'
+    keys.refreshIfStale()
+    await eventually(scheduled, (count) => count === 2)
+    const { length } = authority.requests
+    time.jump(29_999)
+    keys.refreshIfStale()
+    assert.equal(authority.requests.length, length)
+    assert.equal(scheduled(), 2)
+    time.jump(1)
+    keys.refreshIfStale()
+    await eventually(scheduled, (count) => count === 3)
+  })
+  for (const [what, prepare] of [
+    ['nothing was read yet', async () => {}],
+    [
+      'one of them is',
+      async ({ keys, time }: Bench) => {
+        await keys.start()
+        time.jump(24 * hourMs - 1)
+      },
+    ],
+    [
+      'it was stopped',
+      async ({ keys, time }: Bench) => {
+        await keys.start()
+        keys.stop()
+        time.jump(24 * hourMs)
+      },
+    ],
+  ] as const) {
+    it(`are not asked for where ${what}`, async (t) => {
+      const bench = await createBench(t)
+      await prepare(bench)
+      const { authority, keys } = bench
+      const { length } = authority.requests
+      keys.refreshIfStale()
+      // A call, if there were one, would be out before this one has its answer.
+      await fetch(`${authority.url}/another`)
+      assert.equal(authority.requests.filter((path) => path !== '/another').length, length)
+    })
+  }
+})
+
+describe('each reading', () => {
+  it('is told of, with how it went', async (t) => {
+    const { keys, endpoint, time, refreshes } = await createBench(t, { version: '1.0' })
+    endpoint.metadataFault = 'not found'
+    await keys.start()
+    endpoint.metadataFault = 'error'
+    await time.advance(refreshIntervalMs)
+    endpoint.metadataFault = undefined
+    await time.advance(1_000)
+    assert.deepEqual(refreshes, [
+      ['contoso', '1.0', 'absent'],
+      ['contoso', '1.0', 'failed'],
+      ['contoso', '1.0', 'applied'],
+    ])
   })
 })
 

@@ -100,4 +100,8 @@ describe('the key store', () => {
     await writeFile(directory, 'a file in the way')
     await assert.rejects(createKeyStore(directory).save('one', documents))
   })
+  it('says why a file cannot be made, and not that there is none to remove', async (t) => {
+    const store = createKeyStore(await createDirectory(t))
+    await assert.rejects(store.save('missing/one', documents), { code: 'ENOENT', syscall: 'open' })
+  })
 })
