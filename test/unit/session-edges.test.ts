@@ -8,7 +8,7 @@ import { after, beforeEach, describe, it } from 'node:test'
 import { loginCookie, readCookies, sessionCookie } from '../../src/session/cookie.ts'
 import { createHosts } from '../../src/session/hosts.ts'
 import { createKeyFolder, rotationMs } from '../../src/session/key-folder.ts'
-import { readSession } from '../../src/session/read-session.ts'
+import { readSession, sealedHardEndOf } from '../../src/session/read-session.ts'
 import { readSessionRequest } from '../../src/session/request.ts'
 import { compileSessionRules, type SessionRules } from '../../src/session/rules.ts'
 import { createSealingKey, open, seal } from '../../src/session/sealing.ts'
@@ -40,6 +40,11 @@ describe('the reading of a session', () => {
       const read = readSession(rules, sealingKeys, { cookie: 'garbage', host: at }, startMs)
       assert.deepEqual(read, { ok: false, failure: 'no_session' })
     }
+  })
+
+  it('has the hard end in its cookie where shorter hours end it earlier', () => {
+    assert.equal(sealedHardEndOf({ hardEnd: 1, sealedHardEnd: 2 }), 2)
+    assert.equal(sealedHardEndOf({ hardEnd: 1 }), 1)
   })
 
   it('is none from further ahead than the clocks may differ', () => {

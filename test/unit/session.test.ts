@@ -193,6 +193,8 @@ describe('the hosts', () => {
       'portal.contoso.com:4430',
       'portal.contoso.com:443:443',
       'portal.contoso.com:443x',
+      'portal:443.contoso.com',
+      'lo:1calhost',
       'localhost:8080:8080',
       'localhost:123456',
       'localhost:',
