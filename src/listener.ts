@@ -1,3 +1,4 @@
+import { createServer, type ServerResponse } from 'node:http'
 import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -12,6 +13,35 @@ import { sendRefusal } from './verify/route.ts'
 /** Room for a token of 16 KiB and the other headers of a request. */
 const maxHeaderBytes = 32 * 1024
 
+/** HAProxy takes 101 by default. */
+const maxHeaders = 1_000
+
+function refuseUnread(response: ServerResponse): void {
+  response.writeHead(400, {
+    'X-Entra-Auth-Verdict': 'deny',
+    'X-Entra-Auth-Reason': 'malformed_request',
+    'Cache-Control': 'no-store',
+    'Content-Length': '0',
+    Connection: 'close',
+  })
+  response.end()
+}
+
+/** Limits that Fastify sets itself on a server of its own making. */
+export interface ServerOptions extends Record<string, unknown> {
+  readonly http: object
+  readonly keepAliveTimeout: number
+  readonly requestTimeout: number
+  readonly connectionTimeout: number
+}
+
+const createPlainServer: FastifyServerFactory = (handler, options) => {
+  const { http, keepAliveTimeout, requestTimeout, connectionTimeout } = options as ServerOptions
+  const server = createServer({ ...http, keepAliveTimeout, requestTimeout }, handler)
+  server.setTimeout(connectionTimeout)
+  return server
+}
+
 /**
  * Creates a Fastify instance with every limit set. Each error has the form of a refusal. It makes
  * its own server unless a factory is given. It has no logger: with one, Fastify creates listeners
@@ -20,11 +50,20 @@ const maxHeaderBytes = 32 * 1024
  */
 export function buildListener(
   log: FastifyBaseLogger,
-  serverFactory?: FastifyServerFactory,
+  serverFactory: FastifyServerFactory = createPlainServer,
   answer: Answer = sendAsRefusal,
 ): FastifyInstance {
   const app = fastify({
-    ...(serverFactory && { serverFactory }),
+    serverFactory(handler, options) {
+      const server = serverFactory((request, response) => {
+        if (request.rawHeaders.length > 2 * maxHeaders) refuseUnread(response)
+        else handler(request, response)
+      }, options)
+      // Node has a limit too, and some versions leave out what is beyond it without an error: a second
+      // Authorization would not be seen. So all are read, and counted here.
+      server.maxHeadersCount = 0
+      return server
+    },
     logger: false,
     // The request id of the caller is read where a refusal needs it.
     genReqId: () => '',

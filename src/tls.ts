@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:https'
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyServerFactory } from 'fastify'
 import type { TlsConfig } from './config/config.ts'
+import type { ServerOptions } from './listener.ts'
 
 /** Makes the servers of a listener that speaks TLS, and gives them another certificate later. */
 export interface TlsServers {
@@ -50,14 +51,6 @@ export function createTlsServers(tls: TlsConfig): TlsServers {
       return true
     },
   }
-}
-
-/** Limits that Fastify sets itself on a server of its own making. */
-interface ServerOptions extends Record<string, unknown> {
-  readonly http: object
-  readonly keepAliveTimeout: number
-  readonly requestTimeout: number
-  readonly connectionTimeout: number
 }
 
 function contextOf({ certificate, key }: TlsConfig) {

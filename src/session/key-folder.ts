@@ -62,6 +62,7 @@ export function createKeyFolder(
 ): KeyFolder {
   let known: readonly KnownKey[] = []
   let byId: ReadonlyMap<string, SealingKey> = new Map()
+  let reading: Promise<void> | undefined
   /** Ids of keys that are gone, and since when (ms by the clock that nobody sets). */
   const removedAt = new Map<string, number>()
 
@@ -100,6 +101,23 @@ export function createKeyFolder(
     await readOnce()
   }
 
+  async function readAndRotate(): Promise<void> {
+    await readOnce()
+    const newest = known.at(-1)
+    if (newest && !isRotationDue(newest)) return
+    try {
+      await makeKey()
+    } catch (error) {
+      const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message
+      if (!newest) {
+        throw new SealingKeysError(
+          `${folder} has no key and none can be made there (${reason}); write one with "openssl rand -base64 32"`,
+        )
+      }
+      log.warn({ reason }, 'no new sealing key could be made, the last one goes on')
+    }
+  }
+
   return {
     get size() {
       return known.length
@@ -116,21 +134,12 @@ export function createKeyFolder(
       const ids = [...removedAt.keys()].sort().join(' ')
       return ids && createHash('sha256').update(ids).digest('base64url').slice(0, 8)
     },
-    async read() {
-      await readOnce()
-      const newest = known.at(-1)
-      if (newest && !isRotationDue(newest)) return
-      try {
-        await makeKey()
-      } catch (error) {
-        const reason = (error as NodeJS.ErrnoException).code ?? (error as Error).message
-        if (!newest) {
-          throw new SealingKeysError(
-            `${folder} has no key and none can be made there (${reason}); write one with "openssl rand -base64 32"`,
-          )
-        }
-        log.warn({ reason }, 'no new sealing key could be made, the last one goes on')
-      }
+    read() {
+      // One at a time: a disk that hangs would collect readings, and the oldest could end last.
+      reading ??= readAndRotate().finally(() => {
+        reading = undefined
+      })
+      return reading
     },
   }
 }

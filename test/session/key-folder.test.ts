@@ -57,6 +57,20 @@ describe('the folder of sealing keys', () => {
     assert.equal(readdirSync(folder).length, 1)
   })
 
+  it('is read once at a time, so that a disk that hangs collects no readings', async () => {
+    const keys = createFolder()
+    const [one, other] = [keys.read(), keys.read()]
+    assert.equal(one, other)
+    await one
+    assert.notEqual(keys.read(), one)
+    await keys.read()
+    // One that failed does not stand in the way of the next.
+    write('short.key', 'x')
+    await assert.rejects(keys.read(), /no sealing key/)
+    rmSync(join(folder, 'short.key'))
+    await keys.read()
+  })
+
   it('seals with a new key once every replica can know it, and opens with it at once', async () => {
     write('1', 'a'.repeat(32))
     const early = createFolder()
