@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest }
 import { parseRevocation, type Revocation, revocationKinds } from '../revocation/revocation.ts'
 import { inForce } from '../revocation/revocation-list.ts'
 import { RevocationError, type RevocationStore } from '../revocation/revocation-store.ts'
+import { withoutTokens } from '../verify/correlation.ts'
 
 /** What the routes work on. */
 export interface RevocationRoutesOptions {
@@ -46,7 +47,10 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
       if (parsed.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')
       const { until } = request.body as { until?: unknown }
       const untilDefault = until === undefined
-      const revocation = untilDefault ? withDefaultEnd(parsed, store) : parsed
+      const { reason, ...rest } = untilDefault ? withDefaultEnd(parsed, store) : parsed
+      // Whoever revokes a token may write it there, and the reason is logged, kept and shown.
+      const clean = reason === undefined ? {} : { reason: withoutTokens(reason) }
+      const revocation: Revocation = { ...rest, ...clean }
       await store.add(revocation, { untilDefault })
       log.warn({ revocation, ...callerOf(request) }, 'revoked')
       return reply.code(201).send(revocation)

@@ -57,9 +57,9 @@ function shortened(name: string, value: string | string[] | undefined): Record<s
 }
 
 /** A client may send its token where none belongs, as in a path or a host name. */
-function withoutTokens(text: string | undefined): string | undefined {
+export function withoutTokens<Text extends string | undefined>(text: Text): Text {
   // Each JSON Web Token begins with `{"` in base64url.
-  return text?.replace(/eyJ[\w-]+(\.[\w-]*)*/g, '[token]')
+  return text?.replace(/eyJ[\w-]+(\.[\w-]*)*/g, '[token]') as Text
 }
 
 function single(value: string | string[] | undefined): string | undefined {

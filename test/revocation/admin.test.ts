@@ -125,6 +125,17 @@ describe('the admin listener', () => {
     })
   }
 
+  it('keeps no token that somebody writes into the reason', async () => {
+    const token = v2User().slice(0, 200)
+    const reply = await post({ kind: 'session', id: 'a-session', reason: `stolen: ${token}!` })
+    assert.equal(reply.statusCode, 201)
+    assert.equal(reply.json().reason, 'stolen: [token]!')
+    const listed = await admin.inject({ url: '/revocations', headers: local })
+    for (const text of [reply.body, listed.body, ...service.log]) {
+      assert.doesNotMatch(text, /eyJ/)
+    }
+  })
+
   it('says why nothing can be revoked without a file', async () => {
     const other = await startService()
     after(() => other.close())
