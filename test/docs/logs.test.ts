@@ -35,6 +35,49 @@ describe('the page of logs', () => {
     assert.deepEqual(missing, [])
   })
 
+  it('gives each message its level, and from level 40 on says what to do', () => {
+    const levels: Readonly<Record<string, string>> = {
+      info: '30',
+      warn: '40',
+      error: '50',
+      fatal: '60',
+    }
+    const source = resolve(import.meta.dirname, '../../src')
+    const inCode = readdirSync(source, { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.ts') && !file.startsWith('dev-entra'))
+      .flatMap((file) => [
+        ...readFileSync(join(source, file), 'utf8').matchAll(
+          /\blog\.(info|warn|error|fatal)\([^']*?'([^']+)',?\s*\)/g,
+        ),
+      ])
+      .map(([, method = '', message = '']) => [message, levels[method] ?? ''] as const)
+    const [, table = ''] = /^\| `msg` \| level \|.*\n\|[-|]+\n((?:\|.*\n)+)/m.exec(page) ?? []
+    const rows = table
+      .trim()
+      .split('\n')
+      .map((row) =>
+        row
+          .slice(1, -1)
+          .split(' | ')
+          .map((cell) => cell.trim()),
+      )
+    const levelOf = new Map(
+      rows.flatMap(([messages = '', level = '']) => {
+        const each = level.split(', ')
+        return [...messages.matchAll(/`([^`]+)`/g)].map(
+          ([, message = ''], index) => [message, each[index] ?? each[0]] as const,
+        )
+      }),
+    )
+    const compared = inCode.filter(([message]) => levelOf.has(message))
+    assert.ok(compared.length > 25, `${compared.length} compared`)
+    for (const [message, level] of compared) assert.equal(levelOf.get(message), level, message)
+    const silent = rows.filter(
+      ([, level = '', , action = '']) => Number.parseInt(level, 10) >= 40 && action.length < 5,
+    )
+    assert.deepEqual(silent, [])
+  })
+
   it('names every notice about revocations and their store', () => {
     const notices = ['revocation/revocation-store.ts', 'store/shared-revocations.ts']
       .concat('store/kept-copy.ts')
