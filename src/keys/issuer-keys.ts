@@ -205,13 +205,14 @@ export function createIssuerKeys(
     } catch (cause) {
       const error = describe(cause)
       const state = isAbsent(cause) ? 'absent' : 'failing'
-      outcome = { state, atMs, error, failures: before + 1 }
       // The keys may have moved: the next attempt asks the metadata where they are.
       if (origin && isGone(cause)) origin = { ...origin, readMs: Number.NEGATIVE_INFINITY }
       runtime.onRefresh?.(tenant.name, version, state === 'absent' ? 'absent' : 'failed')
       const level = state === 'absent' ? 'info' : 'warn'
       runtime.log[level]({ ...about(), error, keys: keyring.size }, 'keys not read')
       if (state === 'failing' && keyring.size === 0) await readStoredKeys()
+      // Last: a service whose first attempts are over is ready, and then it has the stored keys.
+      outcome = { state, atMs, error, failures: before + 1 }
       return
     }
     outcome = { state: 'ready', atMs, failures: 0 }

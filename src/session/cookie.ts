@@ -5,8 +5,8 @@ export const sessionCookie = '__Host-entra-session'
 export const loginCookie = '__Host-entra-login'
 
 /**
- * The values of all cookies of this name, from each `Cookie` line. Not decoded and not unquoted: ours need neither, and another spelling of a value is another
- * value.
+ * The values of all cookies of this name, from each `Cookie` line. Not decoded and not unquoted: ours need
+ * neither, and another spelling of a value is another value.
  *
  * A cookie that is not written as browsers write it (RFC 6265 section 4.2.1) has the value '', so it never
  * counts, and makes another one ambiguous. Programs disagree about such names: behind a comma, the name

@@ -631,6 +631,28 @@ describe('stored keys', () => {
     await bench.keys.start()
     return bench
   }
+  it('are read before the first attempt counts as over, so that the service is ready with them', async (t) => {
+    const loading: (() => void)[] = []
+    const keyStore: KeyStore = {
+      load: () => new Promise((done) => void loading.push(() => done(undefined))),
+      save: async () => {},
+    }
+    const { keys, endpoint, log } = await createBench(t, { keyStore })
+    endpoint.keysFault = 'error'
+    const started = keys.start()
+    await eventually(
+      () => loading.length,
+      (count) => count === 1,
+    )
+    assert.deepEqual(
+      log.map(({ message }) => message),
+      ['keys not read'],
+    )
+    assert.equal(keys.state().state, 'untried')
+    loading[0]?.()
+    await started
+    assert.equal(keys.state().state, 'failing')
+  })
   it('are kept whenever the set was read', async (t) => {
     const keyStore = createStore()
     const { keys, endpoint } = await createBench(t, { keyStore })
