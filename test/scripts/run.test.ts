@@ -483,9 +483,12 @@ describe('npm test', () => {
   // Texts of made-up test files, not tests: `.skip` stands in them because the runner must fail for each.
   // The runner would report a test of this file that skips in the same way. Nothing is skipped here.
   for (const [what, code, message] of [
+    // The runner must fail for `it.skip`, so this text has to contain it.
     ['a skipped test', `it.skip('s', () => {})`, '"s" is skipped'],
+    // The same for a test that skips itself while it runs.
     ['a test that skips itself', `it('s', (t) => t.skip('no'))`, '"s" is skipped'],
     ['a todo', `it.todo('t')`, '"t" is marked todo'],
+    // The same for a whole suite, whose tests would otherwise be missing unnoticed.
     ['a skipped suite', `describe.skip('s', () => { it('a', () => {}) })`, '"s" is skipped'],
     ['a file without a test', '', 'no test in this file'],
     ['a file that breaks down', `throw new Error('broken')`, 'the file failed outside its tests'],
