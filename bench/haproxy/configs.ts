@@ -345,9 +345,9 @@ function action(): string {
 /** What the printed configuration has, without the variables: as many headers as the native side. */
 function fastLane(): string {
   return `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(orders)
-    http-request add-headers-bin var(txn.entra.hit) if { var(txn.entra.hit),length gt 0 }
     http-request set-var(txn.entra.ok) var(txn.entra.hit),length,bool
-    http-request lua.entra-auth orders unless { var(txn.entra.hit),length gt 0 }
+    http-request add-headers-bin var(txn.entra.hit) if { var(txn.entra.ok) -m bool }
+    http-request lua.entra-auth orders unless { var(txn.entra.ok) -m bool }
     http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }
 `
 }

@@ -102,10 +102,13 @@ function partOf(
   const { rule, isOnHit } = readRule(line, section)
   const [, variable, value = ''] = /^set-var\(txn\.entra\.(\w+)\) (.*)$/.exec(rule) ?? []
   if (isOnHit === 'other') return undefined
-  if (isOnHit === 'without') return rule === `lua.entra-auth ${policy}` ? 'action' : undefined
+  if (isOnHit === 'without' || (isOnHit === 'refused' && isJudged)) {
+    return rule === `lua.entra-auth ${policy}` ? 'action' : undefined
+  }
   const isHit = isOnHit === 'with' || (isOnHit === 'allowed' && isJudged)
   if (rule === `add-headers-bin ${hit}`) return isHit ? 'headers' : undefined
-  if (variable === undefined || (isOnHit === 'allowed' && !isJudged)) return undefined
+  const isOfAnother = isOnHit === 'refused' || (isOnHit === 'allowed' && !isJudged)
+  if (variable === undefined || isOfAnother) return undefined
   const field = /^var\(txn\.entra\.hit\),field\(-(\d+),\|\)$/.exec(value)?.[1]
   if (field !== undefined) return fields[variable] === Number(field) ? variable : undefined
   if (variable !== 'ok') {
@@ -121,8 +124,8 @@ function partOf(
 
 interface LaneRule {
   readonly rule: string
-  /** Whether it fires always, with a hit, without one, after an allow, or on something else. */
-  readonly isOnHit: 'always' | 'with' | 'without' | 'allowed' | 'other'
+  /** Whether it fires always, with a hit or without, with an allow in `txn.entra.ok` or without, or on something else. */
+  readonly isOnHit: 'always' | 'with' | 'without' | 'allowed' | 'refused' | 'other'
 }
 
 /** A rule without its condition; quotes inside arguments mean nothing here. */
@@ -140,7 +143,8 @@ function readRule(line: Line, section: Section): LaneRule {
   }
   const isPositive = (condition.keyword === 'if') !== term.negated
   if (!isHitTest(test)) {
-    return { rule, isOnHit: isPositive && isAllow(test) ? 'allowed' : 'other' }
+    const isOnAllow = isPositive ? 'allowed' : 'refused'
+    return { rule, isOnHit: isAllow(test) ? isOnAllow : 'other' }
   }
   return { rule, isOnHit: isPositive ? 'with' : 'without' }
 }

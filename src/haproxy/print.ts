@@ -277,8 +277,8 @@ function fastLane(policy: string): string[] {
     '    http-request unset-var(txn.entra.hit)',
     '    http-request unset-var(txn.entra.reason)',
     `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(${policy})`,
-    `    http-request add-headers-bin ${hit} if { ${hit},length gt 0 }`,
     `    http-request set-var(txn.entra.ok) ${hit},length,bool`,
+    `    http-request add-headers-bin ${hit} if { var(txn.entra.ok) -m bool }`,
     ...constants.map(
       ([name, value]) =>
         `    http-request set-var(txn.entra.${name}) ${value} if { var(txn.entra.ok) -m bool }`,
@@ -289,7 +289,7 @@ function fastLane(policy: string): string[] {
           `    http-request set-var(txn.entra.${name}) ${hit},field(-${index + 1},|)`,
       )
       .reverse(),
-    `    http-request lua.entra-auth ${policy} unless { ${hit},length gt 0 }`,
+    `    http-request lua.entra-auth ${policy} unless { var(txn.entra.ok) -m bool }`,
     '    .endif',
   ]
 }

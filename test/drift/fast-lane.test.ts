@@ -60,30 +60,43 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
       // A condition on a verdict that this lane has not set yet means another one's.
       [okLine, ''],
       [
-        `${okLine}    http-request set-var(txn.entra.status) int(200) ${okCondition}\n`,
-        `    http-request set-var(txn.entra.status) int(200) ${okCondition}\n${okLine}`,
+        `${okLine}    http-request add-headers-bin var(txn.entra.hit) ${okCondition}\n`,
+        `    http-request add-headers-bin var(txn.entra.hit) ${okCondition}\n${okLine}`,
       ],
+      // The same for the action: it would be skipped after the allow of another one.
+      [/(.*entra\.ok\) var.*\n)([\s\S]*?unless \{ var\(txn\.entra\.ok\) -m bool \}\n)/, '$2$1'],
+      ['orders unless { var(txn.entra.ok) -m bool }', 'orders if { var(txn.entra.ok) -m bool }'],
       [
-        'orders unless { var(txn.entra.hit),length gt 0 }',
         'orders unless { var(txn.entra.ok) -m bool }',
+        'orders unless { var(txn.entra.ok) -m found }',
       ],
       ['field(-5,|)', 'field(-3,|)'],
       ['length,bool', 'length'],
-      ['hit) if { var(txn.entra.hit),length gt 0 }', 'hit) if { var(txn.entra.hit) -m found }'],
+      [
+        `bin var(txn.entra.hit) ${okCondition}`,
+        'bin var(txn.entra.hit) if { var(txn.entra.hit) -m found }',
+      ],
     ] as const) {
-      assert.ok(text.includes(what), what)
+      const changed = text.replace(what, by)
+      assert.notEqual(changed, text, String(what))
       assert.ok(
-        actionsIn(text.replace(what, by)).some((line) => line.includes('set-var')),
-        what,
+        actionsIn(changed).some((line) => line.includes('set-var')),
+        String(what),
       )
     }
   })
 
+  /** The conditions of the headers and of the action. */
+  const onAllow =
+    /(?<=add-headers-bin var\(txn\.entra\.hit\) if |entra-auth orders unless )\{ var\(txn\.entra\.ok\) -m bool \}/g
+
   for (const [what, by] of [
-    [/\{ var\(txn\.entra\.hit\),length gt 0 \}/g, '{ var(txn.entra.hit),length ge 1 }'],
-    [/\{ var\(txn\.entra\.hit\),length gt 0 \}/g, '{ var(txn.entra.hit),length -m int gt 0 }'],
-    [/\{ var\(txn\.entra\.hit\),length gt 0 \}/g, '{   "var(txn.entra.hit),length"  gt 0 }'],
-    [/unless \{ (var\(txn\.entra\.hit\),length gt 0) \}/, 'if !{ $1 }'],
+    // On the value itself, as haproxy-config printed it before.
+    [onAllow, '{ var(txn.entra.hit),length gt 0 }'],
+    [onAllow, '{ var(txn.entra.hit),length ge 1 }'],
+    [onAllow, '{ var(txn.entra.hit),length -m int gt 0 }'],
+    [onAllow, '{   "var(txn.entra.hit),length"  gt 0 }'],
+    [/unless (\{ var\(txn\.entra\.ok\) -m bool \})(?=\n {4}\.endif)/, 'if !$1'],
     [/field\(-5,\|\)/, "field(-5,'|')"],
     [/entra-auth-hit\(orders\)/, 'entra-auth-hit("orders")'],
     [/(.*set-var\(txn\.entra\.ok\).*\n)/, '    http-request set-log-level debug\n$1'],
@@ -94,8 +107,8 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     [/ms\) int\(0\) if .*/, 'ms) int(0) if { var(txn.entra.ok),bool }'],
     [/(.*status\) int\(200\)) if .*/, '    acl allowed var(txn.entra.ok) -m bool\n$1 if allowed'],
     [
-      /(.*add-headers-bin .*) if .*\n(.*entra\.ok\) .*\n)/,
-      '$2$1 if { var(txn.entra.ok) -m bool }\n',
+      /(.*entra\.ok\) .*\n)(.*add-headers-bin .*) if .*\n/,
+      '$2 if { var(txn.entra.hit),length gt 0 }\n$1',
     ],
     [
       /(.*)set-var\(txn\.entra\.ok\) .*/,
@@ -103,7 +116,7 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     ],
     [/(.*field\(-5,\|\)\n)((?:.*\n)*?)(.*field\(-1,\|\)\n)/, '$3$2$1'],
     [
-      /(.*unset-var\(txn\.entra\.hit\)\n)((?:.*\n)*?)(.*)unless \{ var\(txn\.entra\.hit\),length gt 0 \}/,
+      /(.*unset-var\(txn\.entra\.hit\)\n)((?:.*\n)*?)(.*orders )unless \{ var\(txn\.entra\.ok\) -m bool \}/,
       '    acl is_hit var(txn.entra.hit),length gt 0\n$1$2$3unless is_hit',
     ],
   ] as const) {
@@ -118,14 +131,20 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
   }
 
   for (const [what, by] of [
-    ['unless { var(txn.entra.hit),length gt 0 }', 'unless { var(txn.entra.hit) -m found }'],
-    ['unless { var(txn.entra.hit),length gt 0 }', 'unless { var(txn.entra.hit),length ge 0 }'],
-    ['unless { var(txn.entra.hit),length gt 0 }', 'if { var(txn.entra.hit),length gt 0 }'],
     [
-      'unless { var(txn.entra.hit),length gt 0 }',
-      'unless { var(txn.entra.hit),length gt 0 } or { src 10.0.0.0/8 }',
+      'orders unless { var(txn.entra.ok) -m bool }',
+      'orders unless { var(txn.entra.hit) -m found }',
     ],
-    ['unless { var(txn.entra.hit),length gt 0 }', 'unless { always_true }'],
+    [
+      'orders unless { var(txn.entra.ok) -m bool }',
+      'orders unless { var(txn.entra.hit),length ge 0 }',
+    ],
+    ['orders unless { var(txn.entra.ok) -m bool }', 'orders if { var(txn.entra.hit),length gt 0 }'],
+    [
+      'orders unless { var(txn.entra.ok) -m bool }',
+      'orders unless { var(txn.entra.ok) -m bool } or { src 10.0.0.0/8 }',
+    ],
+    ['orders unless { var(txn.entra.ok) -m bool }', 'orders unless { always_true }'],
     ['set-var(txn.entra.ok) var(txn.entra.hit),length,bool', 'set-var(txn.entra.ok) bool(true)'],
     [
       'set-var(txn.entra.ok) var(txn.entra.hit),length,bool',

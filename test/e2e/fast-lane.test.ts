@@ -257,7 +257,7 @@ describe('the names of haproxy-auth-request', () => {
 describe('two actions on one request', () => {
   it('leave the second without the hit and the reason of the first, whatever the converter does', async (t) => {
     const lane = (text: string) =>
-      /^ {4}http-request unset-var\(txn\.entra\.ok\)\n[\s\S]*?unless \{ var\(txn\.entra\.ok\) -m bool \}\n/m.exec(
+      /^ {4}http-request unset-var\(txn\.entra\.ok\)\n[\s\S]*?deny_status 503 unless \{ var\(txn\.entra\.ok\) -m bool \}\n/m.exec(
         text.slice(text.indexOf('\nbackend orders')),
       )?.[0] ?? ''
     const names = ['policy', 'user', 'tenant', 'client', 'token_id', 'cache', 'reason']
