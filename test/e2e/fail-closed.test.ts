@@ -5,7 +5,8 @@ import { after, before, beforeEach, describe, it } from 'node:test'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { shippedLua } from '../../scripts/local-stack/haproxy.ts'
 import { eventually } from '../support/eventually.ts'
-import { values } from './client.ts'
+import { isHit, pollingFast, startCacheStack } from './cache-stack.ts'
+import { type Reply, values } from './client.ts'
 import {
   alice,
   allow,
@@ -19,6 +20,8 @@ import {
   shortAllow,
 } from './fake-verifier.ts'
 import { complaintOfStart, replacing, type Stack, startStack } from './stack.ts'
+
+type Life = { after(cleanUp: () => unknown): void }
 
 /** The listen section gives up after one second, and asks twice at most. */
 const inTimeMs = 4000
@@ -294,7 +297,7 @@ describe('an error in the action', () => {
   const beside = new Set([
     ...['logPollProblem', 'refuseTooMany', 'addUp', 'describeMetric', 'addMetric'],
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
-    ...['forgetAll', 'sweepSlice', 'parseString', 'pauseCollector'],
+    ...['forgetIfBroken', 'sweepSlice', 'parseString', 'pauseCollector'],
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged'],
     ...[
@@ -548,6 +551,36 @@ describe('an error in the action', () => {
       }
     })
   }
+
+  /** Asks for a verdict that meets an error, and then for one that was in the cache before. */
+  async function afterError(t: Life, editLua: (text: string) => string): Promise<Reply> {
+    const stack = await startCacheStack({
+      editLua: (text) => editLua(pollingFast(text)),
+      // Or the verdict would come from another thread.
+      env: { ENTRA_AUTH_SHARED_BYTES: '0' },
+    })
+    t.after(() => stack.stop())
+    await stack.untilRemembered()
+    const headers = [
+      ['Authorization', 'Bearer another'],
+      ['X-Breaks', '1'],
+    ] as const
+    assert.equal((await stack.askFor('', { headers })).status, 500)
+    return stack.askFor()
+  }
+
+  it('leaves the cache as it is, or anybody with such a request could empty it', async (t) => {
+    const name = 'readRequestId'
+    const by = 'if headerNames:find("x-breaks", 1, true) then error("injected") end'
+    assert.ok(isHit(await afterError(t, breaking(name, by))))
+  })
+
+  it('empties the cache where it broke a change of it', async (t) => {
+    const by = 'if entry.credentials:find("another", 1, true) then error("injected") end'
+    const reply = await afterError(t, breaking('link', by))
+    assert.equal(reply.status, 200)
+    assert.ok(!isHit(reply))
+  })
 
   it('is answered with 500, a reason and a log line', async () => {
     const stack = await startStack({ editLua: breaking('judge', 'error("injected")') })

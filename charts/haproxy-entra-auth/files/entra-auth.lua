@@ -459,10 +459,17 @@ local stopCounting = canStop and debugging.sethook or function() end
 -- string.gsub.
 
 local gsub = string.gsub
+-- Changes that began, and those that came to their end: after an error, the difference tells whether one is
+-- only half made.
+local begun, ended = 0, 0
 
 -- Runs `change`, which returns nothing, without interruption.
 local function atomically(change)
-    gsub("x", "x", change)
+    gsub("x", "x", function()
+        begun = begun + 1
+        change()
+        ended = ended + 1
+    end)
 end
 
 -- The same between the look into the cache and the call, with one argument. There the count of
@@ -1743,8 +1750,15 @@ local function dropEverything()
     numbers.entries, numbers.bytes = 0, 0
 end
 
-local function forgetAll()
-    atomically(dropEverything)
+-- After an error. Only what broke inside of a change may have left the list of the cache half changed. Any
+-- other error keeps the cache, or whoever finds a request that causes one could empty it at will.
+local function forgetIfBroken()
+    gsub("x", "x", function()
+        if begun ~= ended then
+            dropEverything()
+            ended = begun
+        end
+    end)
 end
 
 -- The value for add-headers-bin counts from the start, made or not.
@@ -2206,8 +2220,7 @@ local function convertHeaders(headers, policy)
     stopCounting()
     local finished, native = pcall(recallNative, headers, policy)
     if not finished then
-        -- Whatever broke may have left the list of the cache half changed.
-        pcall(forgetAll)
+        pcall(forgetIfBroken)
     end
     return finished and native or ""
 end
@@ -2361,8 +2374,7 @@ do
                 agoMs = 0
                 local finished, problem = pcall(poll)
                 if not finished then
-                    -- Whatever broke may have left the list of the cache half changed.
-                    pcall(forgetAll)
+                    pcall(forgetIfBroken)
                 end
                 if finished and not problem then
                     count("goodPolls")
@@ -3043,8 +3055,7 @@ end
 
 local function replyToError(txn, problem, policy, enforce)
     logOnceInAWhile("internal_error", "error in the action: " .. tostring(problem):sub(1, 200))
-    -- Whatever broke may have left the list of the cache half changed.
-    pcall(forgetAll)
+    pcall(forgetIfBroken)
     countRefusal("internal_error")
     local outcome = refuse("internal_error")
     outcome.policy = policy
