@@ -1,6 +1,7 @@
 /**
  * Mutation tests of the folders that decide: Stryker changes the code in one place at a time, and
- * a change that no test notices is a survivor. `npm run test:mutation -- policy` runs one folder.
+ * a change that no test notices is a survivor. `npm run test:mutation -- policy` runs one folder,
+ * `npm run test:mutation -- sign-in/callback` one file.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -33,8 +34,11 @@ const testsOf: Readonly<Record<string, readonly string[]>> = {
   'sign-in': [
     'sign-in/{pages,login,own-revocations,id-token,navigation}.test.ts',
     'attack/open-redirect.test.ts',
-    'sign-in/{entra,sign-in,log,recheck,entra-errors,sign-out,auth,edges,reload,listener}.test.ts',
-    'attack/{sign-in-markup,sign-in-hosts,framing,sign-in-caching,id-tokens,state-and-code,sign-in-floods}.test.ts',
+    'sign-in/{entra,callback,sign-in,log,recheck,entra-errors,sign-out,auth,edges,reload,listener}.test.ts',
+    'attack/{redirect-after-sign-in,sign-in-markup,sign-in-hosts,framing,sign-in-caching,id-tokens,state-and-code,answers-that-race}.test.ts',
+    'attack/{session-fixation,nonce,pkce-left-out,forged-sign-in,old-sealing-keys,cookies-of-others}.test.ts',
+    'sign-in/replicas.test.ts',
+    'attack/sign-in-floods.test.ts',
   ],
 }
 
@@ -48,10 +52,12 @@ function install(): void {
   if (spawnSync('npm', args, { stdio: 'inherit' }).status !== 0) process.exit(1)
 }
 
-/** Runs one folder and returns the row that it gets in the table. */
-function mutate(folder: string): string {
-  const config = join(OUTPUT, `${folder}.config.json`)
-  const report = join(OUTPUT, `${folder}.json`)
+/** Runs `folder` or `folder/file` and returns the row that it gets in the table. */
+function mutate(part: string): string {
+  const [folder = '', file] = part.split('/')
+  const name = part.replace('/', '-')
+  const config = join(OUTPUT, `${name}.config.json`)
+  const report = join(OUTPUT, `${name}.json`)
   rmSync(report, { force: true })
   writeFileSync(
     config,
@@ -63,7 +69,7 @@ function mutate(folder: string): string {
         nodeArgs: ['--test-reporter=tap', '-r', '{{hookFile}}', '{{testFile}}'],
       },
       coverageAnalysis: 'perTest',
-      mutate: [`src/${folder}/**/*.ts`],
+      mutate: [file ? `src/${folder}/${file}.ts` : `src/${folder}/**/*.ts`],
       // Stryker would rewrite tsconfig.json with a library that TypeScript 7 does not have.
       ignorePatterns: ['.cache', 'mutation', 'toolchain', 'bench', 'docs', 'tsconfig*.json'],
       concurrency: Math.min(2, availableParallelism()),
@@ -72,7 +78,7 @@ function mutate(folder: string): string {
       tempDirName: '.cache/mutation/sandbox',
       reporters: ['progress-append-only', 'clear-text', 'html', 'json'],
       clearTextReporter: { logTests: false, allowEmojis: false, reportTests: false },
-      htmlReporter: { fileName: join(OUTPUT, `${folder}.html`) },
+      htmlReporter: { fileName: join(OUTPUT, `${name}.html`) },
       jsonReporter: { fileName: report },
       allowConsoleColors: false,
     }),
@@ -86,7 +92,7 @@ function mutate(folder: string): string {
   })
   if (status !== 0) process.exit(status ?? 1)
   // None where Stryker was told to stop after its first run.
-  if (!existsSync(report)) return `${folder}: no mutant was run`
+  if (!existsSync(report)) return `${part}: no mutant was run`
   const { files } = JSON.parse(readFileSync(report, 'utf8')) as Report
   const mutants = Object.values(files).flatMap((file) => file.mutants)
   const count = (...statuses: string[]) =>
@@ -94,18 +100,18 @@ function mutate(folder: string): string {
   const killed = count('Killed', 'Timeout')
   const survived = count('Survived', 'NoCoverage')
   const score = ((100 * killed) / (killed + survived)).toFixed(1)
-  return `${folder}: ${killed} killed, ${survived} survived, ${score} %`
+  return `${part}: ${killed} killed, ${survived} survived, ${score} %`
 }
 
 const extra = process.argv.slice(2).filter((argument) => argument.startsWith('-'))
 const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('-'))
-const folders = chosen.length > 0 ? chosen : Object.keys(testsOf)
-const unknown = folders.find((folder) => !Object.hasOwn(testsOf, folder))
+const parts = chosen.length > 0 ? chosen : Object.keys(testsOf)
+const unknown = parts.find((part) => !Object.hasOwn(testsOf, part.split('/')[0] ?? ''))
 if (unknown) {
   process.stderr.write(`${unknown} is none of ${Object.keys(testsOf).join(', ')}\n`)
   process.exit(64)
 }
 install()
 mkdirSync(OUTPUT, { recursive: true })
-const rows = folders.map(mutate)
+const rows = parts.map(mutate)
 process.stdout.write(`\n${rows.join('\n')}\n`)

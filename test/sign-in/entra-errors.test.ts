@@ -105,6 +105,7 @@ describe('a sign-in while the keys of Entra are out of reach', () => {
     const page = await signInWith(other, openBrowser(other))
     assert.equal(page.reason, 'entra_unavailable')
     assert.equal(page.status, 503)
+    assert.ok(other.log.some((line) => /"level":50.*out of order/.test(line)))
     authority.contoso.v2.keysFault = undefined
     await other.app.authorities.get(ids.contoso)?.issuerKeys('2.0').refresh()
     assert.equal((await signInWith(other, openBrowser(other))).location, '/')
