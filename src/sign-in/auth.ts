@@ -1,12 +1,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { failures } from '../failure.ts'
 import { originOf } from '../session/hosts.ts'
-import type { AccessToken } from '../token/claims.ts'
 import { isRightKey } from '../verify/caller.ts'
 import { readCorrelation } from '../verify/correlation.ts'
 import type { Refusal } from '../verify/outcome.ts'
 import { readRequest } from '../verify/request.ts'
-import { logRefusal, sendRefusal, verdictOf } from '../verify/route.ts'
+import { logRefusal, type RefusalOfToken, sendRefusal, verdictOf } from '../verify/route.ts'
 import { signInPath } from '../verify/session-verifier.ts'
 import { currentSession, readVisit, redirect, type SignInContext, single } from './context.ts'
 import { comesFromHere, isNavigation, isOwnRequest } from './navigation.ts'
@@ -37,10 +36,10 @@ export async function answerAuth(
   const method = String(askedMethod ?? request.method).toUpperCase()
   const goesSomewhere = isNavigation(method, headers)
 
-  function refuse(refusal: Refusal, token?: AccessToken): FastifyReply {
-    const { failure } = refusal
+  function refuse(refusal: RefusalOfToken): FastifyReply {
+    const { failure, token } = refusal
     context.onVerdict(policy?.name, verdictOf(failure), failure)
-    logRefusal(context.refusals, correlation, { ...refusal, ...(token && { token }) }, policy)
+    logRefusal(context.refusals, correlation, refusal, policy)
     if (wantsRedirect === 'true' && goesSomewhere && refusal.signIn !== undefined) {
       const host = rules.sessions?.hosts.match(forwardedHost)
       if (host !== undefined) return redirect(reply, startUrl(request, host, refusal.signIn))
@@ -69,7 +68,7 @@ export async function answerAuth(
   if (context.rules() !== rules) return answerAuth(context, request, reply)
   if (!verdict.allow) {
     const isReported = context.clock() < policy.reportOnlyUntilMs
-    if (!isReported) return refuse(verdict, verdict.token)
+    if (!isReported) return refuse(verdict)
     context.onVerdict(policy.name, 'report', verdict.failure)
     logRefusal(context.refusals, correlation, verdict, policy, 'refusal only reported')
     return reply.code(202).header('X-Entra-Auth-Report', verdict.failure).send()

@@ -57,7 +57,7 @@ export async function answerStart(
   if (!visit) return sendProblem(context, reply, 'host_unknown')
   const { rd, acrs } = request.query as Record<string, unknown>
   const asked = single(acrs)
-  const authContext = asked !== undefined && authContextForm.test(asked) ? asked : undefined
+  const authContext = authContextForm.test(asked ?? '') ? asked : undefined
   const session = currentSession(context, request, visit)
   return begin(context, request, reply, visit, {
     target: readReturnPath(rd),

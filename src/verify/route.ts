@@ -72,7 +72,7 @@ interface Exchange {
 }
 
 /** A refusal with what the log may say of the token. */
-type RefusalOfToken = Refusal & { readonly token?: AccessToken }
+export type RefusalOfToken = Refusal & { readonly token?: AccessToken }
 
 /** Adds `GET /verify` and `GET /verify/{policy}`. */
 export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOptions): void {

@@ -12,6 +12,7 @@ import {
   openBrowser,
   type SignInService,
   signInWith,
+  startSignIn,
 } from '../support/sign-in.ts'
 import { sessionIn, shareService } from './shared-service.ts'
 
@@ -59,6 +60,16 @@ describe('a callback that cannot be used', () => {
     const refused = await withBadLogin.visit(callbackOf(asked, { code: 'x' }))
     assert.deepEqual([refused.status, refused.reason], [400, 'state_invalid'])
     assert.match(refused.body, beginsAnew)
+  })
+
+  it("has two cookies of a sign-in, of which one may be somebody else's", async () => {
+    const asked = await start(browser)
+    const { code, forms } = grantCode(service.authority, asked)
+    const value = browser.cookies.get(loginCookie)
+    const headers = { Cookie: `${loginCookie}=${value}; ${loginCookie}=${value}` }
+    const page = await browser.visit(callbackOf(asked, { code }), { headers })
+    assert.equal(page.reason, 'state_invalid')
+    assert.deepEqual(forms, [])
   })
 
   it('comes an hour after its start, also where another tab began meanwhile', async () => {
@@ -209,6 +220,23 @@ describe('a sign-in', () => {
       [await counted('signed_in'), await counted('rechecked')],
       [signedIn + 1, rechecked + 1],
     )
+  })
+
+  it('that cannot begin offers to begin anew', async (t) => {
+    const other = await startSignIn()
+    t.after(() => other.close())
+    other.authority.contoso.v2.metadataFault = 'error'
+    const page = await openBrowser(other).visit(`/oauth2/start?rd=${encodeURIComponent(deepLink)}`)
+    assert.equal(page.reason, 'entra_unavailable')
+    assert.match(page.body, beginsAnew)
+  })
+
+  it('that goes on without a re-check is counted as postponed', async () => {
+    await signInWith(service, browser)
+    service.time.nowMs += 3_600_000
+    const before = await counted('postponed')
+    await browser.visit(callbackOf(await start(browser), { error: 'server_error' }))
+    assert.equal(await counted('postponed'), before + 1)
   })
 
   it('with an ID token that is refused raises no alarm about Entra', async () => {

@@ -261,6 +261,7 @@ describe('without a sealing key', () => {
     const page = await openBrowser(service).visit('/oauth2/start')
     assert.deepEqual([page.status, page.reason], [500, 'internal_error'])
     assert.deepEqual(page.setCookies, [])
+    assert.ok(service.log.some((line) => line.includes('there is no sealing key')))
     // What was sealed before goes on.
     assertAllowed(await verify(service, 'default', withSession(cookieOf())))
   })
