@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, it } from 'node:test'
 import type { TenantConfig } from '../../src/config/config.ts'
@@ -24,10 +24,11 @@ const exchange = {
 async function start(
   t: Life,
   credential: Credential,
-  answer: (response: ServerResponse) => void = (response) => response.end(),
+  answer: (response: ServerResponse, request: IncomingMessage) => void = (response) =>
+    response.end(),
 ) {
   const server = createServer((request, response) => {
-    if (request.method === 'POST') return answer(response)
+    if (request.method === 'POST') return answer(response, request)
     const base = `${origin}/${ids.contoso}`
     response.setHeader('content-type', 'application/json')
     response.end(
@@ -104,7 +105,12 @@ describe('a code exchange', () => {
   })
 
   it('that is answered with something else than JSON says nothing of the person', async (t) => {
-    for (const type of [undefined, 'text/html', 'application/json-but-not-quite']) {
+    for (const type of [
+      undefined,
+      'text/html',
+      'application/json-but-not-quite',
+      'x-application/json',
+    ]) {
       const entra = await start(t, secret, (response) => {
         if (type !== undefined) response.setHeader('content-type', type)
         response.end('{}')
@@ -121,6 +127,46 @@ describe('a code exchange', () => {
       response.end('{"error":"invalid_grant"}')
     })
     assert.deepEqual(await errorOf(entra.redeem(exchange)), ['invalid_grant', ''])
+  })
+
+  it('sends a form and asks for JSON', async (t) => {
+    const asked: IncomingMessage['headers'][] = []
+    const entra = await start(t, secret, (response, request) => {
+      asked.push(request.headers)
+      response.writeHead(400, { 'content-type': 'application/json' })
+      response.end('{"error":"invalid_grant"}')
+    })
+    await errorOf(entra.redeem(exchange))
+    assert.equal(asked.length, 1)
+    assert.equal(asked[0]?.accept, 'application/json')
+    assert.match(asked[0]?.['content-type'] ?? '', /^application\/x-www-form-urlencoded/)
+  })
+
+  it('that brings no ID token is refused', async (t) => {
+    const entra = await start(t, secret, (response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.end('{"access_token":"a","token_type":"Bearer","expires_in":3600}')
+    })
+    assert.equal((await errorOf(entra.redeem(exchange)))[0], 'id_token_refused')
+  })
+
+  it('tells when Entra answered by its own clock, where it says so', async (t) => {
+    const date = 'Thu, 15 Jan 2026 12:00:00 GMT'
+    for (const [said, expected] of [
+      [date, [Date.UTC(2026, 0, 15, 12)]],
+      ['yesterday', []],
+      [undefined, []],
+    ] as const) {
+      const entra = await start(t, secret, (response) => {
+        response.sendDate = false
+        if (said !== undefined) response.setHeader('date', said)
+        response.writeHead(400, { 'content-type': 'application/json' })
+        response.end('{"error":"invalid_grant"}')
+      })
+      const told: number[] = []
+      await errorOf(entra.redeem({ ...exchange, onDate: (ms) => void told.push(ms) }))
+      assert.deepEqual(told, expected)
+    }
   })
 
   it('that nobody answers says nothing of the person', async (t) => {
