@@ -16,7 +16,7 @@ export interface ExplainRouteOptions {
 }
 
 /** Header for the token, in the form of `Authorization`, where that one carries the admin key. */
-export const tokenHeader = 'X-Entra-Auth-Token'
+const tokenHeader = 'X-Entra-Auth-Token'
 
 /**
  * Adds `GET /explain/{policy}`: 200 with the explanation as JSON, whatever the verdict. It shows

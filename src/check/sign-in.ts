@@ -51,7 +51,7 @@ export async function checkSignIn(config: Config, context: SignInCheckContext): 
 }
 
 /** The redirect URIs of a configuration, exactly as they are to be registered. */
-export function redirectUrisOf({ hosts }: SignInConfig): readonly string[] {
+function redirectUrisOf({ hosts }: SignInConfig): readonly string[] {
   return hosts.map((host) => {
     const isLocal = isLoopback(host.replace(/:\d+$/, ''))
     return `${isLocal ? 'http' : 'https'}://${host}/oauth2/callback`

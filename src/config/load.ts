@@ -44,7 +44,7 @@ export interface ConfigSource {
 }
 
 /** Stands for the content of each key file that was not read. */
-export const unread = 'not-read-by-this-command'
+const unread = 'not-read-by-this-command'
 
 /** The configuration, or everything that is wrong with it; `files` are those that were read. */
 export type LoadResult = (

@@ -9,7 +9,7 @@ export const GUID_PATTERN =
   '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'
 
 /** Names of policies and tenants; a policy's name travels as one URL segment. */
-export const NAME_PATTERN = '^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$'
+const NAME_PATTERN = '^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$'
 
 /** Claims that a custom identity header may carry. */
 export const HEADER_CLAIMS = [

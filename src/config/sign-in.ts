@@ -119,7 +119,7 @@ const kinds = [
 ] as const
 
 /** Checks a section `credential`; without one the variables count that Azure's SDKs use. */
-export function checkCredential(
+function checkCredential(
   section: unknown,
   env: Environment,
   report: Report,

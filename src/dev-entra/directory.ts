@@ -72,7 +72,7 @@ export const ordersApi: ApiRegistration = {
 }
 
 /** An API whose registration still asks for v1.0 tokens. */
-export const billingApi: ApiRegistration = {
+const billingApi: ApiRegistration = {
   name: 'billing',
   appId: '34343434-3434-4434-8434-343434343434',
   identifierUris: ['api://billing'],
@@ -81,7 +81,7 @@ export const billingApi: ApiRegistration = {
 }
 
 /** An API with custom signing keys. */
-export const mappedApi: ApiRegistration = {
+const mappedApi: ApiRegistration = {
   name: 'mapped',
   appId: '88888888-8888-4888-8888-888888888888',
   identifierUris: ['api://mapped'],

@@ -49,7 +49,7 @@ export interface AppPersona extends PersonaBase {
 export type Persona = UserPersona | AppPersona
 
 /** The group that the documentation's examples admit. */
-export const ordersStaffGroup = '44444444-4444-4444-8444-444444444444'
+const ordersStaffGroup = '44444444-4444-4444-8444-444444444444'
 
 const agentId = 'a9999999-9999-4999-8999-999999999999'
 const blueprintId = 'ab999999-9999-4999-8999-999999999999'

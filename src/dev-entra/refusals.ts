@@ -94,11 +94,6 @@ export interface RefusalBoard {
   clear(): void
 }
 
-/** Whether a text names a kind of refusal. */
-export function isRefusal(text: string): text is Refusal {
-  return Object.hasOwn(refusalKinds, text)
-}
-
 /** Creates the board; `initial` are the refusals that personas are made for. */
 export function createRefusalBoard(initial: ReadonlyMap<string, Refusal>): RefusalBoard {
   const refusals = new Map<string, Refusal | undefined>(initial)

@@ -45,7 +45,7 @@ export interface SignInSituation {
 /** Persona of clients that show no pages and name nobody. */
 const defaultPersona = 'alice'
 /** Authentication context that wants a second factor, and the one that no session satisfies. */
-export const multiFactorContext = 'c1'
+const multiFactorContext = 'c1'
 const blockedContext = 'c2'
 
 /** Decides what follows on an authorization request, as Entra does. */

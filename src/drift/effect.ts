@@ -1,4 +1,4 @@
-import type { ProxySection, Rule } from './proxy.ts'
+import type { Rule } from './proxy.ts'
 
 /** The action, in the form that refuses by itself. */
 export function isEnforcing({ action }: Rule): boolean {
@@ -8,11 +8,6 @@ export function isEnforcing({ action }: Rule): boolean {
 /** The action in any form. */
 export function isAction(rule: Rule): boolean {
   return isEnforcing(rule) || rule.action === 'lua.entra-auth-observe'
-}
-
-/** The first rule of a proxy that asks the verifier, in any form. */
-export function firstAction(proxy: ProxySection): number {
-  return proxy.rules.findIndex(isAction)
 }
 
 const refusals = new Set(['deny', 'tarpit', 'reject', 'silent-drop'])

@@ -15,7 +15,7 @@ export function hasDrift({ findings }: DriftReport): boolean {
 }
 
 /** Errors first, then by place, then in the order of the table. */
-export function sortFindings(findings: readonly Finding[]): Finding[] {
+function sortFindings(findings: readonly Finding[]): Finding[] {
   const order: readonly Severity[] = ['error', 'warning', 'info']
   return findings.toSorted(
     (a, b) =>

@@ -31,7 +31,7 @@ export interface SessionExplainerContext {
 }
 
 /** The steps of a verification of a session, in order. */
-export const sessionSteps = ['session', 'revocation', 'groups', ...outcomeSteps] as const
+const sessionSteps = ['session', 'revocation', 'groups', ...outcomeSteps] as const
 
 /** What is known of a session besides what policies judge. */
 interface SessionFacts extends Facts {

@@ -352,7 +352,7 @@ function variable(name: string, fallback?: string): string {
 }
 
 /** A word as HAProxy reads it back: between double quotes where a character means something. */
-export function quoteWord(word: string): string {
+function quoteWord(word: string): string {
   if (/^[\w./:@%+,~[\]-]+$/.test(word)) return word
   return `"${word.replace(/[\\"$]/g, '\\$&')}"`
 }

@@ -2,7 +2,7 @@ import { type FailureCode, fail, pass, type Result } from '../failure.ts'
 import { type ImportedKey, importKey, type Key, type KeyOwner } from './key.ts'
 
 /** A key absent from every reply for this long is withdrawn: replies differ during a roll-over. */
-export const withdrawnAfterMs = 60 * 60 * 1000
+const withdrawnAfterMs = 60 * 60 * 1000
 
 /** A key that its authority did not confirm for this long is not used. */
 export const unconfirmedAfterMs = 24 * 60 * 60 * 1000

@@ -1,5 +1,5 @@
 /** Longest path and query that a sign-in comes back to, in characters. */
-export const maxReturnPath = 1_024
+const maxReturnPath = 1_024
 
 /**
  * Reads `rd`: where the browser goes after the sign-in. Returns a path and query on this host, or

@@ -304,7 +304,7 @@ export function requireGuid(payload: JsonObject, claim: string): string {
   return value
 }
 
-export function requireSeconds(payload: JsonObject, claim: string): number {
+function requireSeconds(payload: JsonObject, claim: string): number {
   const value = payload[claim]
   if (value === undefined) throw new Refusal('claim_missing', claim)
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {

@@ -29,7 +29,7 @@ export interface RefusalLog {
 }
 
 /** Of the refusals beyond the limit one in so many is written all the same. */
-export const sampleEvery = 100
+const sampleEvery = 100
 
 const windowMs = 1_000
 

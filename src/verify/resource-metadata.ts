@@ -3,7 +3,7 @@ import type { LiveConfig, PolicyConfig, TenantConfig } from '../config/config.ts
 import { scopePrefix } from '../policy/compile.ts'
 
 /** Path under which the metadata of all resources stand. */
-export const wellKnown = '/.well-known/oauth-protected-resource'
+const wellKnown = '/.well-known/oauth-protected-resource'
 
 /** The issuer that a tenant's metadata names; undefined until they were read. */
 export type IssuerOf = (tenantId: string) => string | undefined

@@ -16,7 +16,7 @@ import type { Rules } from './rules.ts'
 import type { Verdict } from './verifier.ts'
 
 /** Version of the contract between this service and the action in HAProxy. */
-export const contractVersion = '1'
+const contractVersion = '1'
 
 /** What the route needs. */
 export interface VerifyRouteOptions {
