@@ -8,6 +8,14 @@ export function sendPage(reply: FastifyReply, html: string, status = 200): Fasti
   return reply.code(status).type('text/html; charset=utf-8').send(html)
 }
 
+/**
+ * For a page with a form: with `no-referrer`, browsers send `Origin: null` with a form (Fetch, "append a
+ * request Origin header"). Those without Fetch Metadata then say nothing else of where it comes from.
+ */
+export function allowOrigin(reply: FastifyReply): FastifyReply {
+  return reply.header('Referrer-Policy', 'same-origin')
+}
+
 /** Sends the page of an error, and counts it. */
 export function sendProblem(
   { style, onOutcome }: Pick<SignInContext, 'style' | 'onOutcome'>,

@@ -7,6 +7,7 @@ import type { Refusal } from '../verify/outcome.ts'
 import { readRequest } from '../verify/request.ts'
 import { logRefusal, type RefusalOfToken, sendRefusal, verdictOf } from '../verify/route.ts'
 import { signInPath } from '../verify/session-verifier.ts'
+import { allowOrigin } from './answer.ts'
 import { currentSession, readVisit, redirect, type SignInContext, single } from './context.ts'
 import { comesFromHere, isNavigation, isOwnRequest } from './navigation.ts'
 import { readReturnPath } from './return-path.ts'
@@ -56,6 +57,7 @@ export async function answerAuth(
           }
         : undefined
     const page = person && context.refusalPage(person)
+    if (page) allowOrigin(reply)
     return sendRefusal(reply, refusal, requestId, policy?.name, undefined, undefined, page)
   }
 

@@ -113,7 +113,8 @@ function errorInAddress(said: string | undefined): string | undefined {
 
 /** Whether a session is what a sign-in that began at that time was for. */
 function isNewer(session: Session, { startedAt, authContext }: LoginState): boolean {
-  if (session.checkedAt < startedAt) return false
+  // `checkedAt` is a time of Entra's where the clock here is ahead; `signedInAt` is one of the clock here.
+  if (Math.max(session.checkedAt, session.signedInAt) < startedAt) return false
   return authContext === undefined || session.authContexts.includes(authContext)
 }
 

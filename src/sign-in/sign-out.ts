@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { loginCookie, sessionCookie } from '../session/cookie.ts'
-import { sendPage, sendProblem } from './answer.ts'
+import { allowOrigin, sendPage, sendProblem } from './answer.ts'
 import {
   clearCookie,
   currentSession,
@@ -26,7 +26,7 @@ export async function answerSignOut(
   const session = currentSession(context, request, visit)
   if (!isMeant(request, visit.origin)) {
     const name = session?.name ?? session?.preferredUsername
-    return sendPage(reply, createSignOutPage(context.style, name))
+    return sendPage(allowOrigin(reply), createSignOutPage(context.style, name))
   }
   clearCookie(reply, sessionCookie)
   clearCookie(reply, loginCookie)

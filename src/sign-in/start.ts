@@ -92,15 +92,23 @@ export async function begin(
   } catch (error) {
     const { description } = error as EntraRefusal
     context.log.error({ problem: description }, 'Entra cannot be reached for a sign-in')
-    return recheck
-      ? postpone(context, reply, visit, recheck, target)
-      : sendProblem(context, reply, 'entra_unavailable', { action: tryAgain(target) })
+    if (!recheck) {
+      return sendProblem(context, reply, 'entra_unavailable', { action: tryAgain(target) })
+    }
+    // Counted as well: a session that lacks the groups of a new policy is sent here again at once.
+    setLogin(context, reply, login)
+    return postpone(context, reply, visit, recheck, target)
   }
   const address = authorizationUrl(context, visit, endpoints, login, beginning)
-  const cookie = sealLogin(context.sealingKeys, login)
-  if (address === undefined || cookie === undefined) throw new Error('there is no sealing key')
-  setCookie(reply, loginCookie, cookie, loginSeconds)
+  if (address === undefined) throw new Error('there is no sealing key')
+  setLogin(context, reply, login)
   return redirect(reply, address)
+}
+
+function setLogin({ sealingKeys }: SignInContext, reply: FastifyReply, login: Login): void {
+  const cookie = sealLogin(sealingKeys, login)
+  if (cookie === undefined) throw new Error('there is no sealing key')
+  setCookie(reply, loginCookie, cookie, loginSeconds)
 }
 
 /** The login of the browser; undefined where there is none, or more than one. */

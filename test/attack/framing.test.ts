@@ -30,7 +30,8 @@ describe('a page of the sign-in', () => {
       assert.match(policy, /(^|; )base-uri 'none'(;|$)/)
       assert.doesNotMatch(policy, /unsafe|script-src|\*/)
       assert.equal(page.headers['x-content-type-options'], 'nosniff')
-      assert.equal(page.headers['referrer-policy'], 'no-referrer')
+      const hasForm = path === '/oauth2/sign_out'
+      assert.equal(page.headers['referrer-policy'], hasForm ? 'same-origin' : 'no-referrer')
       assert.doesNotMatch(page.body, /<script|<iframe|<link|\son\w+=|url\(/i)
     }
   })

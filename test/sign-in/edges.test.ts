@@ -101,6 +101,8 @@ describe('/oauth2/auth', () => {
     })
     assert.equal(refused.status, 403)
     assert.match(refused.body, /You are signed in as adele@contoso\.example/)
+    // It has a form for the sign-out.
+    assert.equal(refused.headers['referrer-policy'], 'same-origin')
   })
 
   it('comes back to the address that the proxy says, or to the start', async (t) => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { sessionCookie } from '../../src/session/cookie.ts'
+import { maxStarts } from '../../src/sign-in/login.ts'
 import { assertAllowed } from '../support/expect.ts'
 import { startMs, startSeconds } from '../support/ids.ts'
 import { verify } from '../support/service.ts'
-import { withSession } from '../support/sessions.ts'
+import { cookieOf, host, withSession } from '../support/sessions.ts'
 import {
   askedOf,
   type Browser,
@@ -114,6 +115,22 @@ describe('a re-check', () => {
     const page = await someone.visit('/oauth2/start?rd=/page')
     assert.equal(page.location, '/page')
     assert.equal(sessionIn(someone)?.softEnd, startSeconds + 3_900)
+  })
+
+  it('that cannot be begun ends in a page and not in a circle', async (t) => {
+    const other = await startSignIn()
+    t.after(() => other.close())
+    other.authority.contoso.v2.metadataFault = 'error'
+    // A policy names a group that this session did not look at: a longer life does not help.
+    const someone = openBrowser(other, host, new Map([[sessionCookie, cookieOf({})]]))
+    for (let attempt = 0; attempt < maxStarts; attempt++) {
+      assert.equal((await someone.visit('/oauth2/start?rd=/page')).location, '/page')
+    }
+    const page = await someone.visit('/oauth2/start?rd=/page')
+    assert.equal(page.reason, 'too_many_starts')
+    // A session that goes on is not in a circle.
+    other.time.nowMs += 60_000
+    assert.equal((await someone.visit('/oauth2/start?rd=/page')).location, '/page')
   })
 
   it('or a sign-in asks Entra for its addresses once a day, by a clock that nobody sets', async (t) => {

@@ -149,10 +149,14 @@ describe('a sign-in', () => {
         headers: { date },
       })
       await other.visit(callbackOf(asked, { code }))
-      return { other, ahead: startSeconds - Number(sessionIn(other)?.checkedAt) }
+      return { other, asked, code, ahead: startSeconds - Number(sessionIn(other)?.checkedAt) }
     }
-    const { other, ahead } = await checkedWith(30_000)
+    const { other, asked, code, ahead } = await checkedWith(30_000)
     assert.equal(ahead, 30)
+    const id = sessionIn(other)?.id
+    const again = await other.visit(callbackOf(asked, { code }))
+    assert.deepEqual([again.status, again.location], [302, '/'], 'the callback loaded again')
+    assert.equal(sessionIn(other)?.id, id)
     assert.equal(sessionIn(other)?.signedInAt, startSeconds)
     // Revoked after that sign-in, by a replica whose clock is right.
     const user = { kind: 'user', id: `${ids.contoso}/${ids.user}`, reason: 'left' } as const

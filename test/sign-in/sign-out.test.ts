@@ -66,6 +66,13 @@ describe('a sign-out', () => {
     }
   })
 
+  it('by the button of its page works in browsers without Fetch Metadata', async () => {
+    await signInWith(service, browser)
+    const page = await browser.visit('/oauth2/sign_out')
+    // With `no-referrer` a browser sends `Origin: null` with the form (Fetch, "append a request Origin header").
+    assert.equal(page.headers['referrer-policy'], 'same-origin')
+  })
+
   it('posted by another site asks', async () => {
     await signInWith(service, browser)
     for (const headers of [
