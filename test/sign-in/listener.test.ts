@@ -47,6 +47,16 @@ describe('a listener whose event loop lags above the limit', () => {
       ({ status }) => status === 503,
     )
     assert.equal(JSON.parse(asked.body).reason, 'overloaded')
+    const ended = await eventually(
+      () => person.visit('/oauth2/callback'),
+      ({ status }) => status === 503,
+    )
+    assert.match(ended.body, /too much to do/)
+    const info = await eventually(
+      () => person.visit('/oauth2/userinfo'),
+      ({ status }) => status === 503,
+    )
+    assert.equal(JSON.parse(info.body).reason, 'overloaded')
     const out = await person.visit('/oauth2/sign_out', { method: 'POST' })
     assert.equal(out.status, 303)
     rest()
@@ -75,6 +85,21 @@ describe('the listener', () => {
     ] as const) {
       const page = await browser.visit(path, { method })
       assert.equal(page.status, status, `${method} ${path}`)
+    }
+  })
+
+  it('reads no body: a form of ours is empty, and nobody else has anything to say', async () => {
+    for (const type of ['application/json', 'text/plain', 'application/x-www-form-urlencoded']) {
+      const headers = { 'Content-Type': type }
+      const page = await browser.visit('/oauth2/sign_out', { method: 'POST', headers, body: '{' })
+      assert.deepEqual([page.status, page.location], [303, '/oauth2/signed_out'], type)
+    }
+  })
+
+  it('lets no other site load what it answers', async () => {
+    for (const path of ['/oauth2/start', '/oauth2/userinfo', '/oauth2/signed_out', '/nowhere']) {
+      const { headers } = await browser.visit(path)
+      assert.equal(headers['cross-origin-resource-policy'], 'same-origin', path)
     }
   })
 
