@@ -58,6 +58,7 @@ describe('a flood', () => {
     assert.equal(pages.filter(({ status }) => status === 200).length, 120)
     assert.equal(service.revocations.length, 120)
     assert.equal(pages.at(-1)?.status, 429)
+    assert.equal(pages.at(-1)?.headers['retry-after'], '60')
     const linesOfIt = () => service.log.filter((line) => line.includes('beyond the limit')).length
     assert.equal(linesOfIt(), 1)
     service.time.nowMs += 60_000

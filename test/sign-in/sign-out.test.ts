@@ -91,6 +91,47 @@ describe('a sign-out', () => {
     )
   })
 
+  it('by the page or a script of it works; so does a link that a person follows', async () => {
+    for (const [method, headers] of [
+      ['POST', { 'Sec-Fetch-Mode': 'cors', 'Sec-Fetch-Dest': 'empty' }],
+      ['POST', { 'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document' }],
+      ['GET', { 'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document' }],
+    ] as const) {
+      await signInWith(service, browser)
+      const page = await browser.visit('/oauth2/sign_out', {
+        method,
+        headers: { ...headers, 'Sec-Fetch-Site': 'same-origin' },
+      })
+      assert.equal(page.status, 303, method)
+      assert.equal(browser.cookies.has(sessionCookie), false)
+    }
+  })
+
+  it('names the person where there is one, by the name that there is', async () => {
+    const ask = async (members?: Parameters<typeof cookieOf>[0]) => {
+      const cookies = new Map(members ? [[sessionCookie, cookieOf(members)]] : [])
+      const page = await openBrowser(service, host, cookies).visit('/oauth2/sign_out')
+      assert.equal(page.status, 200)
+      return page.body
+    }
+    assert.match(await ask({ name: 'Adele Vance' }), /Adele Vance/)
+    assert.match(await ask({ name: undefined }), /adele@contoso\.example/)
+    assert.doesNotMatch(await ask(), /Adele|adele/)
+  })
+
+  it('lets Entra ask who is meant where no login hint is known, and is counted', async () => {
+    const counted = async () => {
+      const { body } = await service.app.metrics.inject('/metrics')
+      return Number(/outcome="signed_out"\} (\d+)/.exec(body)?.[1])
+    }
+    const before = await counted()
+    const cookies = new Map([[sessionCookie, cookieOf({ loginHint: undefined })]])
+    const someone = openBrowser(service, host, cookies)
+    const page = await someone.visit('/oauth2/sign_out', { method: 'POST' })
+    assert.equal(new URL(page.location ?? '').searchParams.has('logout_hint'), false)
+    assert.equal(await counted(), before + 1)
+  })
+
   it('without a session ends at its page', async () => {
     const page = await browser.visit('/oauth2/sign_out', { method: 'POST' })
     assert.equal(page.location, '/oauth2/signed_out')
@@ -103,6 +144,8 @@ describe('a sign-out', () => {
     const page = await openBrowser(service).visit(`/oauth2/frontchannel_logout?sid=${sid}`)
     assert.equal(page.status, 200)
     assert.match(page.headers['content-security-policy'] ?? '', /frame-ancestors http:\/\/127/)
+    assert.equal(page.headers['content-type'], 'text/html; charset=utf-8')
+    assert.equal(page.body, '')
     service.time.nowMs += 1_000
     assert.equal((await verifyWith(browser)).reason, 'session_revoked')
   })
