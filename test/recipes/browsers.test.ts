@@ -33,11 +33,11 @@ async function startFront(t: Life) {
     configs: [file],
   })
   t.after(() => haproxy.stop())
-  return { origin: haproxy.origin, port: haproxy.port, application, authority }
+  return { origin: haproxy.origin, port: haproxy.port, application, authority, haproxy }
 }
 
 it('a page of a trusted origin reads a refusal, and takes a token in the query of one path', async (t) => {
-  const { origin, authority } = await startFront(t)
+  const { origin, authority, haproxy } = await startFront(t)
   const get = async (path: string, headers: Record<string, string> = {}) => {
     const reply = await fetch(`${origin}${path}`, { headers })
     return { reply, text: await reply.text() }
@@ -61,6 +61,8 @@ it('a page of a trusted origin reads a refusal, and takes a token in the query o
       ['b', '2'],
     ],
   )
+  const logged = await haproxy.waitForLog((line) => / path=\/live /.test(line))
+  assert.ok(!logged.includes(token.slice(-40)), logged)
   assert.equal((await get(`/orders?access_token=${token}`)).reply.status, 401)
   assert.equal((await get('/live?access_token=a.b.c')).reply.status, 401)
 })
@@ -86,6 +88,7 @@ it('HAProxy answers the preflight of a trusted origin for one host, and no prefl
     assert.match(values(reply, 'access-control-allow-methods').join(), /\bPUT\b/)
     assert.match(values(reply, 'access-control-allow-headers').join(), /\bAuthorization\b/)
     assert.deepEqual(values(reply, 'vary'), ['Origin'])
+    assert.deepEqual(values(reply, 'access-control-max-age'), ['600'])
   }
   for (const [host, origin, method] of [
     ['api.example.com', 'https://evil.example', 'OPTIONS'],
