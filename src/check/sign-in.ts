@@ -1,11 +1,11 @@
 import type { Config, SignInConfig, TenantConfig } from '../config/config.ts'
 import type { Environment } from '../config/environment.ts'
 import { formatPath } from '../config/problems.ts'
+import { signInUrisOf } from '../config/redirect-uris.ts'
 import { readCertificate } from '../credential/assertion.ts'
 import { createCredential } from '../credential/credential.ts'
 import { CredentialError } from '../credential/credential-error.ts'
 import type { Http } from '../keys/http.ts'
-import { isLoopback } from '../loopback.ts'
 import type { Finding } from './report.ts'
 
 /** What looking at sign-in needs from outside. */
@@ -50,21 +50,17 @@ export async function checkSignIn(config: Config, context: SignInCheckContext): 
   ]
 }
 
-/** The redirect URIs of a configuration, exactly as they are to be registered. */
-function redirectUrisOf({ hosts }: SignInConfig): readonly string[] {
-  return hosts.map((host) => {
-    const isLocal = isLoopback(host.replace(/:\d+$/, ''))
-    return `${isLocal ? 'http' : 'https'}://${host}/oauth2/callback`
-  })
-}
-
 function noteRedirectUris(signIn: SignInConfig): Finding[] {
+  const { callbacks, signedOut } = signInUrisOf(signIn)
+  const path = formatPath(['signIn', 'hosts'])
+  const hint = `Register them under App registrations > ${signIn.clientId} > Authentication > Web.`
   return [
+    { level: 'note', path, message: `redirect URIs to register: ${callbacks.join(' ')}`, hint },
     {
       level: 'note',
-      path: formatPath(['signIn', 'hosts']),
-      message: `redirect URIs to register: ${redirectUrisOf(signIn).join(' ')}`,
-      hint: `Register them under App registrations > ${signIn.clientId} > Authentication > Web.`,
+      path,
+      message: `redirect URIs to register as well, for the way back after a sign-out: ${signedOut.join(' ')}`,
+      hint,
     },
   ]
 }

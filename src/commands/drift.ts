@@ -8,6 +8,7 @@ import { parseHaproxyFiles } from '../drift/haproxy-file.ts'
 import { type Registration, readRegistration } from '../drift/registration.ts'
 import { checkRegistration } from '../drift/registration-checks.ts'
 import { type DriftReport, formatReport, hasDrift, reportAsJson } from '../drift/report.ts'
+import { checkSignInRegistration } from '../drift/sign-in-registration.ts'
 import { nearest } from '../nearest.ts'
 import { screenOf } from '../terminal.ts'
 import { type CommandIo, exitCodes } from './io.ts'
@@ -89,7 +90,7 @@ async function drift(options: DriftOptions, io: CommandIo, refuse: Refuse): Prom
     haproxyFiles.length === 0
       ? { findings: [], ignored: 0 }
       : checkHaproxy(parseHaproxyFiles(haproxyFiles), config)
-  const all = [...haproxy.findings, ...checkPairings(pairings, config)]
+  const all = [...haproxy.findings, ...checkPairings(pairings, config, io)]
   const report = reportOf(say(all), ignore, haproxy.ignored)
   io.stdout.write(
     options.json ? reportAsJson(report) : formatReport(report, screenOf(io.stdout, io.env)),
@@ -110,14 +111,21 @@ function printFix(
   const fixed = { ...app.raw, ...rest, api: { ...Object(app.raw.api), ...Object(api) } }
   const after = readRegistration(JSON.stringify(fixed))
   if (typeof after === 'string') throw new Error(`the changed registration ${after}`)
-  const left = report(checkRegistration(after, policies, config))
+  const left = report(checkPairings([{ app: after, policies }], config, io))
   if (!hasDrift(left)) return
   io.stderr.write(`Not changed by this:\n${formatReport(left)}`)
   io.setExitCode(exitCodes.failure)
 }
 
-function checkPairings(pairings: readonly Pairing[], config: Config): Finding[] {
-  return pairings.flatMap(({ app, policies }) => checkRegistration(app, policies, config))
+function checkPairings(
+  pairings: readonly Pairing[],
+  config: Config,
+  { now }: Pick<CommandIo, 'now'>,
+): Finding[] {
+  return pairings.flatMap(({ app, policies }) => [
+    ...checkRegistration(app, policies, config),
+    ...checkSignInRegistration(app, config, now()),
+  ])
 }
 
 function reportOf(

@@ -83,6 +83,12 @@ export const findingTable = {
   'email-claim-missing': ['info', 'the header set has e-mail, but tokens have no verified address'],
   'sign-in-audience-wide': ['warning', 'more tenants can sign in than the policies admit'],
   'sign-in-audience-narrow': ['warning', 'policies admit tenants that cannot sign in'],
+  'redirect-uri-missing': ['error', 'the registration lacks the redirect URI of a host'],
+  'signed-out-uri-missing': ['warning', 'a sign-out does not come back to the host'],
+  'logout-url-missing': ['warning', 'Entra does not tell of a sign-out elsewhere'],
+  'id-token-claims-missing': ['warning', 'ID tokens lack a claim that sign-in uses'],
+  'credential-missing': ['error', 'the registration has no valid certificate or secret'],
+  'credential-expiring': ['warning', 'the last certificate or secret ends within 30 days'],
   'registration-partial': ['error', 'the file lacks a part of the registration'],
 } as const satisfies Record<string, readonly [Severity, string]>
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { PolicyConfig } from '../config/config.ts'
-import { collectNeeds, type Needs } from './needs.ts'
+import { collectNeeds, type Needs, takingTokens } from './needs.ts'
 import { isObject, type JsonObject, objectsOf, type Registration } from './registration.ts'
 import { agentClaims, clashes } from './registration-checks.ts'
 
@@ -19,7 +19,7 @@ export function fixRegistration(app: Registration, policies: readonly PolicyConf
   return {
     ...(knowsNames && fixRoles(app, needs, refused)),
     ...(knowsNames && fixScopes(app, needs, refused)),
-    ...(isWhole('optionalClaims') && fixClaims(app, policies)),
+    ...(isWhole('optionalClaims') && fixClaims(app, takingTokens(policies))),
   }
 }
 
@@ -77,7 +77,7 @@ function fixScopes(app: Registration, { scopes }: Needs, refused: ReadonlySet<st
 }
 
 function fixClaims(app: Registration, policies: readonly PolicyConfig[]): JsonObject {
-  const wanted = new Set<string>(agentClaims)
+  const wanted = new Set<string>(policies.length === 0 ? [] : agentClaims)
   for (const { requireIdtyp, allow, deny } of policies) {
     if (requireIdtyp || allow.some(({ actor }) => actor === 'app')) wanted.add('idtyp')
     if (allow.some(({ guests }) => guests === false) || deny.some(({ guests }) => guests)) {

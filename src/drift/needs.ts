@@ -19,6 +19,16 @@ export interface NeededRole {
   readonly members: readonly MemberType[]
 }
 
+/**
+ * The policies as far as they judge access tokens. Sessions come from ID tokens, whose audience and claims
+ * are others.
+ */
+export function takingTokens(policies: readonly PolicyConfig[]): readonly PolicyConfig[] {
+  return policies
+    .map((policy) => ({ ...policy, allow: policy.allow.filter(({ session }) => !session) }))
+    .filter(({ allow }) => allow.length > 0)
+}
+
 /** Collects scopes and roles from grants and deny rules: a deny rule on an unknown role denies nobody. */
 export function collectNeeds(policies: readonly PolicyConfig[]): Needs {
   const scopes = new Map<string, string[]>()

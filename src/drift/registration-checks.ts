@@ -2,7 +2,7 @@ import type { Config, IdentityHeaderSet, PolicyConfig } from '../config/config.t
 import { isGuid } from '../config/guid.ts'
 import { quote } from '../config/problems.ts'
 import { type Finding, finding } from './finding.ts'
-import { collectNeeds, type Needs } from './needs.ts'
+import { collectNeeds, type Needs, takingTokens } from './needs.ts'
 import type { Registration } from './registration.ts'
 
 /** Compares a registration with the policies whose tokens are issued for it. */
@@ -12,6 +12,7 @@ export function checkRegistration(
   config: Config,
 ): Finding[] {
   const needs = collectNeeds(policies)
+  const ofTokens = takingTokens(policies)
   /** A check of what the file lacks would take a missing member for an empty one. */
   const where = (paths: readonly string[], check: () => Finding[]) =>
     paths.some((path) => app.missing.includes(path)) ? [] : check()
@@ -21,20 +22,23 @@ export function checkRegistration(
     ...where(['api.oauth2PermissionScopes'], () => checkScopes(app, needs)),
     ...where(['appRoles'], () => checkRoles(app, needs)),
     ...checkClash(app, needs),
-    ...policies.flatMap((policy) => [
+    ...ofTokens.flatMap((policy) => [
       ...where(audience, () => [...checkAudiences(app, policy), ...checkResource(app, policy)]),
       ...where(['optionalClaims'], () => [
         ...checkIdtyp(app, policy),
         ...checkGuests(app, policy),
         ...checkAgentRules(app, policy),
       ]),
-      ...where(['optionalClaims', 'groupMembershipClaims'], () => checkGroups(app, policy)),
     ]),
-    ...where(['optionalClaims'], () => [
-      ...checkAgentClaims(app, policies),
-      ...checkEmail(app, config.identityHeaders),
-    ]),
-    ...checkSignInAudience(app, policies),
+    ...policies.flatMap((policy) =>
+      where(['optionalClaims', 'groupMembershipClaims'], () => checkGroups(app, policy)),
+    ),
+    ...where(['optionalClaims'], () =>
+      ofTokens.length === 0
+        ? []
+        : [...checkAgentClaims(app, ofTokens), ...checkEmail(app, config.identityHeaders)],
+    ),
+    ...checkSignInAudience(app, tenantsOf(policies, config)),
   ]
 }
 
@@ -382,8 +386,16 @@ function checkEmail(app: Registration, set: IdentityHeaderSet): Finding[] {
   ]
 }
 
-function checkSignInAudience(app: Registration, policies: readonly PolicyConfig[]): Finding[] {
-  const tenants = new Set(policies.flatMap((policy) => policy.tenants))
+/** The tenants of tokens that policies admit, and the one of sessions. */
+function tenantsOf(policies: readonly PolicyConfig[], { signIn }: Config): ReadonlySet<string> {
+  const takesSessions = policies.some(({ allow }) => allow.some(({ session }) => session))
+  return new Set([
+    ...takingTokens(policies).flatMap(({ tenants }) => tenants),
+    ...(signIn && takesSessions ? [signIn.tenantId] : []),
+  ])
+}
+
+function checkSignInAudience(app: Registration, tenants: ReadonlySet<string>): Finding[] {
   const single = app.signInAudience === 'AzureADMyOrg'
   if (app.signInAudience === '') return []
   if (single && tenants.size > 1) {

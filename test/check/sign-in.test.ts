@@ -63,7 +63,11 @@ describe('check of sign-in', () => {
 
   it('prints the exact redirect URIs', async () => {
     const hosts = ['portal.contoso.com', 'wiki.contoso.com:8443', 'localhost']
-    const [note] = await findingsOf(await config({ hosts }), { offline: true })
+    const [note, back] = await findingsOf(await config({ hosts }), { offline: true })
+    assert.match(
+      back ?? '',
+      /^note signIn\.hosts: .* after a sign-out: https:\/\/portal\.contoso\.com\/oauth2\/signed_out .* http:\/\/localhost\/oauth2\/signed_out$/,
+    )
     assert.equal(
       note,
       'note signIn.hosts: redirect URIs to register: https://portal.contoso.com/oauth2/callback https://wiki.contoso.com:8443/oauth2/callback http://localhost/oauth2/callback',

@@ -5,6 +5,7 @@ import { checkHaproxy } from '../../src/drift/haproxy.ts'
 import { parseHaproxyFiles } from '../../src/drift/haproxy-file.ts'
 import { type Registration, readRegistration } from '../../src/drift/registration.ts'
 import { checkRegistration } from '../../src/drift/registration-checks.ts'
+import { checkSignInRegistration } from '../../src/drift/sign-in-registration.ts'
 import { configOf } from '../config/fixture.ts'
 
 /** A file from fixtures/. */
@@ -42,7 +43,14 @@ export function registration(change: (app: any) => void = () => {}): Registratio
   return read
 }
 
+/** When each registration is looked at. */
+export const nowMs = Date.parse('2026-01-15T12:00:00Z')
+
 /** The codes and places found in a registration. */
 export function registrationFindings(app: Registration, config: Config = cleanConfig): string[] {
-  return checkRegistration(app, config.policies, config).map((one) => shown(one, ''))
+  const found = [
+    ...checkRegistration(app, config.policies, config),
+    ...checkSignInRegistration(app, config, nowMs),
+  ]
+  return found.map((one) => shown(one, ''))
 }

@@ -20,6 +20,66 @@ const orders = 'audiences: [api://orders, 33333333-3333-4333-8333-333333333333]'
 
 const denyingAgents = await configOf(`${fixture('config.yaml')}    deny: [{ actor: agent }]\n`)
 
+/** A registration of a web application that people sign in to, and nothing else. */
+const webApp = (change: Change) => (app: Loose) => {
+  app.api.oauth2PermissionScopes = []
+  app.api.requestedAccessTokenVersion = null
+  app.identifierUris = []
+  app.appRoles = []
+  app.groupMembershipClaims = null
+  app.optionalClaims = {
+    idToken: [{ name: 'acct' }, { name: 'login_hint' }, { name: 'sid' }],
+    accessToken: [],
+  }
+  app.web = {
+    redirectUris: [
+      'https://portal.contoso.com/oauth2/callback',
+      'https://portal.contoso.com/oauth2/signed_out',
+      'http://localhost:8000/oauth2/callback',
+      'http://localhost/oauth2/signed_out',
+    ],
+    logoutUrl: 'https://portal.contoso.com/oauth2/frontchannel_logout',
+  }
+  app.keyCredentials = [
+    { endDateTime: '2025-12-31T00:00:00Z' },
+    { endDateTime: '2026-03-01T00:00:00Z' },
+  ]
+  app.passwordCredentials = []
+  change(app)
+}
+
+const signInFile = (rest = '') => `
+tenants:
+  contoso: 11111111-1111-4111-8111-111111111111
+  fabrikam: 22222222-2222-4222-8222-222222222222
+revocationFile: /var/lib/revocations.json
+signIn:
+  clientId: 33333333-3333-4333-8333-333333333333
+  tenant: contoso
+  hosts: [portal.contoso.com, localhost]
+  credential: { certificateFile: /c, keyFile: /k }
+policies:
+  portal:
+    allow: [{ actor: user, session: true, guests: false }]
+${rest}`
+const signsIn = await configOf(signInFile())
+const withSecret = await configOf(
+  replaced(signInFile(), '{ certificateFile: /c, keyFile: /k }', '{ clientSecretFile: /s }'),
+)
+const withoutPlace = await configOf(
+  replaced(signInFile(), 'revocationFile: /var/lib/revocations.json', ''),
+)
+const otherClient = await configOf(
+  replaced(signInFile(), '33333333-3333-4333-8333', '33333333-3333-4333-9333'),
+)
+
+const signInRow = (name: string, change: Change, found: string, config = signsIn): Row => ({
+  name,
+  change: webApp(change),
+  config,
+  found: [`${found} at the registration`],
+})
+
 interface Row {
   readonly name: string
   readonly change: Change
@@ -210,9 +270,57 @@ const rows: readonly Row[] = [
     ),
     found: ['sign-in-audience-narrow at the registration'],
   },
+  signInRow(
+    'no redirect URI of a host',
+    (app) => app.web.redirectUris.shift(),
+    'redirect-uri-missing',
+  ),
+  signInRow(
+    'a redirect URI in another spelling',
+    (app) => (app.web.redirectUris[0] += '/'),
+    'redirect-uri-missing',
+  ),
+  signInRow(
+    'no way back after a sign-out',
+    (app) => app.web.redirectUris.pop(),
+    'signed-out-uri-missing',
+  ),
+  signInRow('no logout URL', (app) => (app.web.logoutUrl = null), 'logout-url-missing'),
+  signInRow('a logout URL elsewhere', (app) => (app.web.logoutUrl += '2'), 'logout-url-missing'),
+  ...[0, 1, 2].map((index) =>
+    signInRow(
+      `ID tokens without claim ${index}`,
+      (app) => app.optionalClaims.idToken.splice(index, 1),
+      'id-token-claims-missing',
+    ),
+  ),
+  signInRow('no optional claims', (app) => (app.optionalClaims = null), 'id-token-claims-missing'),
+  signInRow('no valid certificate', (app) => app.keyCredentials.pop(), 'credential-missing'),
+  signInRow('no secret', noChange, 'credential-missing', withSecret),
+  signInRow(
+    'a certificate that ends soon',
+    (app) => (app.keyCredentials[1].endDateTime = '2026-02-14T00:00:00Z'),
+    'credential-expiring',
+  ),
+  signInRow('no web part', (app) => delete app.web, 'registration-partial'),
+  signInRow(
+    'no certificates in the file',
+    (app) => delete app.keyCredentials,
+    'registration-partial',
+  ),
 ]
 
 const alike: readonly [name: string, change: Change, config?: Config][] = [
+  ['the registration of a web application', webApp(noChange), signsIn],
+  [
+    'no logout URL and no sid without a place for revocations',
+    webApp((app) => {
+      app.web.logoutUrl = null
+      app.optionalClaims.idToken.pop()
+    }),
+    withoutPlace,
+  ],
+  ['another registration than that of sign-in', webApp((app) => delete app.web), otherClient],
   ['the clean registration', noChange],
   [
     'v1.0 tokens that have the client id as audience',

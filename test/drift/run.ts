@@ -41,7 +41,7 @@ export async function run(
       exitCode = code
     },
     env,
-    now: unused,
+    now: () => Date.parse('2026-01-15T12:00:00Z'),
     readFile: reader(files),
     listFolder: (path) => {
       const folder = `${path.replace(/\/+$/, '')}/`
