@@ -8,7 +8,14 @@ import { readRequest } from '../verify/request.ts'
 import { logRefusal, type RefusalOfToken, sendRefusal, verdictOf } from '../verify/route.ts'
 import { signInPath } from '../verify/session-verifier.ts'
 import { allowOrigin } from './answer.ts'
-import { currentSession, readVisit, redirect, type SignInContext, single } from './context.ts'
+import {
+  currentSession,
+  isHttps,
+  readVisit,
+  redirect,
+  type SignInContext,
+  single,
+} from './context.ts'
 import { comesFromHere, isNavigation, isOwnRequest } from './navigation.ts'
 import { readReturnPath } from './return-path.ts'
 
@@ -111,10 +118,6 @@ function startUrl(request: FastifyRequest, host: string, signIn: string): string
     single(request.headers['x-forwarded-uri']) ?? single(request.headers['x-original-uri']) ?? '/'
   const rd = encodeURIComponent(readReturnPath(uri))
   return `${originOf(host, isHttps(request))}${signIn}${signIn.includes('?') ? '&' : '?'}rd=${rd}`
-}
-
-function isHttps({ headers }: FastifyRequest): boolean {
-  return single(headers['x-forwarded-proto'])?.toLowerCase() === 'https'
 }
 
 /** The headers as they came, with the host where no proxy said it: then the client speaks to us. */

@@ -91,9 +91,13 @@ export function readVisit(context: SignInContext, request: FastifyRequest): Visi
     sessions.hosts.match(single(request.headers['x-forwarded-host']))
   if (host === undefined) return undefined
   const nowMs = context.clock()
-  const isHttps = single(request.headers['x-forwarded-proto'])?.toLowerCase() === 'https'
-  const origin = originOf(host, isHttps)
+  const origin = originOf(host, isHttps(request))
   return { host, origin, sessions, nowMs, nowSeconds: Math.floor(nowMs / 1000) }
+}
+
+/** Whether the proxy says that the browser came over TLS. */
+export function isHttps({ headers }: FastifyRequest): boolean {
+  return single(headers['x-forwarded-proto'])?.toLowerCase() === 'https'
 }
 
 /** The session of the browser; undefined where there is none that counts. */
