@@ -207,6 +207,13 @@ const scopes = {
   china: 'https://microsoftgraph.chinacloudapi.cn/.default',
 } as const
 
+/** Errors about what was asked for, of somebody whom Entra knows by then. */
+const saysNothingOfUs: ReadonlySet<string> = new Set([
+  'invalid_scope',
+  'invalid_resource',
+  'invalid_target',
+])
+
 async function tryCredential(
   signIn: SignInConfig,
   tenant: TenantConfig,
@@ -220,13 +227,23 @@ async function tryCredential(
     const token = `${tenant.authority}/${tenant.id}/oauth2/v2.0/token`
     const owner = { clientId: signIn.clientId, tenant }
     const credential = createCredential(signIn.credential, owner, { ...context, http })
-    const { status, error, description } = await ask(http, token, {
+    const { status, error, description, isEntra } = await ask(http, token, {
       grant_type: 'client_credentials',
       client_id: signIn.clientId,
       scope: tenant.cloud ? scopes[tenant.cloud] : `${signIn.clientId}/.default`,
       ...(await credential.proof(token)),
     })
-    if (status < 500 && error !== 'invalid_client' && error !== 'unauthorized_client') {
+    if (!isEntra) {
+      return [
+        {
+          level: 'unreachable',
+          path,
+          message: `could not be tried: ${status} is no answer of Entra's token endpoint`,
+          hint: 'Check network and proxy, and try again later.',
+        },
+      ]
+    }
+    if (error === undefined || saysNothingOfUs.has(error)) {
       return [
         {
           level: 'note',
@@ -238,7 +255,7 @@ async function tryCredential(
     }
     return [
       {
-        level: status >= 500 ? 'unreachable' : 'problem',
+        level: 'problem',
         path,
         message: `is refused: ${kind} got ${status} ${error} ${description}`.trim(),
         hint: 'Compare client id, tenant, and what is registered under Certificates & secrets.',
@@ -265,11 +282,18 @@ async function ask(http: Http, url: string, form: Readonly<Record<string, string
     method: 'POST',
     body: new URLSearchParams(form),
   })
-  const body = (await reply.json().catch(() => ({}))) as Record<string, unknown>
-  const number = /\bAADSTS\d{4,8}\b/.exec(String(body.error_description ?? ''))?.[0] ?? ''
+  const { status } = reply
+  const answer: unknown = await reply.json().catch(() => undefined)
+  const body: Record<string, unknown> = { ...(answer as object) }
+  const error = status === 200 ? undefined : body.error
   return {
-    status: reply.status,
-    error: reply.status === 200 ? undefined : String(body.error ?? 'no reason'),
-    description: number,
+    status,
+    error: error === undefined ? undefined : String(error),
+    description: /\bAADSTS\d{4,8}\b/.exec(String(body.error_description ?? ''))?.[0] ?? '',
+    // A throttle, an outage or a proxy on the way says nothing about the credential.
+    isEntra:
+      status === 200
+        ? typeof body.access_token === 'string'
+        : [400, 401].includes(status) && typeof error === 'string',
   }
 }

@@ -83,11 +83,13 @@ export function createCredential(
       return {
         kind: config.kind,
         async proof(tokenEndpoint) {
-          const certificate = config.certificateFile
-            ? readCertificate(await read(config.certificateFile))
+          const { certificate, keyVersion } = config.certificateFile
+            ? { certificate: readCertificate(await read(config.certificateFile)) }
             : await vaultKey.certificate()
           const about = { clientId, audience: tokenEndpoint, certificate }
-          return asserted(await createAssertion(about, vaultKey.sign, runtime))
+          // The vault may get a new version in between, and its API wants one.
+          const sign = (input: string) => vaultKey.sign(input, keyVersion)
+          return asserted(await createAssertion(about, sign, runtime))
         },
       }
     }

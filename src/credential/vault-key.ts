@@ -5,10 +5,20 @@ import { createIdentityTokens, type IdentityRuntime, plain } from './managed-ide
 
 /** A key that signs in its vault and never leaves it. */
 export interface VaultKey {
-  /** The PS256 signature of a text. Rejects with CredentialError. */
-  sign(input: string): Promise<Buffer>
+  /**
+   * The PS256 signature of a text, by this version of the key if its address names none. Rejects with
+   * CredentialError.
+   */
+  sign(input: string, version?: string): Promise<Buffer>
   /** The certificate of the same name and version. Rejects with CredentialError. */
-  certificate(): Promise<X509Certificate>
+  certificate(): Promise<VaultCertificate>
+}
+
+/** A certificate of a vault. */
+export interface VaultCertificate {
+  readonly certificate: X509Certificate
+  /** The version of its key; undefined where the vault does not say. */
+  readonly keyVersion: string | undefined
 }
 
 const apiVersion = '7.4'
@@ -50,17 +60,21 @@ export function createVaultKey(keyUrl: string, runtime: IdentityRuntime): VaultK
   }
 
   return {
-    async sign(input) {
+    async sign(input, version) {
       const digest = createHash('sha256').update(input).digest('base64url')
-      const { value } = await call(`${vault.pathname}/sign`, { alg: 'PS256', value: digest })
+      const hasVersion = /^\/keys\/[^/]+\/./.test(vault.pathname)
+      const key = hasVersion || version === undefined ? '' : `/${version}`
+      const path = `${vault.pathname}${key}/sign`
+      const { value } = await call(path, { alg: 'PS256', value: digest })
       if (typeof value !== 'string')
         throw new CredentialError('the vault answered without a signature')
       return Buffer.from(value, 'base64url')
     },
     async certificate() {
-      const { cer } = await call(vault.pathname.replace(/^\/keys\//, '/certificates/'))
+      const { cer, kid } = await call(vault.pathname.replace(/^\/keys\//, '/certificates/'))
+      const [, keyVersion] = /\/keys\/[^/]+\/([A-Za-z0-9]{1,64})$/.exec(String(kid)) ?? []
       try {
-        return new X509Certificate(Buffer.from(String(cer), 'base64'))
+        return { certificate: new X509Certificate(Buffer.from(String(cer), 'base64')), keyVersion }
       } catch {
         throw new CredentialError(
           'the vault has no certificate of the name of the key; name it in certificateFile',

@@ -147,8 +147,31 @@ describe('check of sign-in', () => {
       refused,
       'problem signIn.credential: is refused: clientSecretFile got 401 invalid_client AADSTS7000222',
     )
-    answer = { status: 500, body: {} }
-    assert.match((await findingsOf(await config())).at(-1) ?? '', /^unreachable signIn\.credential/)
+    for (const [error, level] of [
+      ['invalid_request', 'problem'],
+      ['invalid_grant', 'problem'],
+      ['invalid_scope', 'note'],
+      ['invalid_resource', 'note'],
+      ['invalid_target', 'note'],
+    ]) {
+      answer = { status: 400, body: { error } }
+      const found = (await findingsOf(await config())).at(-1) ?? ''
+      assert.ok(found.startsWith(`${level} signIn.credential: `), `${error}: ${found}`)
+    }
+    // A throttle, an outage or a proxy on the way.
+    for (const other of [
+      { status: 500, body: {} },
+      { status: 200, body: {} },
+      { status: 200, body: 'please log in' },
+      { status: 403, body: { error: 'access_denied' } },
+      { status: 404, body: { error: 'invalid_scope' } },
+      { status: 429, body: { error: 'too_many_requests' } },
+      { status: 400, body: {} },
+    ]) {
+      answer = other
+      const found = (await findingsOf(await config())).at(-1) ?? ''
+      assert.match(found, /^unreachable signIn\.credential/, JSON.stringify(other))
+    }
     const unreadable = {
       readFile: () => {
         throw Object.assign(new Error('no'), { code: 'EACCES' })

@@ -322,6 +322,26 @@ describe('a key in a vault', () => {
     )
   })
 
+  it('without a version in its address signs with the version of the certificate', async () => {
+    env.AZURE_POD_IDENTITY_AUTHORITY_HOST = origin
+    const certificateWith = (kid: unknown) => (path: string, body: string) =>
+      path.startsWith('/certificates/sign-in?')
+        ? { status: 200, body: { cer: certificate.raw.toString('base64'), kid } }
+        : vault(path.replace('/keys/sign-in/sign?', '/keys/sign-in/v1/sign?'), body)
+    const latest = { ...config(), key: `${origin}/keys/sign-in` }
+    for (const [kid, path] of [
+      [`${origin}/keys/sign-in/v1`, '/keys/sign-in/v1/sign'],
+      [undefined, '/keys/sign-in/sign'],
+      [`${origin}/keys/sign-in/v1/../../secrets`, '/keys/sign-in/sign'],
+    ] as const) {
+      requests.length = 0
+      answer = certificateWith(kid)
+      await credential(latest).proof(tokenEndpoint)
+      const asked = requests.find(({ url }) => url.includes('/sign?'))
+      assert.equal(asked?.url, `${path}?api-version=7.4`)
+    }
+  })
+
   it('reads its certificate from a file if the vault has none', async () => {
     env.AZURE_POD_IDENTITY_AUTHORITY_HOST = origin
     files.set('/c', identity.cert)
