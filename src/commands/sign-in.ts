@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import type { Config, SignInConfig } from '../config/config.ts'
 import { defaults } from '../config/defaults.ts'
-import { createKeyFolder } from '../session/key-folder.ts'
+import { createKeyFolder, SealingKeyFileError } from '../session/key-folder.ts'
 import { createSealingKey, type SealingKeys } from '../session/sealing.ts'
 import type { SignInPart } from '../sign-in/part.ts'
 import { type CommandIo, exitCodes } from './io.ts'
@@ -18,9 +18,16 @@ export interface OpenSignIn {
 }
 
 /** Opens what sign-in needs. Its packages are loaded here, and nowhere without the section `signIn`. */
-export async function openSignIn(config: Config, log: Logger, io: CommandIo): Promise<OpenSignIn> {
+export async function openSignIn(
+  config: Config,
+  log: Logger,
+  io: CommandIo,
+  folderByDefault: string = defaults.sealingKeys,
+): Promise<OpenSignIn> {
   const { createSignInPart } = await import('../sign-in/part.ts')
-  const { sealingKeys, stop } = await openSealingKeys(config.signIn as SignInConfig, log, io)
+  const { sealingKeys: folder } = config.signIn as SignInConfig
+  const mustWork = folder !== folderByDefault
+  const { sealingKeys, stop } = await openSealingKeys({ folder, mustWork }, log, io)
   const part = createSignInPart({
     sealingKeys,
     credential: { env: io.env, readFile: io.readFile, randomId: randomUUID },
@@ -37,14 +44,15 @@ interface OpenSealingKeys {
 /**
  * Opens the sealing keys. If the configuration names a folder, it must work, or the service exits.
  * Otherwise, if the default folder cannot be used, a key in memory is enough to try sign-in, and
- * the log says what that means.
+ * the log says what that means. A key there that cannot be used is a mistake in each case: with another
+ * one, this replica would end the sessions of the others.
  */
 async function openSealingKeys(
-  signIn: SignInConfig,
+  { folder: path, mustWork }: { readonly folder: string; readonly mustWork: boolean },
   log: Logger,
   io: CommandIo,
 ): Promise<OpenSealingKeys> {
-  const folder = createKeyFolder(signIn.sealingKeys, {
+  const folder = createKeyFolder(path, {
     clock: io.now,
     monotonic: () => performance.now(),
     log,
@@ -53,7 +61,7 @@ async function openSealingKeys(
     await folder.read()
   } catch (error) {
     const { message } = error as Error
-    if (signIn.sealingKeys !== defaults.sealingKeys) {
+    if (mustWork || error instanceof SealingKeyFileError) {
       io.stderr.write(`error: signIn.sealingKeys: ${message}\n`)
       return io.exit(exitCodes.configuration)
     }

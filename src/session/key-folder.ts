@@ -6,6 +6,9 @@ import { createSealingKey, type SealingKey, type SealingKeys } from './sealing.t
 /** Why the sealing keys cannot be used; the message says what to do. */
 export class SealingKeysError extends Error {}
 
+/** There are keys, and one of them cannot be used: other replicas may have good ones. */
+export class SealingKeyFileError extends SealingKeysError {}
+
 /** What the folder needs from outside. */
 export interface KeyFolderRuntime {
   /** Now, in ms since the epoch. */
@@ -164,7 +167,7 @@ async function listKeyFiles(folder: string, mustBeThere = false): Promise<readon
       .map(({ name }) => name)
       .sort()
     if (names.length > maxFiles) {
-      throw new SealingKeysError(
+      throw new SealingKeyFileError(
         `${folder} has more than ${maxFiles} files; it is for sealing keys only`,
       )
     }
@@ -184,13 +187,15 @@ async function readKeyFile(path: string, name: string): Promise<Buffer> {
   try {
     content = await readFile(path)
   } catch (error) {
-    throw new SealingKeysError(`${name} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+    throw new SealingKeyFileError(
+      `${name} cannot be read (${(error as NodeJS.ErrnoException).code})`,
+    )
   }
   // A text ends with a line break or not, depending on who wrote it; bytes stay as they are.
   const text = content.toString('latin1')
   const material = /^[!-~]+\s*$/.test(text) ? Buffer.from(text.trimEnd()) : content
   if (material.length < minBytes || material.length > maxBytes) {
-    throw new SealingKeysError(
+    throw new SealingKeyFileError(
       `${name} is no sealing key: ${minBytes} to ${maxBytes} bytes; write one with "openssl rand -base64 32"`,
     )
   }
