@@ -34,7 +34,7 @@ const testsOf: Readonly<Record<string, readonly string[]>> = {
   'sign-in': [
     'sign-in/{pages,login,own-revocations,id-token,navigation}.test.ts',
     'attack/open-redirect.test.ts',
-    'sign-in/{entra,callback,sign-in,log,recheck,entra-errors,sign-out,auth,auth-headers,visit,edges,reload,listener}.test.ts',
+    'sign-in/{entra,callback,sign-in,log,recheck,entra-errors,sign-out,auth,auth-headers,visit,part,edges,reload,listener}.test.ts',
     'attack/{redirect-after-sign-in,sign-in-markup,sign-in-hosts,framing,sign-in-caching,id-tokens,state-and-code,answers-that-race}.test.ts',
     'attack/{session-fixation,nonce,pkce-left-out,forged-sign-in,old-sealing-keys,cookies-of-others}.test.ts',
     'sign-in/replicas.test.ts',
