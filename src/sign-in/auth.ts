@@ -141,7 +141,7 @@ export function answerUserinfo(
     const refusal: Refusal = { allow: false, failure: 'no_session', signIn: signInPath }
     return sendRefusal(reply, refusal, requestId).code(failures.no_session.status)
   }
-  return reply.type('application/json; charset=utf-8').send({
+  return reply.send({
     user: session.userId,
     tenant: session.tenantId,
     name: session.name ?? null,

@@ -169,6 +169,14 @@ describe('a code exchange', () => {
     }
   })
 
+  it('at an authority whose metadata cannot be had says nothing of the person', async (t) => {
+    const http = createHttp()
+    t.after(() => http.close())
+    const tenant = { id: ids.contoso, authority: 'http://127.0.0.1:1' } as TenantConfig
+    const entra = createEntra(tenant, ids.client, secret, { elapsed: () => 0, http })
+    assert.equal((await errorOf(entra.redeem(exchange)))[0], 'entra_unavailable')
+  })
+
   it('that nobody answers says nothing of the person', async (t) => {
     const entra = await start(t, secret, (response) => void response.destroy())
     assert.equal((await errorOf(entra.redeem(exchange)))[0], 'entra_unavailable')
