@@ -269,6 +269,18 @@ describe('without a sealing key', () => {
   })
 })
 
+describe('without a sealing key and without Entra', () => {
+  it('a re-check is an error of the server, and no circle of redirects', async (t) => {
+    const service = await start(t, {
+      sealingKeys: { sealing: undefined, get: (id) => sealingKeys.get(id) },
+    })
+    service.authority.contoso.v2.metadataFault = 'error'
+    const page = await browserWith(service, {}).visit('/oauth2/start?rd=/page')
+    assert.deepEqual([page.status, page.reason], [500, 'internal_error'])
+    assert.deepEqual([page.location, page.setCookies], [undefined, []])
+  })
+})
+
 describe('a cookie of a sign-in that is none', () => {
   it('is replaced by a good one', async (t) => {
     const service = await start(t)
