@@ -85,9 +85,17 @@ export const maxEnded = 1_000
 /** How long a change waits for another process that changes the file, in ms. */
 const lockPatienceMs = 5_000
 
+/**
+ * How long whoever asks for a change waits for its end, in ms: for the lock, behind another change that
+ * waited as long, and for the disk. One that hangs never answers.
+ */
+const changePatienceMs = 15_000
+
 type Entries = Map<string, StoredRevocation>
 
 interface Change {
+  /** Whether the disk may have it already. */
+  isBegun: boolean
   /** Makes the change, or throws a RevocationError; `ended` are those that count no more. */
   make(entries: Entries, ended: Entries): unknown
   resolve(made: unknown): void
@@ -307,6 +315,7 @@ export function createRevocationStore(
     const changes = waiting
     waiting = []
     if (changes.length === 0) return
+    for (const change of changes) change.isBegun = true
     const refused = new Map<Change, unknown>()
     const made = new Map<Change, unknown>()
     try {
@@ -334,11 +343,32 @@ export function createRevocationStore(
     }
   }
 
-  function change<T>(make: (entries: Entries, ended: Entries) => T): Promise<T> {
-    return new Promise((resolve, reject) => {
-      waiting.push({ make, resolve: (made) => resolve(made as T), reject })
+  async function change<T>(make: (entries: Entries, ended: Entries) => T): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const made = new Promise<unknown>((resolve, reject) => {
+      const asked: Change = { isBegun: false, make, resolve, reject }
+      waiting.push(asked)
+      timer = setTimeout(() => giveUp(asked), changePatienceMs)
       void enqueue(makeChanges)
     })
+    try {
+      return (await made) as T
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Tells whoever asked for a change that the disk does not answer. */
+  function giveUp(asked: Change): void {
+    waiting = waiting.filter((one) => one !== asked)
+    const outcome = asked.isBegun
+      ? 'the change may still be made; look at the list of revocations, and try again'
+      : 'nothing was changed, try again'
+    asked.reject(
+      new RevocationError(`the disk of the revocation file does not answer: ${outcome}`, {
+        isTemporary: true,
+      }),
+    )
   }
 
   return {

@@ -96,7 +96,7 @@ export async function answerAuth(
     if (!isOwn && !policy.allowsCrossSite) {
       return refuse({ allow: false, failure: 'cross_site_request' })
     }
-    if (goesSomewhere && verdict.allowance.headers.includes('X-Entra-Auth-Recheck')) {
+    if (goesSomewhere && has(verdict.allowance.headers, 'X-Entra-Auth-Recheck')) {
       return refuse({ allow: false, failure: 'session_recheck', signIn: signInPath })
     }
   }
@@ -110,6 +110,11 @@ export async function answerAuth(
     .header('X-Entra-Auth-Verdict', 'allow')
     .header('X-Entra-Auth-Headers', rules.headerSet.list)
     .send()
+}
+
+/** Whether a list of names and values in turn has a name; a value may be the same text. */
+function has(headers: readonly string[], name: string): boolean {
+  return headers.some((text, i) => i % 2 === 0 && text === name)
 }
 
 /** The sign-in that comes back to where the browser was going. */

@@ -328,6 +328,40 @@ describe('a disk that does not confirm', () => {
   })
 })
 
+describe('a disk that does not answer', () => {
+  it('holds up nobody for ever, and what it has done by then is in force once it answers', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    let tellThatItHangs = () => {}
+    const hangs = new Promise<void>((done) => {
+      tellThatItHangs = done
+    })
+    let answer = () => {}
+    const store = createRevocationStore(
+      newFile(),
+      () => now,
+      undefined,
+      () => {
+        tellThatItHangs()
+        return new Promise((done) => {
+          answer = done
+        })
+      },
+    )
+    const other = '22222222-2222-4222-8222-222222222222'
+    const first = store.add(entry)
+    await hangs
+    const both = Promise.allSettled([first, store.add({ ...entry, id: other })])
+    t.mock.timers.tick(15_000)
+    const errors = (await both).map((ended) => (ended as PromiseRejectedResult).reason)
+    assert.match(errors[0].message, /does not answer: the change may still be made/)
+    assert.match(errors[1].message, /does not answer: nothing was changed, try again/)
+    assert.ok(errors.every(({ isTemporary }) => isTemporary))
+    answer()
+    await store.reload()
+    assert.deepEqual(store.list.entries, [entry])
+  })
+})
+
 describe('the lock of a revocation file', () => {
   it('refuses a change with a sentence while another process holds it', async () => {
     const file = newFile()

@@ -36,6 +36,11 @@ describe('the answer of /oauth2/auth', () => {
     assert.equal((await browser.visit('/oauth2/auth', { headers: navigation })).status, 202)
   })
 
+  it('is 202 for a person whose name is that of a header', async () => {
+    await signInWith(service, browser, { claims: { name: 'X-Entra-Auth-Recheck' } })
+    assert.equal((await browser.visit('/oauth2/auth', { headers: navigation })).status, 202)
+  })
+
   it('is JSON for a token, also where somebody navigates with it', async () => {
     const page = await browser.visit('/oauth2/auth?policy=mixed', {
       headers: { ...navigation, Authorization: `Bearer ${v2User({ scp: 'Other.Read' })}` },
