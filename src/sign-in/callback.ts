@@ -228,9 +228,9 @@ async function accept(
   setCookie(reply, sessionCookie, sealed)
   context.entraSessions.see(session)
   if (!isRecheck) context.parallelSignIns.add(state, session)
-  // The browser forgets the former one, also that of another person, so no sign-out could end a copy of
-  // that cookie.
-  if (!isRecheck && former) {
+  // The browser forgets the former one, so its sign-out could not end a copy of that cookie. That of another
+  // person is theirs.
+  if (!isRecheck && former && isSamePerson(former, idToken)) {
     await revokeSession(context, former, visit.nowSeconds, ownReasons.replaced)
   }
   const { id, tenantId: tenant, userId: user, host } = session
