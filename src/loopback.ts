@@ -8,3 +8,9 @@ export function isLoopback(host: string): boolean {
     address === 'localhost' || address === '::1' || (isIPv4(address) && address.startsWith('127.'))
   )
 }
+
+/** Scheme and host of a page here; without TLS only on this machine, for trying out. */
+export function originOf(host: string, isHttps: boolean): string {
+  const name = host.replace(/:.*/, '')
+  return `${isLoopback(name) && !isHttps ? 'http' : 'https'}://${host}`
+}

@@ -2,6 +2,7 @@ import type { Config, SignInConfig, TenantConfig } from '../config/config.ts'
 import type { Environment } from '../config/environment.ts'
 import { formatPath } from '../config/problems.ts'
 import { signInUrisOf } from '../config/redirect-uris.ts'
+import { canRevoke } from '../config/store.ts'
 import { readCertificate } from '../credential/assertion.ts'
 import { createCredential } from '../credential/credential.ts'
 import { CredentialError } from '../credential/credential-error.ts'
@@ -66,7 +67,7 @@ function noteRedirectUris(signIn: SignInConfig): Finding[] {
 }
 
 function checkRevocations(config: Config): Finding[] {
-  if (config.revocationFile !== undefined || 'store' in config) return []
+  if (canRevoke(config)) return []
   return [
     {
       level: 'warning',

@@ -1,4 +1,4 @@
-import { isLoopback } from '../loopback.ts'
+import { originOf } from '../loopback.ts'
 import type { SignInConfig } from './config.ts'
 
 /** The addresses of sign-in that Entra has to know, exactly as they are to be registered. */
@@ -13,14 +13,10 @@ export interface SignInUris {
 
 /** Lists the addresses of each host. */
 export function signInUrisOf({ hosts }: Pick<SignInConfig, 'hosts'>): SignInUris {
-  const at = (path: string) => hosts.map((host) => `${originOf(host)}/oauth2/${path}`)
+  const at = (path: string) => hosts.map((host) => `${originOf(host, false)}/oauth2/${path}`)
   return {
     callbacks: at('callback'),
     signedOut: at('signed_out'),
     frontchannelLogout: at('frontchannel_logout'),
   }
-}
-
-function originOf(host: string): string {
-  return `${isLoopback(host.replace(/:\d+$/, '')) ? 'http' : 'https'}://${host}`
 }

@@ -1,6 +1,11 @@
-import type { StoreConfig } from './config.ts'
+import type { Config, StoreConfig } from './config.ts'
 import type { Report } from './problems.ts'
 import { mappingOf, memberOf, textOf } from './values.ts'
+
+/** Whether there is a place for revocations: the file or the store. */
+export function canRevoke(config: Pick<Config, 'revocationFile' | 'store'>): boolean {
+  return config.revocationFile !== undefined || config.store !== undefined
+}
 
 /** Checks the section `store`; undefined where there is none. */
 export function checkStore(section: unknown, report: Report): StoreConfig | undefined {

@@ -1,5 +1,6 @@
 import type { Config, PolicyConfig, SignInConfig } from '../config/config.ts'
 import { signInUrisOf } from '../config/redirect-uris.ts'
+import { canRevoke } from '../config/store.ts'
 import { type Finding, finding } from './finding.ts'
 import { isObject, objectsOf, type Registration } from './registration.ts'
 
@@ -90,12 +91,10 @@ function withoutLocalPort(uri: string): string {
   return uri.replace(/^(http:\/\/(?:localhost|127\.0\.0\.1)):\d+\//, '$1/')
 }
 
-/** Without a place for revocations there is no route for it. */
-const canRevoke = (config: Config) => config.revocationFile !== undefined || 'store' in config
-
 function checkLogoutUrl(app: Registration, signIn: SignInConfig, config: Config): Finding[] {
   const { frontchannelLogout } = signInUrisOf(signIn)
   const registered = memberAt(app, 'web.logoutUrl')
+  // Without a place for revocations there is no route for it.
   if (!canRevoke(config) || frontchannelLogout.some((url) => url === registered)) return []
   return [
     finding(

@@ -24,8 +24,5 @@ export function createHosts(names: readonly string[]): Hosts {
   }
 }
 
-/** Scheme and host of a page here; without TLS only on this machine, for trying out. */
-export function originOf(host: string, isHttps: boolean): string {
-  const name = host.replace(/:.*/, '')
-  return `${isLoopback(name) && !isHttps ? 'http' : 'https'}://${host}`
-}
+/** What addresses of a host begin with. */
+export { originOf } from '../loopback.ts'

@@ -1,4 +1,5 @@
 import type { Config, LiveConfig } from '../config/config.ts'
+import { canRevoke } from '../config/store.ts'
 import { type CredentialRuntime, createCredential } from '../credential/credential.ts'
 import type { SealingKeys } from '../session/sealing.ts'
 import type { CreateRefusalPage } from '../verify/route.ts'
@@ -34,7 +35,6 @@ export function createSignInPart({ sealingKeys, credential, logo }: SignInPartOp
   return {
     sealingKeys,
     build(config, runtime) {
-      const canRevoke = config.revocationFile !== undefined || 'store' in config
       const settingsOf = (next: LiveConfig): SignInSettings | undefined => {
         const { signIn, tenants } = next
         const tenant = tenants.find(({ id }) => id === signIn?.tenantId)
@@ -45,7 +45,7 @@ export function createSignInPart({ sealingKeys, credential, logo }: SignInPartOp
           tenant,
           credential: createCredential(signIn.credential, owner, { ...runtime, ...credential }),
           style: { text: signIn.page.text, logo },
-          canRevoke,
+          canRevoke: canRevoke(config),
         }
       }
       const settings = settingsOf(config)
