@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { it } from 'node:test'
 import { startEchoApp } from '../../scripts/local-stack/echo-app.ts'
+import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { startHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { eventually } from '../support/eventually.ts'
+import { untilMasterAnswers } from '../support/haproxy-master.ts'
 import { ask, values } from './client.ts'
 import { startFakeVerifier } from './fake-verifier.ts'
 
@@ -20,10 +22,11 @@ it('a changed setting counts from the next reload on', async (t) => {
   const file = join(folder, 'settings.cfg')
   const setTo = (lines: string) => writeFile(file, `global\n${lines}`)
   await setTo('    setenv ENTRA_AUTH_MAX_TOKEN_BYTES 4096\n')
+  const [master = 0] = await freePorts(1)
   const haproxy = await startHaproxy({
     verifier: verifier.address,
     application: app.address,
-    args: ['-W', '-f', file],
+    args: ['-W', '-S', `127.0.0.1:${master}`, '-f', file],
   })
   t.after(() => haproxy.stop())
 
@@ -35,11 +38,8 @@ it('a changed setting counts from the next reload on', async (t) => {
   assert.equal(await reasonNow(), '200')
 
   await setTo('    setenv ENTRA_AUTH_MAX_TOKEN_BYTES 1024\n')
-  // A master that has not finished its start would lose the signal.
-  await eventually(
-    async () => haproxy.errorLines.join('\n'),
-    (text) => /Loading success/.test(text),
-  )
+  // A signal before that would be lost.
+  await untilMasterAnswers(master)
   process.kill(haproxy.pid, 'SIGUSR2')
   await eventually(reasonNow, (reason) => reason === 'token_too_long')
 })

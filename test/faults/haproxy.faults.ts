@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
 import { test } from 'node:test'
 import { haproxyCommand, haproxyVersions } from '../../scripts/haproxy-versions.ts'
 import { freePorts } from '../../scripts/local-stack/free-port.ts'
 import { eventually } from '../support/eventually.ts'
+import { askMaster, untilMasterAnswers, untilNextWorker } from '../support/haproxy-master.ts'
 import { startChain } from './chain.ts'
 import { short } from './form.ts'
 import {
@@ -36,17 +36,11 @@ for (const version of haproxyVersions) {
       connections: 60,
     })
     await traffic.more(800)
-    const workers = new Set([await findWorker(master)])
+    const workers = new Set([await untilMasterAnswers(master)])
     for (let round = 0; round < reloads; round++) {
       if (round % 2 === 0) process.kill(chain.haproxy.pid, 'SIGUSR2')
-      else await command(master, 'reload')
-      workers.add(
-        await eventually(
-          () => findWorker(master),
-          (pid) => pid !== undefined && !workers.has(pid),
-          60_000,
-        ),
-      )
+      else await askMaster(master, 'reload')
+      workers.add(await untilNextWorker(master, workers))
       await traffic.more(1_200)
     }
     await traffic.end()
@@ -102,24 +96,5 @@ for (const version of short ? haproxyVersions.slice(0, 1) : haproxyVersions) {
     assert.deepEqual(Object.keys(countValid(before)), ['200'])
     assert.deepEqual(Object.keys(countResults(after.sent, 'known')), ['200'])
     assert.deepEqual(Object.keys(countInvalid(after)), ['401'])
-  })
-}
-
-/** The process id of the worker that takes new connections at present. */
-async function findWorker(master: number): Promise<string | undefined> {
-  const answer = await command(master, 'show proc').catch(() => '')
-  const [, current] = /# workers\n([^#]*)/.exec(answer) ?? []
-  return current?.match(/^(\d+)\s+worker/m)?.[1]
-}
-
-function command(master: number, text: string): Promise<string> {
-  return new Promise((done, fail) => {
-    let answer = ''
-    const socket = connect(master, '127.0.0.1', () => socket.end(`${text}\n`))
-    socket.on('data', (chunk) => {
-      answer += chunk
-    })
-    socket.on('error', fail)
-    socket.on('close', () => done(answer))
   })
 }
