@@ -45,11 +45,10 @@ export function createKeyStore(directory: string, patienceMs = defaultPatienceMs
         throw new Error(noAnswer)
       })
       try {
+        // The race also takes the failure of whichever comes second, so that it stops no process.
         return await Promise.race([call, giveUp])
       } finally {
         deadline.abort()
-        giveUp.catch(() => {})
-        call.catch(() => {})
       }
     })
   }

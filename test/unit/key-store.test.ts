@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import crypto from 'node:crypto'
+import { constants } from 'node:fs'
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
@@ -11,6 +14,20 @@ async function createDirectory(t: TestContext): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'key-store-'))
   t.after(() => rm(directory, { recursive: true }))
   return join(directory, 'keys')
+}
+
+/** Makes a pipe for `task`: its opening waits for the other end, as a network drive that is gone does. */
+async function withPipe(path: string, task: () => Promise<void>): Promise<void> {
+  execFileSync('mkfifo', [path])
+  try {
+    await task()
+  } finally {
+    // Both ends at once, if it is still there: otherwise a failed test would wait for ever.
+    await open(path, constants.O_RDWR).then(
+      (both) => both.close(),
+      () => {},
+    )
+  }
 }
 
 const documents = { readMs: 1, metadata: { issuer: 'x' }, keys: [{ kid: 'a' }] }
@@ -78,22 +95,53 @@ describe('the key store', () => {
     const directory = await createDirectory(t)
     const store = createKeyStore(directory, 100)
     await store.save('one', documents)
-    // The opening of a pipe waits until somebody writes to it, as a network drive that is gone does.
     const pipe = join(directory, 'silent.json')
-    execFileSync('mkfifo', [pipe])
-    const silent = store.load('silent')
-    const [waiting, kept] = [store.load('one'), store.save('two', documents)]
-    assert.equal(await silent, undefined)
-    assert.equal(await waiting, undefined)
-    await assert.rejects(kept, /the disk does not answer/)
-    await assert.rejects(store.save('one', documents), /the disk does not answer/)
-    // It answers again.
-    await writeFile(pipe, '')
-    await eventually(
-      () => store.load('one'),
-      (stored) => stored !== undefined,
-    )
+    await withPipe(pipe, async () => {
+      const silent = store.load('silent')
+      const [waiting, kept] = [store.load('one'), store.save('two', documents)]
+      assert.equal(await silent, undefined)
+      assert.equal(await waiting, undefined)
+      await assert.rejects(kept, /the disk does not answer/)
+      await assert.rejects(store.save('one', documents), /the disk does not answer/)
+      // It answers again.
+      await writeFile(pipe, '')
+      await eventually(
+        () => store.load('one'),
+        (stored) => stored !== undefined,
+      )
+    })
     assert.deepEqual((await readdir(directory)).toSorted(), ['one.json', 'silent.json'])
+  })
+  it('says that nothing was kept where the disk does not answer a writing', async (t) => {
+    const directory = await createDirectory(t)
+    await mkdir(directory)
+    const store = createKeyStore(directory, 100)
+    // The name of the file is random. Only where it is known beforehand can a pipe stand in its place.
+    t.mock.method(crypto, 'randomUUID', () => 'known')
+    syncBuiltinESMExports()
+    const pipe = join(directory, 'one.json.known.new')
+    await withPipe(pipe, async () => {
+      await assert.rejects(store.save('one', documents), /the disk does not answer/)
+      await assert.rejects(store.save('two', documents), /the disk does not answer/)
+      // It answers again: what comes out of the pipe was written.
+      assert.deepEqual(JSON.parse(await readFile(pipe, 'utf8')), documents)
+      await eventually(
+        () => store.save('two', documents).catch((error: Error) => error),
+        (error) => error === undefined,
+      )
+      assert.deepEqual(await createKeyStore(directory).load('two'), documents)
+    }).finally(() => {
+      t.mock.restoreAll()
+      syncBuiltinESMExports()
+    })
+  })
+  it('waits for a disk that has answered no longer: a command can end', async (t) => {
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout')
+    const before = timers()
+    const store = createKeyStore(await createDirectory(t))
+    await store.save('one', documents)
+    assert.deepEqual(await store.load('one'), documents)
+    assert.deepEqual(timers(), before)
   })
   it('says where it cannot keep anything', async (t) => {
     const directory = await createDirectory(t)
