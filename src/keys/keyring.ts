@@ -59,7 +59,7 @@ export function createKeyring(): Keyring {
     unusable.delete(id)
     unusable.set(id, failure)
     const [oldest] = unusable.keys()
-    if (unusable.size > maxKeys && oldest !== undefined) unusable.delete(oldest)
+    if (unusable.size > maxKeys) unusable.delete(oldest as string)
   }
 
   function retire(key: Key, failure: FailureCode, nowMs: number): void {
@@ -161,16 +161,15 @@ function isConfirmed(key: Key, nowMs: number): boolean {
 
 /** Two keys with one id are ambiguous, so neither is used. */
 function refuseAmbiguous(keys: readonly ImportedKey[]): readonly ImportedKey[] {
-  const pems = new Map<string, string>()
-  const ambiguous = new Set<string>()
+  // Usable keys only, and each of them has an id: a key without one is in neither.
+  const pems = new Map<string | undefined, string>()
+  const ambiguous = new Set<string | undefined>()
   for (const key of keys) {
     if (!('pem' in key)) continue
     if ((pems.get(key.id) ?? key.pem) !== key.pem) ambiguous.add(key.id)
     pems.set(key.id, key.pem)
   }
   return keys
-    .filter((key) => 'pem' in key || key.id === undefined || !pems.has(key.id))
-    .map((key) =>
-      key.id !== undefined && ambiguous.has(key.id) ? { id: key.id, failure: 'key_unusable' } : key,
-    )
+    .filter((key) => 'pem' in key || !pems.has(key.id))
+    .map((key) => (ambiguous.has(key.id) ? { id: key.id, failure: 'key_unusable' } : key))
 }

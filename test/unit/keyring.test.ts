@@ -406,6 +406,19 @@ describe('what is remembered of unusable keys', () => {
     assert.equal(failureOf(keyring, 'k0'), 'key_unusable')
     assert.equal(keyring.get('k1', 0), undefined)
   })
+  for (const [where, see] of [
+    ['a single look-up', (keyring: Keyring, jwk: unknown) => keyring.add(jwk, owner, 0)],
+    ['a key set', (keyring: Keyring, jwk: unknown) => void keyring.merge([a, jwk], owner, 0)],
+  ] as const) {
+    it(`is not forgotten for a key without an id, which nobody can ask for: in ${where}`, () => {
+      const keyring = filled(a)
+      for (let i = 0; i < 100; i++) keyring.add({ ...b, kid: `k${i}`, use: 'enc' }, owner, 0)
+      see(keyring, { ...b, kid: undefined, use: 'enc' })
+      assert.equal(failureOf(keyring, 'k0'), 'key_unusable')
+      see(keyring, { ...b, kid: 'k100', use: 'enc' })
+      assert.equal(keyring.get('k0', 0), undefined)
+    })
+  }
   it('ends when the key becomes usable', () => {
     const keyring = filled(a, { ...c, use: 'enc' })
     keyring.merge([a, c], owner, 1)
