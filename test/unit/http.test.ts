@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { after, describe, it } from 'node:test'
+import type { Dispatcher } from 'undici'
 import { createHttp, defaultLimits, HttpStatusError } from '../../src/keys/http.ts'
 import { createKeySource } from '../../src/keys/key-source.ts'
 import { type Fault, startAuthority, tenantKey } from '../support/authority.ts'
@@ -111,6 +112,43 @@ describe('a call to an authority', () => {
     await assert.rejects(hasty.fetchJson(`http://127.0.0.1:${port}/`), /timeout/)
     await closed.promise
   })
+  it('ends soon where a connection is not made, long before the deadline of the reply', async (t) => {
+    // It takes the connection, but does not answer the TLS handshake, as a firewall may do.
+    const silent = createTcpServer((socket) => {
+      t.after(() => socket.destroy())
+      socket.on('error', () => {})
+    })
+    t.after(() => silent.close())
+    await once(silent.listen(0, '127.0.0.1'), 'listening')
+    const { port } = silent.address() as AddressInfo
+    // Below the 10 s that undici waits by itself.
+    const client = createHttp({ ...defaultLimits, connectTimeoutMs: 50, deadlineMs: 9_000 })
+    t.after(() => client.close())
+    await assert.rejects(client.fetchJson(`https://127.0.0.1:${port}/`), (error: Error) => {
+      assert.equal((error.cause as { code?: unknown }).code, 'UND_ERR_CONNECT_TIMEOUT')
+      return true
+    })
+  })
+  const steps = ['onRequestStart', 'onResponseStart', 'onResponseData', 'onResponseEnd'] as const
+  for (const unneeded of steps.slice(1)) {
+    it(`serves a handler without ${unneeded}, which undici lets a fetch leave out`, async () => {
+      authority.contoso.v2.keysFault = undefined
+      const told = new Set<string>()
+      const handler = Object.fromEntries(
+        [...steps, 'onResponseError'].map((step) => [step, () => void told.add(step)]),
+      )
+      delete handler[unneeded]
+      const dispatcher = createHttp().fetchOptions().dispatcher as unknown as Dispatcher
+      const { origin, pathname } = new URL(keysUrl)
+      dispatcher.dispatch({ origin, path: pathname, method: 'GET' }, handler)
+      // Waits until the reply has ended.
+      await dispatcher.close()
+      assert.deepEqual(
+        [...told],
+        steps.filter((step) => step !== unneeded),
+      )
+    })
+  }
   it('asks for JSON that is not compressed', () => {
     const { headers, redirect, signal } = http.fetchOptions()
     assert.deepEqual(headers, { accept: 'application/json', 'accept-encoding': 'identity' })
