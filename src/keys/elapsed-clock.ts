@@ -18,7 +18,7 @@ export function createElapsedClock(wall: () => number, monotonic?: () => number)
     if (nowAheadMs > aheadMs + toleranceMs) {
       skippedMs += nowAheadMs - aheadMs
       aheadMs = nowAheadMs
-    } else if (nowAheadMs < aheadMs) aheadMs = nowAheadMs
+    } else aheadMs = Math.min(aheadMs, nowAheadMs)
     return beginMs + ranMs + skippedMs
   }
 }

@@ -109,6 +109,11 @@ describe('the authority of a tenant', () => {
       (counts) => counts.every((count) => count === 1),
     )
   })
+  it('tells of no retired keys at no cost: each thread of HAProxy asks every second', async (t) => {
+    const { authority } = await createBench(t)
+    assert.deepEqual(authority.retiredKeys(0), [])
+    assert.equal(authority.retiredKeys(0), authority.retiredKeys(1))
+  })
   it('withdraws the keys of both versions when it is retired, and tells of them', async (t) => {
     const { authority, time } = await createBench(t)
     await authority.start()
