@@ -776,6 +776,17 @@ describe('stored keys', () => {
     await time.advance(refreshIntervalMs)
     assert.equal(keys.state().lastReadMs, startMs + refreshIntervalMs)
   })
+  it('stay as they are where a tenant is retired before the reply arrives', async (t) => {
+    const keyStore = createStore()
+    const { keys, endpoint, log } = await createBench(t, { keyStore })
+    const release = hold(endpoint)
+    const started = keys.start()
+    keys.retire()
+    release()
+    await started
+    assert.deepEqual([...keyStore.saved], [])
+    assert.deepEqual(log, [])
+  })
   it('that cannot be kept are no reason to fail', async (t) => {
     const keyStore: KeyStore = {
       load: async () => undefined,
