@@ -1,4 +1,5 @@
 import { createServer, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -27,6 +28,12 @@ function refuseUnread(response: ServerResponse): void {
   response.end()
 }
 
+/**
+ * Once a server closes, Node no longer looks for requests that do not come to their end. So they end here,
+ * after the time that a request or a call to an authority may take, in ms.
+ */
+const lastAnswerMs = 5_000
+
 /** Limits that Fastify sets itself on a server of its own making. */
 export interface ServerOptions extends Record<string, unknown> {
   readonly http: object
@@ -53,6 +60,7 @@ export function buildListener(
   serverFactory: FastifyServerFactory = createPlainServer,
   answer: Answer = sendAsRefusal,
 ): FastifyInstance {
+  const sockets = new Set<Socket>()
   const app = fastify({
     serverFactory(handler, options) {
       const server = serverFactory((request, response) => {
@@ -62,6 +70,10 @@ export function buildListener(
       // Node has a limit too, and some versions leave out what is beyond it without an error: a second
       // Authorization would not be seen. So all are read, and counted here.
       server.maxHeadersCount = 0
+      server.on('connection', (socket: Socket) => {
+        sockets.add(socket)
+        socket.once('close', () => sockets.delete(socket))
+      })
       return server
     },
     logger: false,
@@ -93,6 +105,14 @@ export function buildListener(
         'HTTP/1.1 400 Bad Request\r\nX-Entra-Auth-Verdict: deny\r\nX-Entra-Auth-Reason: malformed_request\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n',
       )
     },
+  })
+  app.addHook('preClose', (done) => {
+    // Whoever has said nothing yet waits for no answer.
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
+    setTimeout(() => {
+      for (const socket of sockets) socket.destroy()
+    }, lastAnswerMs).unref()
+    done()
   })
   app.setNotFoundHandler((request, reply) => answer(request, reply, findMisuse(request)))
   app.setErrorHandler((error: { statusCode?: number }, request, reply) => {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { startEchoApp } from '../../scripts/local-stack/echo-app.ts'
@@ -136,3 +138,26 @@ test('a request that still waits when the listener is closed gets its answer', a
   assert.equal((await answer).status, 200)
   assert.equal((await service.exited).code, 0)
 })
+
+for (const [what, sent] of [
+  ['says nothing', ''],
+  ['does not end its request', 'GET /verify HTTP/1.1\r\nHost: x\r\n'],
+  [
+    'does not end its body',
+    'POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nx',
+  ],
+] as const) {
+  test(`a client that ${what} holds up no end`, async (t) => {
+    const service = await startForOrders(t, await startAuthority(t))
+    const socket = connect(Number(new URL(service.origin).port), '127.0.0.1')
+    t.after(() => socket.destroy())
+    // Reset, or ended.
+    socket.on('error', () => {})
+    await once(socket, 'connect')
+    socket.write(sent)
+    // Its connection is older than that of this answer.
+    await fetch(`${service.origin}/livez`)
+    service.kill('SIGTERM')
+    assert.deepEqual(await service.exited, { code: 0, signal: null })
+  })
+}
