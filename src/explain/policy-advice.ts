@@ -11,6 +11,7 @@ export const policyAdvice = {
     )
     return [
       change('policy', `Meant like this by ${rules.join(', ')}; change the rule if it is wrong.`),
+      ...(namesGroups(claims) ? [emitGroupIds] : []),
     ]
   },
   actor_not_allowed: ({ policy, claims }) => {
@@ -40,8 +41,10 @@ export const policyAdvice = {
     ),
     change('policy', 'Or remove "confidential: true" from the grant.'),
   ],
-  groups_overage: () => [
+  groups_overage: ({ claims }) => [
     shrinkGroups,
+    // A session does not say which of the two it was.
+    ...(claims?.session ? [emitGroupIds] : []),
     change(
       'policy',
       'Or use app roles in place of groups: assign the group to an app role of the API and write "roles" in the grant.',
@@ -106,6 +109,16 @@ export const shrinkGroups = change(
   'Entra ID leaves groups out of a token when there are more than 200. Emit only the groups assigned to the application: App registrations > API > Token configuration > groups > "Groups assigned to the application" (groupMembershipClaims: ApplicationGroup), assign the groups that the policy names to the API, and request a new token.',
 )
 
+/** When groups come by their names, which rules cannot compare. */
+const emitGroupIds = change(
+  'registration',
+  'The token has names in place of group ids. Let the API emit "Group ID" for access tokens (App registrations > API > Token configuration > groups).',
+)
+
+function namesGroups(claims: Facts['claims']): boolean {
+  return claims?.groups.some((group) => !isGuidLike(group)) === true
+}
+
 function adviseOnScope(facts: Facts): Change[] {
   const { claims } = facts
   const hint = facts.grant?.scopeHint
@@ -160,14 +173,7 @@ function adviseOnGroup({ payload, claims }: Facts): Change[] {
       ),
     ]
   }
-  if (claims?.groups.some((group) => !isGuidLike(group))) {
-    return [
-      change(
-        'registration',
-        'The token has names in place of group ids. Let the API emit "Group ID" for access tokens (App registrations > API > Token configuration > groups).',
-      ),
-    ]
-  }
+  if (namesGroups(claims)) return [emitGroupIds]
   return [
     change(
       'directory',

@@ -1,6 +1,6 @@
 import type { DenyConfig, GrantConfig } from '../config/config.ts'
 import type { FailureCode, Observe } from '../failure.ts'
-import type { AccessToken } from '../token/claims.ts'
+import { type AccessToken, isObjectId } from '../token/claims.ts'
 import type { DenyRule, Grant, Policy } from './compile.ts'
 
 /** What a policy says of a token whose signature was verified. */
@@ -95,8 +95,13 @@ const denyTable: { readonly [Name in keyof Required<DenyConfig>]: DenyCondition[
   clients: (rule, token) => has(rule.clients, token.clientId),
   scopes: (rule, token) => hasAny(rule.scopes, token.scopes),
   roles: (rule, token) => hasAny(rule.roles, token.roles),
-  // Whoever has too many groups to tell may be in this one.
-  groups: (rule, token) => token.groupsOverage || hasAny(rule.groups, token.groups),
+  // Whoever has too many groups to tell, or groups by their names, may be in this one. Entra can be told to
+  // write ids of groups into roles.
+  groups: (rule, token) =>
+    token.groupsOverage ||
+    !token.groups.every(isObjectId) ||
+    hasAny(rule.groups, token.groups) ||
+    hasAny(rule.groups, token.roles),
   guests: (_rule, token) => mayBeGuest(token),
 }
 

@@ -1,7 +1,10 @@
 import { fail, pass, type Result } from '../failure.ts'
 import type { Authorities } from '../keys/authority.ts'
 import {
+  agentClaims,
   checkTimes,
+  isObjectId,
+  readAgent,
   readDisplay,
   readGuest,
   reading,
@@ -24,6 +27,7 @@ export interface IdToken {
   readonly keyId: string
   readonly roles: readonly string[]
   readonly groups: readonly string[]
+  /** There are more groups than those above, whose ids are not known. */
   readonly groupsOverage: boolean
   readonly guest: boolean | undefined
   readonly authContexts: readonly string[]
@@ -60,13 +64,15 @@ export async function verifyIdToken(
   const { payload, key } = signed.value
   const read = readIdToken(payload, key.id)
   if (!read.ok) return read
-  const { tenantId, audience, party, nonce, version, times, ...idToken } = read.value
+  const { tenantId, audience, party, nonce, version, times, isAgent, ...idToken } = read.value
   // Access tokens of version 1.0 come from another issuer, and no ID token of this flow does.
   if (version !== '2.0') return fail('version_unknown', 'ver')
   if (tenantId !== expected.tenantId) return fail('tenant_not_allowed', 'tid')
   if (audience !== expected.clientId) return fail('audience_mismatch', 'aud')
   if (party !== undefined && party !== expected.clientId) return fail('audience_mismatch', 'azp')
   if (nonce !== expected.nonce) return fail('claim_malformed', 'nonce')
+  // Sessions count as those of a person, and rules on agents must not end there.
+  if (isAgent) return fail('actor_not_allowed', agentClaims.join(', '))
   const failure = checkTimes(times, expected.nowMs / 1000, expected.clockSkewSeconds)
   return failure ? fail(failure, 'exp') : pass({ tenantId, ...idToken })
 }
@@ -82,12 +88,15 @@ function readIdToken(payload: JsonObject, keyId: string) {
       party: readString(payload, 'azp'),
       nonce: requireString(payload, 'nonce'),
       times: readTimes(payload),
+      isAgent: readAgent(payload),
       userId: requireGuid(payload, 'oid'),
       subject: requireString(payload, 'sub'),
       keyId,
       roles: readStrings(payload, 'roles') ?? [],
       groups: groups ?? [],
-      groupsOverage: readOverage(payload, groups !== undefined),
+      // A session keeps ids only. Where groups come by their names, nobody can tell which these are.
+      groupsOverage:
+        readOverage(payload, groups !== undefined) || !(groups ?? []).every(isObjectId),
       guest: readGuest(payload),
       authContexts: readStrings(payload, 'acrs') ?? [],
       name,

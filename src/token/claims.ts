@@ -189,7 +189,7 @@ function readKind(payload: JsonObject, scopes: readonly string[], subjectIsObjec
 export const agentClaims = ['xms_act_fct', 'xms_sub_fct', 'xms_par_app_azp'] as const
 
 /** Agent identity (11) or agent user (13) in a facet, or the blueprint that an agent comes from. */
-function readAgent(payload: JsonObject): boolean {
+export function readAgent(payload: JsonObject): boolean {
   const actor = hasAgentFacet(payload, 'xms_act_fct')
   const subject = hasAgentFacet(payload, 'xms_sub_fct')
   const blueprint = payload.xms_par_app_azp !== undefined
@@ -297,10 +297,15 @@ export function readString(
   return value
 }
 
+/** Whether a text is an object id as Entra writes it; groups can also come by their names. */
+export function isObjectId(text: string): boolean {
+  return guid.test(text)
+}
+
 /** Ids are compared byte by byte, so only the form that Entra writes is one. */
 export function requireGuid(payload: JsonObject, claim: string): string {
   const value = requireString(payload, claim)
-  if (!guid.test(value)) throw new Refusal('claim_malformed', claim)
+  if (!isObjectId(value)) throw new Refusal('claim_malformed', claim)
   return value
 }
 

@@ -130,6 +130,15 @@ describe('groups', () => {
       await on('deny-group', v2User({ groups: [ids.otherGroup] })),
       'denied_by_rule',
     ))
+  for (const [name, claims] of [
+    ['by their names, of which nobody can tell which they are', { groups: ['CONTOSO\\Suspended'] }],
+    ['by a name beside an id', { groups: [ids.group, 'Suspended'] }],
+    ['by ids in another letter case', { groups: [ids.otherGroup.toUpperCase()] }],
+    ['as roles', { roles: [ids.otherGroup] }],
+  ] as const) {
+    it(`deny where groups come ${name}`, async () =>
+      assertInsufficientScope(await on('deny-group', v2User({ ...claims })), 'denied_by_rule'))
+  }
 })
 
 describe('more groups than fit into a token', () => {

@@ -80,6 +80,17 @@ describe('an ID token that the library has let through', () => {
     assert.equal(verified.ok, false)
   })
 
+  for (const claims of [
+    { xms_sub_fct: '13' },
+    { xms_act_fct: '3 11' },
+    { xms_par_app_azp: ids.client },
+  ]) {
+    it(`of an agent makes no session: ${JSON.stringify(claims)}`, async () => {
+      const verified = await check(claims)
+      assert.equal(!verified.ok && verified.failure, 'actor_not_allowed')
+    })
+  }
+
   it('says who signed in, and nothing that it does not say', async () => {
     const least = {
       tenantId: ids.contoso,
@@ -128,6 +139,8 @@ describe('an ID token that the library has let through', () => {
     assert.deepEqual(await check({ azp: webClient }), { ok: true, value: least })
     const overage = await check({ hasgroups: true })
     assert.equal(overage.ok && overage.value.groupsOverage, true)
+    const named = await check({ groups: [ids.group, 'CONTOSO\\Suspended'] })
+    assert.equal(named.ok && named.value.groupsOverage, true)
     assert.equal((await check({ hasgroups: true, groups: [ids.group] })).ok, false)
   })
 
