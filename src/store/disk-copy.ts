@@ -31,6 +31,9 @@ export interface DiskCopy {
 /** The first line of a file: whether all is in it. They have the same length. */
 const [wholeMark, staleMark] = ['whole', 'stale']
 
+/** Ends a line that a kill or a full disk cut off; no other line ends so. */
+const cancelled = '\x18'
+
 /** Lines that are put together before they are written: 10,000 are some milliseconds of work. */
 const pageLines = 5_000
 
@@ -65,9 +68,12 @@ export function createDiskCopy(path: string): DiskCopy {
       const lines: CopyLine[] = []
       let first: string | undefined
       const take = (row: string) => {
-        first ??= row
         const tab = row.indexOf('\t')
-        if (tab > 0) lines.push([row.slice(0, tab), row.slice(tab + 1)])
+        const isMark = first === undefined && tab < 0
+        first ??= row
+        if (isMark || row.endsWith(cancelled)) return
+        // Without a tab it is no line of a copy: for the reader to say, since something is missing.
+        lines.push(tab < 0 ? [row, ''] : [row.slice(0, tab), row.slice(tab + 1)])
       }
       length = 0
       // In pieces: the longest string of V8 is half a gigabyte.
@@ -94,7 +100,7 @@ export function createDiskCopy(path: string): DiskCopy {
     async append(lines) {
       await renaming
       meanwhile?.push(...lines)
-      const start = isTorn ? '\n' : ''
+      const start = isTorn ? `${cancelled}\n` : ''
       isTorn = true
       await write('a', null, start + lines.map(format).join(''))
       isTorn = false

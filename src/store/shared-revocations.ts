@@ -408,15 +408,18 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   async function load(): Promise<boolean> {
     const stored = (await options.copy?.load()) ?? { lines: [], isWhole: false }
     const found = new Map<string, Entry>()
+    let { isWhole } = stored
     for (const [key, value] of stored.lines) {
       const read = readValue(key, value)
+      // Somebody may be revoked in it: a line that cannot be read is not missing.
+      if (!read) isWhole = false
       if (!read || read.changedUs < (found.get(key)?.changedUs ?? 0)) continue
       found.set(key, { ...read, announcedUs: read.changedUs })
     }
     // What was announced last stands last among the recent ones.
     const inOrder = [...found].toSorted(([, one], [, other]) => one.announcedUs - other.announcedUs)
     for (const [key, entry] of inOrder) if (!known.hasEnded(entry)) known.put(key, entry)
-    if (stored.isWhole) copy?.trust()
+    if (isWhole) copy?.trust()
     for (const revocation of await options.former()) {
       const key = revocationKey(revocation.kind, revocation.id)
       const changedUs = (revocation.madeAt ?? 0) * 1e6
@@ -424,7 +427,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       known.put(key, { revocation, removed: false, changedUs, announcedUs: now() * 1e3 })
     }
     known.renew()
-    return stored.isWhole
+    return isWhole
   }
 
   let hasWholeCopy = false
