@@ -146,8 +146,10 @@ async function admitNewTokens(
     )
     return
   }
-  const { until, reason } = found
-  await call(io, options, 'POST', '', { kind, id, until, ...(reason !== undefined && { reason }) })
+  const { reason } = found
+  // Without an end of its own: the service takes the later one, and a reload that lengthens the lifetime of
+  // tokens lengthens it.
+  await call(io, options, 'POST', '', { kind, id, ...(reason !== undefined && { reason }) })
   io.stdout.write(
     `new tokens count again: ${kind} ${id}\n${formatNotes(['Those from before stay refused.'], io)}`,
   )

@@ -7,7 +7,11 @@ import { Command } from 'commander'
 import type { CommandIo } from '../../src/commands/io.ts'
 import { addRevocationCommands } from '../../src/commands/revocations.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import { createRevocationStore, parseFile } from '../../src/revocation/revocation-store.ts'
+import {
+  createRevocationStore,
+  parseFile,
+  type RevocationStore,
+} from '../../src/revocation/revocation-store.ts'
 import { type Ran, runCommand } from '../explain/fixture.ts'
 import { makeFolder } from '../serve/process.ts'
 import { ids } from '../support/ids.ts'
@@ -19,9 +23,10 @@ describe('revocations', () => {
   const cleanUps: (() => unknown)[] = []
   let service: Service
   let url: string
+  let store: RevocationStore
   before(async () => {
     const folder = makeFolder({ after: (cleanUp) => void cleanUps.push(cleanUp) })
-    const store = createRevocationStore(join(folder, 'r.json'), () => service.time.nowMs)
+    store = createRevocationStore(join(folder, 'r.json'), () => service.time.nowMs)
     service = await startService({
       revocations: store,
       config: { admin: { adminKeyFile: '/run/key' } },
@@ -130,6 +135,15 @@ describe('revocations', () => {
     assert.match(stdout, /^new tokens count again: /)
     const { revocations } = JSON.parse((await run(['list', '--json'])).stdout)
     assert.equal(revocations[0].before, Math.ceil(service.time.nowMs / 1000))
+  })
+
+  it('remove --new-tokens-only leaves an end that follows the lifetime of tokens', async () => {
+    await run(['add', 'user', user, '--before', '2026-01-20T00:00:00Z'])
+    await run(['remove', 'user', user, '--new-tokens-only'])
+    assert.deepEqual(
+      store.list.stored.map(({ untilDefault }) => untilDefault),
+      [true],
+    )
   })
 
   it('remove --new-tokens-only is wrong use for a token, and fails where nothing is revoked', async () => {
