@@ -7,6 +7,7 @@ import { createKeyFolder, SealingKeyFileError } from '../session/key-folder.ts'
 import { createSealingKey, type SealingKeys } from '../session/sealing.ts'
 import type { SignInPart } from '../sign-in/part.ts'
 import { type CommandIo, exitCodes } from './io.ts'
+import { createFileReader } from './watched-file.ts'
 
 /** Time between two readings of the folder. */
 const readIntervalMs = 10_000
@@ -30,7 +31,7 @@ export async function openSignIn(
   const { sealingKeys, stop } = await openSealingKeys({ folder, mustWork }, log, io)
   const part = createSignInPart({
     sealingKeys,
-    credential: { env: io.env, readFile: io.readFile, randomId: randomUUID },
+    credential: { env: io.env, readFile: createFileReader(), randomId: randomUUID },
     logo: await readLogo(config.signIn?.page.logoFile, io),
   })
   return { part, stop }
@@ -71,10 +72,18 @@ async function openSealingKeys(
     )
     return { sealingKeys: createMemoryKey(), stop() {} }
   }
+  let isReading = false
   const timer = setInterval(() => {
-    folder.read().catch((error: Error) => {
-      log.error({ problem: error.message }, 'sealing keys not read, the last ones stay')
-    })
+    const say = (problem: string) =>
+      log.error({ problem }, 'sealing keys not read, the last ones stay')
+    if (isReading) return say('the disk does not answer')
+    isReading = true
+    folder
+      .read()
+      .catch(({ message }: Error) => say(message))
+      .finally(() => {
+        isReading = false
+      })
   }, readIntervalMs)
   return { sealingKeys: folder, stop: () => clearInterval(timer) }
 }

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { setTimeout as wait } from 'node:timers/promises'
 import { decodeText } from './token-input.ts'
 
 // Without O_NONBLOCK, the opening of a named pipe waits until somebody writes to it.
@@ -24,4 +25,58 @@ export async function readWatched(
   } catch {
     return undefined
   }
+}
+
+/** Longest wait for a disk while somebody waits for an answer, in ms. */
+const defaultPatienceMs = 3_000
+
+/**
+ * Creates a reader of text files for a service that answers requests meanwhile. It rejects for what is no
+ * file, and where the disk does not answer within `patienceMs`. Of each path one reading is under way: one
+ * that never comes back takes one of Node's four threads for good.
+ */
+export function createFileReader(
+  patienceMs = defaultPatienceMs,
+): (path: string) => Promise<string> {
+  const underWay = new Map<string, Promise<string>>()
+
+  async function readOnce(path: string): Promise<string> {
+    try {
+      return await readText(path)
+    } finally {
+      underWay.delete(path)
+    }
+  }
+
+  return async (path) => {
+    const reading = underWay.get(path) ?? readOnce(path)
+    underWay.set(path, reading)
+    const deadline = new AbortController()
+    const late = wait(patienceMs, undefined, deadline).then(() => {
+      throw problemOf('ETIMEDOUT')
+    })
+    try {
+      return await Promise.race([reading, late])
+    } finally {
+      deadline.abort()
+      late.catch(() => {})
+      reading.catch(() => {})
+    }
+  }
+}
+
+async function readText(path: string): Promise<string> {
+  const file = await open(path, flags)
+  try {
+    const stat = await file.stat()
+    // Of a folder, the reading itself says what is wrong.
+    if (!stat.isFile() && !stat.isDirectory()) throw problemOf('not a file')
+    return decodeText(await file.readFile())
+  } finally {
+    await file.close()
+  }
+}
+
+function problemOf(code: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(code), { code })
 }

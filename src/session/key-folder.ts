@@ -1,5 +1,6 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { link, mkdir, open, readdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createSealingKey, type SealingKey, type SealingKeys } from './sealing.ts'
 
@@ -185,7 +186,7 @@ async function listKeyFiles(folder: string, mustBeThere = false): Promise<readon
 async function readKeyFile(path: string, name: string): Promise<Buffer> {
   let content: Buffer
   try {
-    content = await readFile(path)
+    content = await readRegular(path)
   } catch (error) {
     throw new SealingKeyFileError(
       `${name} cannot be read (${(error as NodeJS.ErrnoException).code})`,
@@ -200,6 +201,23 @@ async function readKeyFile(path: string, name: string): Promise<Buffer> {
     )
   }
   return material
+}
+
+// Without O_NONBLOCK, the opening of a named pipe waits until somebody writes to it.
+const readFlags = constants.O_RDONLY | constants.O_NONBLOCK
+
+/** The bytes of a file; rejects for a pipe or a device, whose reading might never end. */
+async function readRegular(path: string): Promise<Buffer> {
+  const file = await open(path, readFlags)
+  try {
+    const stat = await file.stat()
+    if (!stat.isFile() && !stat.isDirectory()) {
+      throw Object.assign(new Error('not a file'), { code: 'not a file' })
+    }
+    return await file.readFile()
+  } finally {
+    await file.close()
+  }
 }
 
 /** Written beside and linked: whole or not at all, and the first of two replicas wins. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -58,5 +59,15 @@ describe('sealing keys at the start', () => {
       const said = await startWith(folder, folderByDefault)
       assert.match(said, /^exit 78: error: signIn\.sealingKeys: short\.key is no sealing key/)
     }
+  })
+
+  it('that are a pipe stop it, and nobody waits for what comes out of it', async (t) => {
+    const path = mkdtempSync(join(tmpdir(), 'sealing-'))
+    t.after(() => rmSync(path, { recursive: true }))
+    execFileSync('mkfifo', [join(path, 'one.key')])
+    assert.match(
+      await startWith(path, '/elsewhere'),
+      /^exit 78: .*one\.key cannot be read \(not a file\)/,
+    )
   })
 })
