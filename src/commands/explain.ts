@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { SignInConfig } from '../config/config.ts'
+import type { Config, SignInConfig } from '../config/config.ts'
 import { parseConfigDocument } from '../config/document.ts'
 import { isFromEnvironment, wordForVariables } from '../config/environment.ts'
 import { loadConfig } from '../config/load.ts'
@@ -16,6 +16,8 @@ import type { KeysRuntime } from '../keys/issuer-keys.ts'
 import { nearest } from '../nearest.ts'
 import { prepareRevocations } from '../revocation/lifetimes.ts'
 import { createRevocationList } from '../revocation/revocation-list.ts'
+import type { RevocationStore } from '../revocation/revocation-store.ts'
+import { readIfThere } from '../revocation/whole-file.ts'
 import { readSealingKeys } from '../session/key-folder.ts'
 import type { SealingKeys } from '../session/sealing.ts'
 import { formatJson, screenOf } from '../terminal.ts'
@@ -93,7 +95,7 @@ async function explain(options: ExplainOptions, io: CommandIo): Promise<void> {
   try {
     if (cookie === undefined) await readKeysFor(token, rules)
     prepareRevocations(revocations, config)
-    await (config.store ? revocations.start() : revocations.reload())
+    await readRevocations(revocations, config, io)
     if (cookie !== undefined && sealingKeys) {
       const context = { clock: io.now, sealingKeys, revocations: () => revocations.list }
       const session = { cookie, host: options.host }
@@ -199,6 +201,26 @@ async function readKeysFor(token: string, rules: Rules): Promise<void> {
   const origin = decoded.ok ? readOrigin(decoded.value.payload) : decoded
   if (!origin.ok) return
   await rules.authorities.get(origin.value.tenantId)?.issuerKeys(origin.value.version).refresh()
+}
+
+/** Reads the revocations, or says that they were not: what cannot be read is not empty. */
+async function readRevocations(
+  revocations: RevocationStore,
+  { store, revocationFile }: Config,
+  io: CommandIo,
+): Promise<void> {
+  const why = await lookAt().catch(({ code, message }: NodeJS.ErrnoException) => code ?? message)
+  if (why === undefined) return
+  const hint = 'run it on the machine of the service, as its user'
+  io.stderr.write(`not checked: revocations (${oneLine(why)}); ${hint}\n`)
+
+  async function lookAt(): Promise<string | undefined> {
+    if (store) return void (await revocations.start())
+    await revocations.reload()
+    if (revocationFile === undefined || revocations.list.size > 0) return undefined
+    const isThere = (await readIfThere(revocationFile)) !== undefined
+    return isThere ? undefined : `${revocationFile} is not there`
+  }
 }
 
 /** The keys that open sessions; exits with 78 where they cannot be read. */

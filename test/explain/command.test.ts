@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { Command } from 'commander'
 import { addExplainCommand } from '../../src/commands/explain.ts'
 import type { CommandIo } from '../../src/commands/io.ts'
+import { makeFolder } from '../serve/process.ts'
 import { configText, runCommand, startAuthority, type TestAuthority } from './fixture.ts'
 
 let authority: TestAuthority
@@ -35,6 +38,25 @@ describe('the command explain', () => {
     const ran = await run(orders, { stdin: await authority.issue({ persona: 'bob' }) })
     assert.match(ran.stdout, /^policy orders: deny 403 scope_missing\n/)
     assert.equal(ran.code, 1)
+  })
+
+  it('says where revocations could not be checked, and explains the rest', async (t) => {
+    const folder = makeFolder(t)
+    const stdin = await authority.issue({ persona: 'alice' })
+    for (const [file, why] of [
+      [folder, /not checked: revocations \(.* is not a file\)/],
+      [join(folder, 'none'), /not checked: revocations \(.*none is not there\)/],
+    ] as const) {
+      files['/r.yaml'] = configText(authority.origin, { head: `revocationFile: ${file}` })
+      const ran = await run(['--config', '/r.yaml', '--policy', 'orders'], { stdin })
+      assert.match(ran.stdout, /^policy orders: allow 200\n/)
+      assert.match(ran.stderr, why)
+    }
+    const file = join(folder, 'r.json')
+    writeFileSync(file, '{"revocations": []}')
+    files['/r.yaml'] = configText(authority.origin, { head: `revocationFile: ${file}` })
+    const ran = await run(['--config', '/r.yaml', '--policy', 'orders'], { stdin })
+    assert.deepEqual([ran.code, ran.stderr], [0, ''])
   })
 
   it('ends with 69 when the authority cannot be reached', async () => {
