@@ -137,7 +137,10 @@ async function describeSelf(): Promise<Owner> {
     const namespace = await readlink('/proc/self/ns/pid')
     const pid = await readlink('/proc/self')
     const start = await startOf(pid)
-    return start === undefined ? {} : { place: `${hostname()} ${namespace}`, pid, start }
+    // Machines that were copied have one host name and the same namespaces, and may share a volume.
+    const boot = (await readIfThere('/proc/sys/kernel/random/boot_id'))?.trim()
+    if (start === undefined || boot === undefined) return {}
+    return { place: `${hostname()} ${namespace} ${boot}`, pid, start }
   } catch {
     return {}
   }

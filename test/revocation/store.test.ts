@@ -439,6 +439,15 @@ describe('the lock of a revocation file', () => {
     assert.equal(await takeFileLock(path, 20_000, { ...time, wait }), undefined)
   })
 
+  it('of a copied machine, which has the same name, is not that of a process that ended', async () => {
+    const file = newFile()
+    const mine = await lockOwner(file)
+    const place = mine.place?.replace(/ \S+$/, ' 3f0f9c52-9a47-4f0e-8a0b-0c4c6a1b7d11')
+    assert.notEqual(place?.split(' ').length, 2)
+    await writeFile(`${file}.lock`, JSON.stringify({ ...mine, place, start: '1' }))
+    assert.equal(await takeFileLock(`${file}.lock`, 1_000, createTime()), undefined)
+  })
+
   it('cannot be taken in a folder that cannot be written, which is said', async () => {
     const file = join(folder, 'missing-folder', 'r.json')
     await assert.rejects(open(file).add(entry), /cannot be written \(ENOENT\)/)
