@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { addExplainRoute } from './admin/explain-route.ts'
 import { guardAdmin } from './admin/guard.ts'
@@ -88,6 +88,11 @@ export interface Reloaded {
   /** Resolves when the authority of each new tenant was tried once. */
   readonly tried: Promise<void>
 }
+
+/** Longest time that a reload waits for the keys of a tenant whose authority is another one, in ms. */
+const handoverMs = 5_000
+/** Holds no process back from its end. */
+const unheld = { ref: false }
 
 /** Composes the service from its configuration. */
 export function buildApp(config: Config, runtime: Runtime): App {
@@ -260,6 +265,14 @@ export function buildApp(config: Config, runtime: Runtime): App {
       const former = authorities
       const nextAuthorities = createAuthorities(next, former, keysRuntime)
       const nextRules = await runInSlices(compileRulesInSteps(next, nextAuthorities))
+      const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
+      const added = stopping ? [] : [...nextAuthorities.values()].filter(isNew)
+      const successors = added.filter(({ tenant }) => former.has(tenant.id))
+      const newcomers = added.filter(({ tenant }) => !former.has(tenant.id))
+      const begun = startEach(successors)
+      // Tokens of a known tenant have an answer by its former keys until the new ones are there.
+      if (successors.length > 0) await Promise.race([begun, wait(handoverMs, undefined, unheld)])
+      if (stopping) for (const authority of successors) authority.stop()
       // From here on without a pause: a request sees all of the new configuration or nothing of it.
       if (next.listen.tls && tls?.renew(next.listen.tls)) {
         const notAfter = new Date(next.listen.tls.notAfterMs).toISOString()
@@ -270,15 +283,14 @@ export function buildApp(config: Config, runtime: Runtime): App {
       longestSeconds = prepareRevocations(revocations, next)
       authorities = nextAuthorities
       for (const { id, name } of next.tenants) authorities.get(id)?.rename(name)
-      const isNew = (authority: Authority) => former.get(authority.tenant.id) !== authority
       // The new rules count at once; a new tenant answers 503 until its keys are there.
       rules = nextRules
       signIn?.reload(next)
       measured.countReload('applied')
       for (const [id, authority] of former)
         if (authorities.get(id) !== authority) authority.retire()
-      const added = stopping ? [] : [...authorities.values()].filter(isNew)
-      return { version: rules.version, tried: startEach(added) }
+      const tried = Promise.all([begun, startEach(stopping ? [] : newcomers)])
+      return { version: rules.version, tried: tried.then(() => {}) }
     },
     countRefusedReload: () => measured.countReload('refused'),
     drain() {
