@@ -12,7 +12,7 @@ import { planReload } from '../config/restart.ts'
 import { secretsOf } from '../config/secrets.ts'
 import { configVersion } from '../config/version.ts'
 import { createHttp, defaultLimits } from '../keys/http.ts'
-import { createKeyStore } from '../keys/key-store.ts'
+import { createKeyStore, type KeyStore } from '../keys/key-store.ts'
 import { wordDenyRule, wordGrant } from '../policy/words.ts'
 import { createQueue } from '../queue.ts'
 import { prepareRevocations } from '../revocation/lifetimes.ts'
@@ -38,6 +38,9 @@ const drainMs = 1_500
 
 /** Longest time that the end waits for a reader of the log. */
 const flushMs = 1_000
+
+/** Longest time that the end waits for the place of the revocations. */
+const stopMs = 1_000
 
 /** Time between two looks at the configuration files. */
 const watchIntervalMs = 2_000
@@ -97,7 +100,7 @@ async function serve(
     random: Math.random,
     http: createHttp(defaultLimits, undefined, io.env),
     revocations,
-    ...(config.keyStore && { keyStore: createKeyStore(config.keyStore) }),
+    ...(config.keyStore && { keyStore: openKeyStore(config.keyStore, log) }),
     log,
     audit,
     droppedLogLines: () => output.dropped,
@@ -121,7 +124,8 @@ async function serve(
     // Requests still come until each HAProxy has seen that readiness is red.
     if (!err) await wait(drainMs)
     await app.close()
-    await revocations.stop?.()
+    // The disk of the copy may hang.
+    await Promise.race([revocations.stop?.(), wait(stopMs)])
     await output.flush(flushMs)
   })
   await started
@@ -190,6 +194,12 @@ async function readRevocations(revocations: RevocationStore, io: CommandIo): Pro
     }
     await wait(revocationIntervalMs)
   }
+}
+
+function openKeyStore(folder: string, log: Logger): KeyStore {
+  return createKeyStore(folder, undefined, (file, error) =>
+    log.warn({ file, error }, 'stored keys not used'),
+  )
 }
 
 /** Opens the audit, or exits where its file cannot be written: whoever asks for one must have it. */
@@ -275,6 +285,7 @@ function reloadOnChange({ app, reloader, config, log, io, hidden }: Reloading): 
     try {
       await apply(await load())
     } catch (err) {
+      app.countRefusedReload()
       log.error({ err }, 'reload failed, the old configuration stays')
     }
   }

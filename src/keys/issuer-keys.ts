@@ -184,8 +184,9 @@ export function createIssuerKeys(
     if (!stored) return
     // By the wall clock: another process stored them.
     const ageMs = runtime.clock() - stored.readMs
-    if (ageMs < 0 || ageMs >= unconfirmedAfterMs) return
     try {
+      if (ageMs < 0) throw new Error('they are from later than now: one of two clocks is wrong')
+      if (ageMs >= unconfirmedAfterMs) throw new Error('they are older than a day')
       // Due at once: the next refresh reads the metadata itself again.
       const read = readOrigin(stored.metadata, Number.NEGATIVE_INFINITY)
       takeIn(read.metadata, stored.keys, elapsed() - ageMs)

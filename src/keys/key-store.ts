@@ -24,9 +24,14 @@ const defaultPatienceMs = 3_000
 
 /**
  * Creates a store of one JSON file for each issuer; `directory` is made when it is missing. A disk that
- * does not answer within `patienceMs` has nothing and keeps nothing.
+ * does not answer within `patienceMs` has nothing and keeps nothing. `onUnreadable` is told of a file that
+ * is there and of no use: what cannot be read is not missing.
  */
-export function createKeyStore(directory: string, patienceMs = defaultPatienceMs): KeyStore {
+export function createKeyStore(
+  directory: string,
+  patienceMs = defaultPatienceMs,
+  onUnreadable: (file: string, problem: string) => void = () => {},
+): KeyStore {
   const fileOf = (name: string) => join(directory, `${name}.json`)
   const enqueue = createQueue()
   let isUnderWay = false
@@ -57,10 +62,13 @@ export function createKeyStore(directory: string, patienceMs = defaultPatienceMs
     async load(name) {
       try {
         const text = await inTime(() => readFile(fileOf(name), 'utf8'))
-        const { readMs, metadata, keys } = JSON.parse(text)
+        const { readMs, metadata, keys } = JSON.parse(text) ?? {}
         if (Number.isSafeInteger(readMs) && Array.isArray(keys)) return { readMs, metadata, keys }
-      } catch {
-        // No file yet, or none that a store wrote.
+        onUnreadable(fileOf(name), 'no store wrote this file')
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException
+        const problem = error instanceof SyntaxError ? 'it is not JSON' : (code ?? message)
+        if (code !== 'ENOENT') onUnreadable(fileOf(name), problem)
       }
       return undefined
     },

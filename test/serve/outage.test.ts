@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { pino } from 'pino'
@@ -175,6 +175,17 @@ interface Stored {
   keys: { n: string; issuer?: string }[]
 }
 
+test('a folder of stored keys that cannot be read is no folder without keys', async (t) => {
+  const { files, start } = await storeKeys(t)
+  for (const file of files) {
+    rmSync(file)
+    mkdirSync(file)
+  }
+  const service = await start()
+  const { error } = await service.waitForLog(({ msg }) => msg === 'stored keys not used')
+  assert.equal(error, 'EISDIR')
+})
+
 const changes: readonly (readonly [string, (stored: Stored) => unknown])[] = [
   ['text that is no JSON', () => undefined],
   ['null', () => null],
@@ -223,6 +234,7 @@ test('stored files that were tampered with or are old are not used', async (t) =
         used.map(({ version }) => version),
         ['1.0'],
       )
+      assert.ok(service.log.find(({ msg }) => msg === 'stored keys not used')?.error)
       service.kill('SIGKILL')
       await service.exited
     })

@@ -688,8 +688,8 @@ describe('stored keys', () => {
     assert.deepEqual(keys.find(known), { ok: false, failure: 'key_unconfirmed' })
   })
   for (const [what, more, error] of [
-    ['are a day old', { readMs: startMs - 24 * hourMs }],
-    ['come from the future', { readMs: startMs + 1 }],
+    ['are a day old', { readMs: startMs - 24 * hourMs }, /older than a day/],
+    ['come from the future', { readMs: startMs + 1 }, /later than now/],
     [
       'have the metadata of another issuer',
       { metadata: { issuer: 'https://evil.test', jwks_uri: 'x' } },
@@ -704,8 +704,8 @@ describe('stored keys', () => {
       assert.equal(keys.issuer, undefined)
       assert.equal(keys.find(known), undefined)
       const line = log.find(({ message }) => message === 'stored keys not used')
-      assert.equal(line?.level, error && 'warn')
-      assert.match(String(line?.fields.error), error ?? /undefined/)
+      assert.equal(line?.level, 'warn')
+      assert.match(String(line?.fields.error), error)
     })
   }
   for (const [what, readMs] of [
