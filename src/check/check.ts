@@ -23,7 +23,7 @@ export async function checkDeployment(config: Config, context: CheckContext): Pr
   const tenants = await Promise.all(
     (offline ? [] : config.tenants).map((tenant) => {
       onProgress(`asking ${tenant.authority} for the keys of ${tenant.name}`)
-      return checkTenant(tenant, context)
+      return checkTenant(tenant, config, context)
     }),
   )
   const findings = [

@@ -1,4 +1,4 @@
-import type { TenantConfig } from '../config/config.ts'
+import type { Config, TenantConfig } from '../config/config.ts'
 import { formatPath } from '../config/problems.ts'
 import { type EndpointVersion, metadataUrl } from '../keys/discovery.ts'
 import type { Http, OnReply } from '../keys/http.ts'
@@ -17,13 +17,13 @@ export interface CheckedTenant {
   readonly findings: readonly Finding[]
 }
 
-/** Offsets of the clock from which on `check` warns or fails. */
+/** Offset of the clock that needs no word, unless less is admitted. */
 const clockWarnSeconds = 60
-const clockFailSeconds = 300
 
 /** Asks the authority of a tenant for all that the service will ask it for, in the same way. */
 export async function checkTenant(
   tenant: TenantConfig,
+  { clockSkewSeconds }: Pick<Config, 'clockSkewSeconds'>,
   context: TenantCheckContext,
 ): Promise<CheckedTenant> {
   const { clock } = context.runtime
@@ -46,7 +46,7 @@ export async function checkTenant(
     },
     findings: [
       ...checked.flatMap(({ findings }) => findings),
-      ...checkClock(tenant, clockOffsetSeconds),
+      ...checkClock(tenant, clockOffsetSeconds, clockSkewSeconds),
     ],
   }
 }
@@ -109,9 +109,16 @@ function judgeVersion(
   return [{ level: 'problem', path, message, hint }]
 }
 
-function checkClock(tenant: TenantConfig, offset: number | null): Finding[] {
-  if (offset === null || Math.abs(offset) <= clockWarnSeconds) return []
-  const fails = Math.abs(offset) > clockFailSeconds
+/** Beyond the clock skew that is admitted, good tokens are refused. */
+function checkClock(
+  tenant: TenantConfig,
+  offset: number | null,
+  clockSkewSeconds: number,
+): Finding[] {
+  // One second may be that of the header.
+  const admittedSeconds = Math.max(1, clockSkewSeconds)
+  if (offset === null || Math.abs(offset) <= Math.min(clockWarnSeconds, admittedSeconds)) return []
+  const fails = Math.abs(offset) > admittedSeconds
   return [
     {
       level: fails ? 'problem' : 'warning',

@@ -127,6 +127,20 @@ describe('check compares the clock with that of the authority', () => {
       assert.ok(Math.abs((checked.tenants[0]?.clockOffsetSeconds ?? 0) - minutes * 60) <= 2)
     })
   }
+
+  for (const [skewSeconds, seconds, code, level] of [
+    [30, 20, 0, undefined],
+    [30, 45, 1, 'problem'],
+    [600, 360, 0, 'warning'],
+    [600, -660, 1, 'problem'],
+  ] as const) {
+    it(`and says ${level ?? 'nothing'} at ${seconds} s where ${skewSeconds} s are admitted`, async () => {
+      const text = configText(authority.origin, { head: `clockSkewSeconds: ${skewSeconds}` })
+      const checked = await report(text, { aheadMs: seconds * 1_000 })
+      assert.equal(checked.code, code)
+      assert.equal(checked.findings.find(({ path }) => path === 'tenants.contoso')?.level, level)
+    })
+  }
 })
 
 describe('check looks at settings', () => {
