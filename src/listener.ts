@@ -34,6 +34,9 @@ function refuseUnread(response: ServerResponse): void {
  */
 const lastAnswerMs = 5_000
 
+/** Whoever has said nothing for so long after that waits for no answer, in ms. */
+const firstByteMs = 500
+
 /** Limits that Fastify sets itself on a server of its own making. */
 export interface ServerOptions extends Record<string, unknown> {
   readonly http: object
@@ -107,11 +110,12 @@ export function buildListener(
     },
   })
   app.addHook('preClose', (done) => {
-    // Whoever has said nothing yet waits for no answer.
-    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
-    setTimeout(() => {
-      for (const socket of sockets) socket.destroy()
-    }, lastAnswerMs).unref()
+    const endThose = (mayEnd: (socket: Socket) => boolean, afterMs: number) =>
+      setTimeout(() => {
+        for (const socket of sockets) if (mayEnd(socket)) socket.destroy()
+      }, afterMs).unref()
+    endThose(({ bytesRead }) => bytesRead === 0, firstByteMs)
+    endThose(() => true, lastAnswerMs)
     done()
   })
   app.setNotFoundHandler((request, reply) => answer(request, reply, findMisuse(request)))
