@@ -1,5 +1,10 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { parseRevocation, type Revocation, revocationKinds } from '../revocation/revocation.ts'
+import {
+  isDated,
+  parseRevocation,
+  type Revocation,
+  revocationKinds,
+} from '../revocation/revocation.ts'
 import { inForce } from '../revocation/revocation-list.ts'
 import { RevocationError, type RevocationStore } from '../revocation/revocation-store.ts'
 import { withoutTokens } from '../verify/correlation.ts'
@@ -45,6 +50,10 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
       const parsed = parseRevocation(withDefaults(request.body, nowSeconds, longestSeconds()))
       if (typeof parsed === 'string') return refuse(reply, 400, parsed)
       if (parsed.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')
+      // It would end while tokens that it is meant for are still issued.
+      if (isDated(parsed.kind) && parsed.until <= parsed.before) {
+        return refuse(reply, 400, 'until is not after before')
+      }
       const { until } = request.body as { until?: unknown }
       const untilDefault = until === undefined
       const { reason, ...rest } = untilDefault ? withDefaultEnd(parsed, store) : parsed

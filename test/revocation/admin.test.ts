@@ -117,6 +117,8 @@ describe('the admin listener', () => {
     ['a list', []],
     ['an unknown kind', { kind: 'group', id: user }],
     ['an end in the past', { kind: 'user', id: user, until: 1 }],
+    ['an end before its beginning', { kind: 'user', id: user, before: 9e9, until: 8e9 }],
+    ['an end at its beginning', { kind: 'user', id: user, before: 9e9, until: 9e9 }],
   ] as const) {
     it(`answers 400 with a sentence to ${what}`, async () => {
       const reply = await post(payload)
