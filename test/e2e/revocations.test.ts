@@ -67,6 +67,28 @@ describe('a revocation', () => {
     })
   }
 
+  for (const order of [
+    ['until', 'before', 'id', 'kind'],
+    ['before', 'kind', 'until', 'id'],
+    ['kind', 'id', 'before', 'until'],
+  ]) {
+    it(`counts the same with blanks, fractions and the members ${order.join(', ')}`, async () => {
+      await stack.untilRemembered()
+      // Between the largest time that does not end the verdict, and the time at which it was issued.
+      const { id, kind } = aliceRevoked
+      const members: Record<string, unknown> = { kind, id, before: issuedAt + 0.5, until }
+      const inOrder = Object.fromEntries(order.map((name) => [name, members[name]]))
+      const body = JSON.stringify({ version: 'version-1', revocations: [inOrder] }, null, 2)
+      stack.verifier.script = refused
+      stack.verifier.feed = () => answer(200, [], body)
+      const { reply } = await stack.untilForgotten()
+      assert.equal(reply.status, 401)
+      // The next one begins without it.
+      await stack.stop()
+      stack = await startCacheStack({ editLua: (text) => `${text}\n` })
+    })
+  }
+
   it('leaves everybody else alone', async () => {
     const others = ['user', 'client', 'tenant', 'token', 'key'].flatMap((kind) =>
       ['contoso-tid/bob-oid', 'alice-oid', 'other-tid', 'other', '/'].map((id) => ({
