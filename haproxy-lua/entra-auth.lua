@@ -1465,6 +1465,14 @@ local function eachKind()
     return { user = {}, client = {}, token = {}, tenant = {}, key = {}, session = {} }
 end
 
+-- A table that grows is built anew in one step: with ten thousand ids that takes milliseconds. So they are in
+-- many small tables, by their last two characters.
+local SHARDS = 64
+local function shardOf(id)
+    local one, other = id:byte(-2, -1)
+    return ((one or 0) * 31 + (other or 0)) % SHARDS
+end
+
 local feed = {
     -- Until then what the last good answer said may be relied on.
     usableUntilMs = 0,
@@ -1472,8 +1480,8 @@ local feed = {
     -- with this very table needs no other look.
     known = {
         version = nil,
-        -- kind → id → up to when it is revoked, and until when this counts, in seconds. Two tables of numbers:
-        -- ten thousand small tables would be ten thousand objects for the garbage collector, in each thread.
+        -- kind → shard → id → up to when it is revoked, and until when this counts, in seconds. Tables of
+        -- numbers: ten thousand small tables would be as many objects for the garbage collector of each thread.
         revoked = eachKind(),
         endings = eachKind(),
         count = 0,
@@ -1486,184 +1494,201 @@ local feed = {
     loggedProblem = nil,
 }
 
--- Ids of tokens and keys arrive percent-encoded in X-Entra-Auth-*, and letters count in them; the
--- others are GUIDs.
-local function revocationId(kind, id)
-    if kind == "token" or kind == "key" or kind == "session" then
-        return (id:gsub("%%", "%%25"))
-    end
-    return id:lower()
-end
-
--- The value of a member and what separates it from the next one, or nil.
-local function parseMember(name, text, position)
-    if name == "kind" or name == "id" then
-        return text:match('^"([ !#-Z%[%]^-~]+)"%s*([,}])()', position)
-    elseif name == "before" or name == "until" then
-        local digits, separator, after = text:match("^(%d+%.?%d*)%s*([,}])()", position)
-        return digits and #digits <= 20 and tonumber(digits) or nil, separator, after
-    end
-    return nil
-end
-
--- One revocation from `position` on: exactly the members kind, id, before and until, in any order.
--- Returns these four and the position behind it, or nil.
-local function parseRevocation(text, position)
-    -- As the verifier writes it: one look in place of nine.
-    local kind, id, before, ending, last = text:match(
-        '^%s*{"kind":"(%l+)","id":"([ !#-Z%[%]^-~]+)","before":(%d+),"until":(%d+)}()',
-        position
-    )
-    if last and feed.known.revoked[kind] and #before <= 20 and #ending <= 20 then
-        return kind, id, tonumber(before), tonumber(ending), last
-    end
-    local members = {}
-    position = text:match("^%s*{()", position)
-    for count = 1, 4 do
-        local name, start = text:match('^%s*"(%l+)"%s*:%s*()', position or #text + 1)
-        if not name or members[name] ~= nil then
-            return nil
+local readFeed
+do
+    -- Ids of tokens and keys arrive percent-encoded in X-Entra-Auth-*, and letters count in them; the
+    -- others are GUIDs.
+    local function revocationId(kind, id)
+        if kind == "token" or kind == "key" or kind == "session" then
+            return (id:gsub("%%", "%%25"))
         end
-        local value, separator, after = parseMember(name, text, start)
-        if value == nil or (separator == "}") ~= (count == 4) then
-            return nil
-        end
-        members[name], position = value, after
+        return id:lower()
     end
-    if not feed.known.revoked[members.kind] then
+
+    -- The value of a member and what separates it from the next one, or nil.
+    local function parseMember(name, text, position)
+        if name == "kind" or name == "id" then
+            return text:match('^"([ !#-Z%[%]^-~]+)"%s*([,}])()', position)
+        elseif name == "before" or name == "until" then
+            local digits, separator, after = text:match("^(%d+%.?%d*)%s*([,}])()", position)
+            return digits and #digits <= 20 and tonumber(digits) or nil, separator, after
+        end
         return nil
     end
-    return members.kind, members.id, members.before, members["until"], position
-end
 
--- A string of JSON with no other escapes than \" and \\ from `position` on: the text and the position
--- behind it, or nil.
-local function parseString(text, position)
-    local start = text:match('^%s*"()', position)
-    local from = start
-    while start do
-        local stop, char = text:match('^[^"\\%c]*()(["\\])', start)
-        if not stop then
-            return nil
-        elseif char == '"' then
-            return (text:sub(from, stop - 1):gsub("\\(.)", "%1")), stop + 1
-        elseif not text:find('^["\\]', stop + 1) then
+    -- One revocation from `position` on: exactly the members kind, id, before and until, in any order.
+    -- Returns these four and the position behind it, or nil.
+    local function parseRevocation(text, position)
+        -- As the verifier writes it: one look in place of nine.
+        local kind, id, before, ending, last = text:match(
+            '^%s*{"kind":"(%l+)","id":"([ !#-Z%[%]^-~]+)","before":(%d+),"until":(%d+)}()',
+            position
+        )
+        if last and feed.known.revoked[kind] and #before <= 20 and #ending <= 20 then
+            return kind, id, tonumber(before), tonumber(ending), last
+        end
+        local members = {}
+        position = text:match("^%s*{()", position)
+        for count = 1, 4 do
+            local name, start = text:match('^%s*"(%l+)"%s*:%s*()', position or #text + 1)
+            if not name or members[name] ~= nil then
+                return nil
+            end
+            local value, separator, after = parseMember(name, text, start)
+            if value == nil or (separator == "}") ~= (count == 4) then
+                return nil
+            end
+            members[name], position = value, after
+        end
+        if not feed.known.revoked[members.kind] then
             return nil
         end
-        start = stop + 2
+        return members.kind, members.id, members.before, members["until"], position
     end
-    return nil
-end
 
--- The end of the answer: "challenges": {"POLICY": "…"} in form 2, nothing else.
-local function parseChallenges(text, position)
-    local challenges = {}
-    if text:find("^%s*}%s*$", position) then
+    -- A string of JSON with no other escapes than \" and \\ from `position` on: the text and the position
+    -- behind it, or nil.
+    local function parseString(text, position)
+        local start = text:match('^%s*"()', position)
+        local from = start
+        while start do
+            local stop, char = text:match('^[^"\\%c]*()(["\\])', start)
+            if not stop then
+                return nil
+            elseif char == '"' then
+                return (text:sub(from, stop - 1):gsub("\\(.)", "%1")), stop + 1
+            elseif not text:find('^["\\]', stop + 1) then
+                return nil
+            end
+            start = stop + 2
+        end
+        return nil
+    end
+
+    -- The end of the answer: "challenges": {"POLICY": "…"} in form 2, nothing else.
+    local function parseChallenges(text, position)
+        local challenges = {}
+        if text:find("^%s*}%s*$", position) then
+            return challenges
+        end
+        position = text:match('^%s*,%s*"challenges"%s*:%s*{()', position)
+        local tail = position and text:match("^%s*}()", position)
+        while position and not tail do
+            local policy, afterPolicy = parseString(text, position)
+            local colon = policy and text:match("^%s*:()", afterPolicy)
+            local value, afterValue = parseString(text, colon or #text + 1)
+            if not value or not isPrintable(value) or #value > CHALLENGE_LIMIT then
+                return nil, "the challenges of the answer cannot be read"
+            end
+            challenges[policy] = value
+            local separator, following = text:match("^%s*([,}])()", afterValue)
+            tail = separator == "}" and following or nil
+            position = separator == "," and following or nil
+        end
+        if not tail or not text:find("^%s*}%s*$", tail) then
+            return nil, "there is more in the answer than what is known"
+        end
         return challenges
     end
-    position = text:match('^%s*,%s*"challenges"%s*:%s*{()', position)
-    local tail = position and text:match("^%s*}()", position)
-    while position and not tail do
-        local policy, afterPolicy = parseString(text, position)
-        local colon = policy and text:match("^%s*:()", afterPolicy)
-        local value, afterValue = parseString(text, colon or #text + 1)
-        if not value or not isPrintable(value) or #value > CHALLENGE_LIMIT then
-            return nil, "the challenges of the answer cannot be read"
-        end
-        challenges[policy] = value
-        local separator, following = text:match("^%s*([,}])()", afterValue)
-        tail = separator == "}" and following or nil
-        position = separator == "," and following or nil
-    end
-    if not tail or not text:find("^%s*}%s*$", tail) then
-        return nil, "there is more in the answer than what is known"
-    end
-    return challenges
-end
 
--- Ten thousand revocations take some 20 ms to read and merge. Pauses let the thread serve its connections.
--- `core.yield` would not: HAProxy 2.6 runs this task again before it looks at them.
-local PAUSE_EVERY = 100
+    -- Ten thousand revocations take some 20 ms to read and merge. Pauses let the thread serve its connections.
+    -- `core.yield` would not: HAProxy 2.6 runs this task again before it looks at them.
+    local PAUSE_EVERY = 100
 
--- A new list of revocations with those of the last answer that still count, and a function that adds one. Of
--- two for one identity, the stricter one counts.
-local function createMerger(nowSeconds)
-    local merged = { revoked = eachKind(), endings = eachKind(), count = 0 }
-    local added = 0
-    local function add(kind, id, before, ending)
-        added = added + 1
-        if added % PAUSE_EVERY == 0 then
-            core.msleep(1)
-        end
-        local revoked, endings = merged.revoked[kind], merged.endings[kind]
-        local knownBefore = revoked[id]
-        if not knownBefore then
-            merged.count = merged.count + 1
-            revoked[id], endings[id] = before, ending
-        else
-            revoked[id] = math.max(knownBefore, before)
-            endings[id] = math.max(endings[id], ending)
-        end
-    end
-    for kind, endings in pairs(feed.known.endings) do
-        for id, ending in pairs(endings) do
-            if ending > nowSeconds then
-                add(kind, id, feed.known.revoked[kind][id], ending)
+    -- A new list of revocations with those of the last answer that still count, and a function that adds one. Of
+    -- two for one identity, the stricter one counts.
+    local function createMerger(nowSeconds)
+        local merged = { revoked = eachKind(), endings = eachKind(), count = 0 }
+        local added = 0
+        local function add(kind, id, before, ending)
+            added = added + 1
+            if added % PAUSE_EVERY == 0 then
+                core.msleep(1)
+            end
+            local shard = shardOf(id)
+            local revoked, endings = merged.revoked[kind][shard], merged.endings[kind][shard]
+            if not revoked then
+                revoked, endings = {}, {}
+                merged.revoked[kind][shard], merged.endings[kind][shard] = revoked, endings
+            end
+            local knownBefore = revoked[id]
+            if not knownBefore then
+                merged.count = merged.count + 1
+                revoked[id], endings[id] = before, ending
+            else
+                revoked[id] = math.max(knownBefore, before)
+                endings[id] = math.max(endings[id], ending)
             end
         end
+        for kind, shards in pairs(feed.known.endings) do
+            for shard, endings in pairs(shards) do
+                local revoked = feed.known.revoked[kind][shard]
+                for id, ending in pairs(endings) do
+                    if ending > nowSeconds then
+                        add(kind, id, revoked[id], ending)
+                    end
+                end
+            end
+        end
+        return merged, add
     end
-    return merged, add
+
+    -- A strict parser for this one shape: {"version": "…", "revocations": […], "challenges": {…}}, the
+    -- last in form 2. Returns what is known from now on, with the revocations of the last answer, or nil and what
+    -- is wrong. What is not understood could be a revocation.
+    function readFeed(text, nowSeconds)
+        if #text > FEED_LIMIT_BYTES then
+            return nil, "the answer is too long"
+        end
+        local version, position =
+            text:match('^%s*{%s*"version"%s*:%s*"([ !#-Z%[%]^-~]+)"%s*,%s*"revocations"%s*:%s*%[()')
+        if not version then
+            return nil, "the answer is not what GET /revocations has to say"
+        end
+        local known, add = createMerger(nowSeconds)
+        local tail, count = text:match("^%s*%]()", position), 0
+        while not tail do
+            local kind, id, before, ending, after = parseRevocation(text, position)
+            if not kind then
+                return nil, ("revocation %d of the answer cannot be read"):format(count + 1)
+            end
+            count = count + 1
+            add(kind, revocationId(kind, id), before, ending)
+            if count > REVOCATION_LIMIT or known.count > REVOCATION_LIMIT then
+                return nil, "too_many"
+            end
+            local separator, following = text:match("^%s*([,%]])()", after)
+            if separator == "]" then
+                tail = following
+            elseif not separator then
+                return nil, "the list of revocations is cut off"
+            end
+            position = following
+        end
+        local challenges, problem = parseChallenges(text, tail)
+        known.version, known.challenges = version, challenges
+        return challenges and known, problem
+    end
 end
 
--- A strict parser for this one shape: {"version": "…", "revocations": […], "challenges": {…}}, the
--- last in form 2. Returns what is known from now on, with the revocations of the last answer, or nil and what
--- is wrong. What is not understood could be a revocation.
-local function readFeed(text, nowSeconds)
-    if #text > FEED_LIMIT_BYTES then
-        return nil, "the answer is too long"
-    end
-    local version, position =
-        text:match('^%s*{%s*"version"%s*:%s*"([ !#-Z%[%]^-~]+)"%s*,%s*"revocations"%s*:%s*%[()')
-    if not version then
-        return nil, "the answer is not what GET /revocations has to say"
-    end
-    local known, add = createMerger(nowSeconds)
-    local tail, count = text:match("^%s*%]()", position), 0
-    while not tail do
-        local kind, id, before, ending, after = parseRevocation(text, position)
-        if not kind then
-            return nil, ("revocation %d of the answer cannot be read"):format(count + 1)
-        end
-        count = count + 1
-        add(kind, revocationId(kind, id), before, ending)
-        if count > REVOCATION_LIMIT or known.count > REVOCATION_LIMIT then
-            return nil, "too_many"
-        end
-        local separator, following = text:match("^%s*([,%]])()", after)
-        if separator == "]" then
-            tail = following
-        elseif not separator then
-            return nil, "the list of revocations is cut off"
-        end
-        position = following
-    end
-    local challenges, problem = parseChallenges(text, tail)
-    known.version, known.challenges = version, challenges
-    return challenges and known, problem
+-- Up to when this is revoked, or nil.
+local function revokedBefore(revoked, kind, id)
+    local shard = id and revoked[kind][shardOf(id)]
+    return shard and shard[id]
 end
 
 -- A token, a key or a session is revoked for good, whatever its date; the others up to a moment.
 local function isRevoked(revoked, subject)
-    if revoked.token[subject.token] or revoked.key[subject.key] then
-        return true
-    elseif
-        subject.session
-        and (revoked.session[subject.session] or revoked.session[subject.entraSession or ""])
+    if
+        revokedBefore(revoked, "token", subject.token)
+        or revokedBefore(revoked, "key", subject.key)
+        or revokedBefore(revoked, "session", subject.session)
+        or revokedBefore(revoked, "session", subject.entraSession)
     then
         return true
     end
     for _, kind in ipairs({ "user", "client", "tenant" }) do
-        local before = revoked[kind][subject[kind]]
+        local before = revokedBefore(revoked, kind, subject[kind])
         if before and before > subject.issuedAt then
             return true
         end
@@ -2367,13 +2392,25 @@ do
         collectgarbage("setpause", math.tointeger(math.min(pause, LONGEST_PAUSE)))
     end
 
+    -- An answer with ten thousand revocations is a string of more than a megabyte. Lua 5.4 pays for it with as
+    -- much garbage collection at once, which takes milliseconds. So a poll collects less for each byte.
+    local USUAL_STEPS, SMALL_STEPS = 100, 1
+
+    local function setCollectorSteps(steps)
+        if _VERSION == "Lua 5.4" then
+            collectgarbage("setstepmul", steps)
+        end
+    end
+
     function keepPolling()
         while true do
             pcall(pauseCollector)
             local isUsed, agoMs = pcall(usePollOfOthers)
             if not isUsed or not agoMs then
                 agoMs = 0
+                pcall(setCollectorSteps, SMALL_STEPS)
                 local finished, problem = pcall(poll)
+                pcall(setCollectorSteps, USUAL_STEPS)
                 if not finished then
                     pcall(forgetIfBroken)
                 end

@@ -284,20 +284,21 @@ describe('an error in the action', () => {
     ...['remember', 'createEntry', 'entrySize', 'insert', 'link', 'unlink', 'isKept', 'evict'],
     'isCacheFull',
     ...['isSameToken', 'tailOf', 'tokenOf', 'count'],
-    ...['isStillGood', 'isRevoked', 'forget', 'publishNumbers'],
+    ...['isStillGood', 'isRevoked', 'revokedBefore', 'forget', 'publishNumbers'],
     ...['forgetExpiredShared'],
   ])
   /** Without these there is no word of revocations, so nothing is remembered. */
   const forTheFeed = new Set([
     ...['keepPolling', 'poll', 'pollHeaders', 'judgeFeed', 'readFeed', 'parseRevocation'],
     ...['parseChallenges', 'parseMember', 'createMerger', 'add', 'revocationId', 'acceptFeed'],
+    ...['shardOf'],
     ...['dropEverything', 'forgetExpired'],
   ])
   /** Neither a verdict nor the cache depends on these. */
   const beside = new Set([
     ...['logPollProblem', 'refuseTooMany', 'addUp', 'describeMetric', 'addMetric'],
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
-    ...['forgetIfBroken', 'sweepSlice', 'parseString', 'pauseCollector'],
+    ...['forgetIfBroken', 'sweepSlice', 'parseString', 'pauseCollector', 'setCollectorSteps'],
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged'],
     ...[

@@ -89,6 +89,22 @@ describe('a revocation', () => {
     })
   }
 
+  for (const id of ['u', 'ut', '%25', 'X'.repeat(300)]) {
+    it(`of a token ends its verdict, however long its id is: ${id.slice(0, 4)}`, async () => {
+      const own = await startCacheStack({ editLua: (text) => `${text}\n` })
+      try {
+        own.verifier.script = () => allow().replaceAll('token-uti', id)
+        await own.untilRemembered()
+        own.verifier.script = refused
+        const said = id.replaceAll('%25', '%')
+        own.verifier.feed = revocations([{ kind: 'token', id: said, before: 0, until }])
+        assert.equal((await own.untilForgotten()).reply.status, 401)
+      } finally {
+        await own.stop()
+      }
+    })
+  }
+
   it('leaves everybody else alone', async () => {
     const others = ['user', 'client', 'tenant', 'token', 'key'].flatMap((kind) =>
       ['contoso-tid/bob-oid', 'alice-oid', 'other-tid', 'other', '/'].map((id) => ({
