@@ -1595,42 +1595,42 @@ do
     -- `core.yield` would not: HAProxy 2.6 runs this task again before it looks at them.
     local PAUSE_EVERY = 100
 
-    -- A new list of revocations with those of the last answer that still count, and a function that adds one. Of
-    -- two for one identity, the stricter one counts.
-    local function createMerger(nowSeconds)
-        local merged = { revoked = eachKind(), endings = eachKind(), count = 0 }
-        local added = 0
-        local function add(kind, id, before, ending)
-            added = added + 1
-            if added % PAUSE_EVERY == 0 then
-                core.msleep(1)
-            end
-            local shard = shardOf(id)
-            local revoked, endings = merged.revoked[kind][shard], merged.endings[kind][shard]
-            if not revoked then
-                revoked, endings = {}, {}
-                merged.revoked[kind][shard], merged.endings[kind][shard] = revoked, endings
-            end
-            local knownBefore = revoked[id]
-            if not knownBefore then
-                merged.count = merged.count + 1
-                revoked[id], endings[id] = before, ending
-            else
-                revoked[id] = math.max(knownBefore, before)
-                endings[id] = math.max(endings[id], ending)
-            end
+    -- Of two for one identity, the stricter one counts.
+    local function addRevocation(known, kind, id, before, ending)
+        known.added = known.added + 1
+        if known.added % PAUSE_EVERY == 0 then
+            core.msleep(1)
         end
+        local shard = shardOf(id)
+        local revoked, endings = known.revoked[kind][shard], known.endings[kind][shard]
+        if not revoked then
+            revoked, endings = {}, {}
+            known.revoked[kind][shard], known.endings[kind][shard] = revoked, endings
+        end
+        local knownBefore = revoked[id]
+        if not knownBefore then
+            known.count = known.count + 1
+            revoked[id], endings[id] = before, ending
+        else
+            revoked[id] = math.max(knownBefore, before)
+            endings[id] = math.max(endings[id], ending)
+        end
+    end
+
+    -- What the last answer said and what still counts of it: the start of the next one.
+    local function keepKnown(nowSeconds)
+        local known = { revoked = eachKind(), endings = eachKind(), count = 0, added = 0 }
         for kind, shards in pairs(feed.known.endings) do
             for shard, endings in pairs(shards) do
                 local revoked = feed.known.revoked[kind][shard]
                 for id, ending in pairs(endings) do
                     if ending > nowSeconds then
-                        add(kind, id, revoked[id], ending)
+                        addRevocation(known, kind, id, revoked[id], ending)
                     end
                 end
             end
         end
-        return merged, add
+        return known
     end
 
     -- A strict parser for this one shape: {"version": "…", "revocations": […], "challenges": {…}}, the
@@ -1645,7 +1645,7 @@ do
         if not version then
             return nil, "the answer is not what GET /revocations has to say"
         end
-        local known, add = createMerger(nowSeconds)
+        local known = keepKnown(nowSeconds)
         local tail, count = text:match("^%s*%]()", position), 0
         while not tail do
             local kind, id, before, ending, after = parseRevocation(text, position)
@@ -1653,7 +1653,7 @@ do
                 return nil, ("revocation %d of the answer cannot be read"):format(count + 1)
             end
             count = count + 1
-            add(kind, revocationId(kind, id), before, ending)
+            addRevocation(known, kind, revocationId(kind, id), before, ending)
             if count > REVOCATION_LIMIT or known.count > REVOCATION_LIMIT then
                 return nil, "too_many"
             end

@@ -290,7 +290,14 @@ describe('an error in the action', () => {
   /** Without these there is no word of revocations, so nothing is remembered. */
   const forTheFeed = new Set([
     ...['keepPolling', 'poll', 'pollHeaders', 'judgeFeed', 'readFeed', 'parseRevocation'],
-    ...['parseChallenges', 'parseMember', 'createMerger', 'add', 'revocationId', 'acceptFeed'],
+    ...[
+      'parseChallenges',
+      'parseMember',
+      'keepKnown',
+      'addRevocation',
+      'revocationId',
+      'acceptFeed',
+    ],
     ...['shardOf'],
     ...['dropEverything', 'forgetExpired'],
   ])

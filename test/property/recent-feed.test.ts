@@ -41,7 +41,7 @@ interface FeedEntry {
   readonly until: number
 }
 
-/** What the action does with a feed: see createMerger, remember and isStillGood in its file. */
+/** What the action does with a feed: see addRevocation, remember and isStillGood in its file. */
 class Front {
   known = new Map<string, number>()
   cache = new Map<string, number>()
