@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import {
   isDated,
@@ -5,7 +7,7 @@ import {
   type Revocation,
   revocationKinds,
 } from '../revocation/revocation.ts'
-import { inForce } from '../revocation/revocation-list.ts'
+import type { RevocationList } from '../revocation/revocation-list.ts'
 import { RevocationError, type RevocationStore } from '../revocation/revocation-store.ts'
 import { withoutTokens } from '../verify/correlation.ts'
 
@@ -40,9 +42,11 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
       return refuse(reply, 500, 'the revocations could not be changed; the log has the cause')
     })
 
-    scope.get('/revocations', () => ({
-      revocations: inForce(store.list.entries, clock() / 1000),
-    }))
+    scope.get('/revocations', (_request, reply) =>
+      reply
+        .type('application/json; charset=utf-8')
+        .send(Readable.from(writeList(store.list, clock() / 1000))),
+    )
 
     scope.post('/revocations', { bodyLimit: maxBodyBytes }, async (request, reply) => {
       // Rounded up: a token that was issued in this second may be from before.
@@ -91,6 +95,23 @@ function callerOf({ headers, ip }: FastifyRequest): { readonly by: string; reado
   // No text but a name: a token in it would reach the log.
   const isName = typeof name === 'string' && /^(?!eyJ)[\w.@\\-]{1,64}$/.test(name)
   return { by: isName ? name : 'unknown', from: ip }
+}
+
+/** Revocations between two pauses: some milliseconds of work. */
+const revocationsPerPiece = 500
+
+/** The answer in pieces: written at once, a million would hold requests up for a second. */
+async function* writeList(list: RevocationList, nowSeconds: number): AsyncIterable<string> {
+  let piece = '{"revocations":['
+  let count = 0
+  for (const revocation of list.inForce(nowSeconds)) {
+    piece += `${count > 0 ? ',' : ''}${JSON.stringify(revocation)}`
+    if (++count % revocationsPerPiece > 0) continue
+    yield piece
+    piece = ''
+    await nextTurn()
+  }
+  yield `${piece}]}`
 }
 
 const kinds = Object.keys(revocationKinds).join(', ')

@@ -25,6 +25,8 @@ export interface RevocationList {
   /** As they are kept. */
   readonly stored: readonly StoredRevocation[]
   get(kind: RevocationKind, id: string): StoredRevocation | undefined
+  /** Those in force at a time (s), as the admin listener shows them, one by one: there may be a million. */
+  inForce(nowSeconds: number): Iterable<Revocation>
   /** How many are in force at a time (s). */
   countAt(nowSeconds: number): number
   /** When a revocation of this list ends (s). */
@@ -54,6 +56,11 @@ export function createRevocationList(
       return shown
     },
     get: (kind, id) => byKey.get(revocationKey(kind, id)),
+    *inForce(nowSeconds) {
+      for (const entry of byKey.values()) {
+        if (endOf(entry, longestSeconds) > nowSeconds) yield show(entry, longestSeconds)
+      }
+    },
     countAt(nowSeconds) {
       let count = 0
       for (const entry of byKey.values()) if (endOf(entry, longestSeconds) > nowSeconds) count++

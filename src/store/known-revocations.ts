@@ -127,6 +127,13 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
         const entry = entries.get(key)
         return entry && !entry.removed && !over.has(key) ? entry.revocation : undefined
       },
+      *inForce(nowSeconds) {
+        for (const [key, { revocation, removed }] of entries) {
+          if (removed || over.has(key)) continue
+          const shownOne = show(revocation, longestSeconds)
+          if (shownOne.until > nowSeconds) yield shownOne
+        }
+      },
       countAt: () => size,
       endOf: (revocation) => endOf(revocation, longestSeconds),
       recent: listRecent,

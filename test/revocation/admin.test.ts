@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
+import { createRevocationList } from '../../src/revocation/revocation-list.ts'
 import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
 import { assertAllowed, assertInvalidToken } from '../support/expect.ts'
 import { ids } from '../support/ids.ts'
@@ -136,6 +137,28 @@ describe('the admin listener', () => {
     for (const text of [reply.body, listed.body, ...service.log]) {
       assert.doesNotMatch(text, /eyJ/)
     }
+  })
+
+  it('lists many without holding requests up', async (t) => {
+    const until = 9e9
+    const many = Array.from({ length: 50_000 }, (_, i) => ({
+      ...{ kind: 'session' as const, id: `session-${i}`, before: 0, until },
+    }))
+    const none = createRevocationStore(undefined, () => 0)
+    const list = createRevocationList(many)
+    const other = await startService({ revocations: { ...none, list, setLongest() {} } })
+    t.after(() => other.close())
+    let turns = 0
+    let isOver = false
+    const count = () => {
+      turns++
+      if (!isOver) setImmediate(count)
+    }
+    setImmediate(count)
+    const listed = await other.app.admin.inject({ url: '/revocations', headers: local })
+    isOver = true
+    assert.deepEqual(listed.json().revocations, many)
+    assert.ok(turns >= 100, `${turns} turns`)
   })
 
   it('says why nothing can be revoked without a file', async () => {
