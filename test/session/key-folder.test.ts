@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   existsSync,
   mkdirSync,
@@ -231,6 +232,13 @@ describe('the folder of sealing keys', () => {
     symlinkSync('nowhere', join(folder, 'link'))
     await assert.rejects(createFolder().read(), /link cannot be read \(ENOENT\)/)
     rmSync(join(folder, 'link'))
+    // Nobody writes into it: whoever waits for its bytes waits for ever.
+    execFileSync('mkfifo', [join(folder, 'pipe')])
+    await assert.rejects(createFolder().read(), /pipe cannot be read \(not a file\)/)
+    rmSync(join(folder, 'pipe'))
+    symlinkSync(root, join(folder, 'folder'))
+    await assert.rejects(createFolder().read(), /folder cannot be read \(EISDIR\)/)
+    rmSync(join(folder, 'folder'))
     for (let i = 0; i < 101; i++) write(`key-${i}`, 'a'.repeat(32))
     await assert.rejects(createFolder().read(), /more than 100 files/)
     writeFileSync(join(root, 'file'), '')
