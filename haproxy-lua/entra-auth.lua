@@ -1591,8 +1591,8 @@ do
         return challenges
     end
 
-    -- Ten thousand revocations take some 20 ms to read and merge. Pauses let the thread serve its connections.
-    -- `core.yield` would not: HAProxy 2.6 runs this task again before it looks at them.
+    -- Ten thousand revocations take tens of milliseconds to read and merge. Pauses let the thread serve its
+    -- connections. `core.yield` would not: HAProxy 2.6 runs this task again before it looks at them.
     local PAUSE_EVERY = 100
 
     -- Of two for one identity, the stricter one counts.

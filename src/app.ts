@@ -17,7 +17,6 @@ import { isUsable } from './keys/keyring.ts'
 import { buildListener, forbidStoring } from './listener.ts'
 import { describePolicies } from './policy/description.ts'
 import { prepareRevocations } from './revocation/lifetimes.ts'
-import { inForce } from './revocation/revocation-list.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
 import type { SignInPart } from './sign-in/part.ts'
 import { runInSlices } from './steps.ts'
@@ -239,7 +238,7 @@ export function buildApp(config: Config, runtime: Runtime): App {
       certificateEndMs: tls?.notAfterMs,
       store: revocations.state?.(),
       refusals: refusals.recent(),
-      revocations: inForce(revocations.list.entries, clock() / 1000),
+      revocations: [...revocations.list.inForce(clock() / 1000)],
     }),
   })
   addPoliciesRoute(admin, { config: () => settings, version: () => rules.version, clock })

@@ -1,10 +1,6 @@
-import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { setTimeout as wait } from 'node:timers/promises'
+import { readRegularFile } from '../regular-file.ts'
 import { decodeText } from './token-input.ts'
-
-// Without O_NONBLOCK, the opening of a named pipe waits until somebody writes to it.
-const flags = constants.O_RDONLY | constants.O_NONBLOCK
 
 /**
  * Reads a file again that once had the text `former`; undefined where it cannot be read. A pipe or a
@@ -15,13 +11,8 @@ export async function readWatched(
   former: string | undefined,
 ): Promise<string | undefined> {
   try {
-    const file = await open(path, flags)
-    try {
-      const stat = await file.stat()
-      return stat.isFile() || stat.isDirectory() ? decodeText(await file.readFile()) : former
-    } finally {
-      await file.close()
-    }
+    const bytes = await readRegularFile(path)
+    return bytes ? decodeText(bytes) : former
   } catch {
     return undefined
   }
@@ -66,15 +57,9 @@ export function createFileReader(
 }
 
 async function readText(path: string): Promise<string> {
-  const file = await open(path, flags)
-  try {
-    const stat = await file.stat()
-    // Of a folder, the reading itself says what is wrong.
-    if (!stat.isFile() && !stat.isDirectory()) throw problemOf('not a file')
-    return decodeText(await file.readFile())
-  } finally {
-    await file.close()
-  }
+  const bytes = await readRegularFile(path)
+  if (!bytes) throw problemOf('not a file')
+  return decodeText(bytes)
 }
 
 function problemOf(code: string): NodeJS.ErrnoException {

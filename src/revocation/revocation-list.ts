@@ -76,11 +76,6 @@ export function show(entry: StoredRevocation, longestSeconds: number): Revocatio
   return { ...revocation, until: endOf(entry, longestSeconds) }
 }
 
-/** Those of the entries that have not ended at a time (s). */
-export function inForce(entries: readonly Revocation[], nowSeconds: number): readonly Revocation[] {
-  return entries.filter(({ until }) => until > nowSeconds)
-}
-
 /** A token that was revoked: the reason, and when the revocation ends (s). */
 export interface RevokedToken {
   readonly failure: FailureCode

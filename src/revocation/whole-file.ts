@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
 import { copyFile, link, open, readlink, rename, rm } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { readRegularFile } from '../regular-file.ts'
 
 /** Most symbolic links that are followed, as Linux does. */
 const maxLinks = 40
@@ -17,9 +17,6 @@ export async function followLinks(path: string): Promise<string> {
   throw Object.assign(new Error(`${path} leads to itself`), { code: 'ELOOP' })
 }
 
-// Without O_NONBLOCK, the opening of a named pipe waits until somebody writes to it.
-const readFlags = constants.O_RDONLY | constants.O_NONBLOCK
-
 /** Ten times what the longest list of revocations takes. */
 const maxBytes = 64 * 1024 * 1024
 
@@ -29,17 +26,13 @@ const maxBytes = 64 * 1024 * 1024
  */
 export async function readIfThere(path: string): Promise<string | undefined> {
   try {
-    const file = await open(path, readFlags)
-    try {
-      const stat = await file.stat()
-      if (!stat.isFile()) throw new Error(`${path} is not a file`)
-      if (stat.size > maxBytes) throw new Error(`${path} is larger than 64 MiB`)
-      return await file.readFile('utf8')
-    } finally {
-      await file.close()
-    }
+    const bytes = await readRegularFile(path, maxBytes)
+    if (!bytes) throw new Error(`${path} is not a file`)
+    return bytes.toString('utf8')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
+    if (code === 'EISDIR') throw new Error(`${path} is not a file`)
+    if (code === 'EFBIG') throw new Error(`${path} is larger than 64 MiB`)
     // ESRCH: a file of a process that has ended, in /proc.
     if (code === 'ENOENT' || code === 'ESRCH') return undefined
     throw error

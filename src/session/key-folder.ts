@@ -1,7 +1,7 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
-import { link, mkdir, open, readdir, rm, writeFile } from 'node:fs/promises'
+import { link, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { readRegularFile } from '../regular-file.ts'
 import { createSealingKey, type SealingKey, type SealingKeys } from './sealing.ts'
 
 /** Why the sealing keys cannot be used; the message says what to do. */
@@ -184,14 +184,15 @@ async function listKeyFiles(folder: string, mustBeThere = false): Promise<readon
 }
 
 async function readKeyFile(path: string, name: string): Promise<Buffer> {
-  let content: Buffer
+  let content: Buffer | undefined
   try {
-    content = await readRegular(path)
+    content = await readRegularFile(path)
   } catch (error) {
     throw new SealingKeyFileError(
       `${name} cannot be read (${(error as NodeJS.ErrnoException).code})`,
     )
   }
+  if (!content) throw new SealingKeyFileError(`${name} cannot be read (not a file)`)
   // A text ends with a line break or not, depending on who wrote it; bytes stay as they are.
   const text = content.toString('latin1')
   const material = /^[!-~]+\s*$/.test(text) ? Buffer.from(text.trimEnd()) : content
@@ -201,23 +202,6 @@ async function readKeyFile(path: string, name: string): Promise<Buffer> {
     )
   }
   return material
-}
-
-// Without O_NONBLOCK, the opening of a named pipe waits until somebody writes to it.
-const readFlags = constants.O_RDONLY | constants.O_NONBLOCK
-
-/** The bytes of a file; rejects for a pipe or a device, whose reading might never end. */
-async function readRegular(path: string): Promise<Buffer> {
-  const file = await open(path, readFlags)
-  try {
-    const stat = await file.stat()
-    if (!stat.isFile() && !stat.isDirectory()) {
-      throw Object.assign(new Error('not a file'), { code: 'not a file' })
-    }
-    return await file.readFile()
-  } finally {
-    await file.close()
-  }
 }
 
 /** Written beside and linked: whole or not at all, and the first of two replicas wins. */
