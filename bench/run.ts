@@ -10,7 +10,7 @@ const { only, rounds } = parseOptions(args)
 requireTools([
   ...['wrk', 'h2load'],
   ...(only.includes('instructions') ? ['valgrind'] : []),
-  ...(only.includes('stalls') ? ['cc'] : []),
+  ...(only.includes('stalls') ? ['cc', 'chrt'] : []),
 ])
 if (only.includes('service')) await run('service', [])
 if (only.some((part) => part !== 'service')) await run('haproxy', args)

@@ -7,6 +7,7 @@ const packages: Readonly<Record<string, string>> = {
   h2load: 'nghttp2-client',
   valgrind: 'valgrind',
   cc: 'gcc libc6-dev',
+  chrt: 'util-linux',
 }
 
 /** Ends the process with one line that says what to install, where a program is missing. */

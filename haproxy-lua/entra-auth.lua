@@ -1489,6 +1489,8 @@ local feed = {
         challenges = {},
     },
     etag = nil,
+    -- When all is read again: since the last time only what was new was read, and nothing that ended was dropped.
+    wholeDueMs = nil,
     -- When the last good answer was asked for.
     goodAtMs = nil,
     loggedProblem = nil,
@@ -1595,18 +1597,34 @@ do
     -- connections. `core.yield` would not: HAProxy 2.6 runs this task again before it looks at them.
     local PAUSE_EVERY = 100
 
-    -- Of two for one identity, the stricter one counts.
-    local function addRevocation(known, kind, id, before, ending)
-        known.added = known.added + 1
-        if known.added % PAUSE_EVERY == 0 then
+    local function pauseNowAndThen(known)
+        known.handled = known.handled + 1
+        if known.handled % PAUSE_EVERY == 0 then
             core.msleep(1)
         end
-        local shard = shardOf(id)
+    end
+
+    -- A small table that the last answer has too does not change, because verdicts are compared with it. So the
+    -- first change makes a copy.
+    local function shardToChange(known, kind, shard)
         local revoked, endings = known.revoked[kind][shard], known.endings[kind][shard]
-        if not revoked then
+        if not known.isOwn[kind][shard] then
+            local shared, sharedEndings = revoked or {}, endings or {}
             revoked, endings = {}, {}
+            for id, before in pairs(shared) do
+                pauseNowAndThen(known)
+                revoked[id], endings[id] = before, sharedEndings[id]
+            end
             known.revoked[kind][shard], known.endings[kind][shard] = revoked, endings
+            known.isOwn[kind][shard] = true
         end
+        return revoked, endings
+    end
+
+    -- Of two for one identity, the stricter one counts.
+    local function addRevocation(known, kind, id, before, ending)
+        pauseNowAndThen(known)
+        local revoked, endings = shardToChange(known, kind, shardOf(id))
         local knownBefore = revoked[id]
         if not knownBefore then
             known.count = known.count + 1
@@ -1617,9 +1635,26 @@ do
         end
     end
 
-    -- What the last answer said and what still counts of it: the start of the next one.
+    local function newKnown()
+        return { revoked = eachKind(), endings = eachKind(), isOwn = eachKind(), count = 0, handled = 0 }
+    end
+
+    -- The start of an answer that says only what is new: all that is known, in the same small tables.
+    local function shareKnown()
+        local known = newKnown()
+        known.count = feed.known.count
+        for kind, shards in pairs(feed.known.revoked) do
+            for shard, revoked in pairs(shards) do
+                known.revoked[kind][shard] = revoked
+                known.endings[kind][shard] = feed.known.endings[kind][shard]
+            end
+        end
+        return known
+    end
+
+    -- The start of an answer that says all: what the last answer said and what still counts of it.
     local function keepKnown(nowSeconds)
-        local known = { revoked = eachKind(), endings = eachKind(), count = 0, added = 0 }
+        local known = newKnown()
         for kind, shards in pairs(feed.known.endings) do
             for shard, endings in pairs(shards) do
                 local revoked = feed.known.revoked[kind][shard]
@@ -1635,8 +1670,8 @@ do
 
     -- A strict parser for this one shape: {"version": "…", "revocations": […], "challenges": {…}}, the
     -- last in form 2. Returns what is known from now on, with the revocations of the last answer, or nil and what
-    -- is wrong. What is not understood could be a revocation.
-    function readFeed(text, nowSeconds)
+    -- is wrong. What is not understood could be a revocation. Where `isWhole`, the answer says all.
+    function readFeed(text, isWhole, nowSeconds)
         if #text > FEED_LIMIT_BYTES then
             return nil, "the answer is too long"
         end
@@ -1645,7 +1680,7 @@ do
         if not version then
             return nil, "the answer is not what GET /revocations has to say"
         end
-        local known = keepKnown(nowSeconds)
+        local known = isWhole and keepKnown(nowSeconds) or shareKnown()
         local tail, count = text:match("^%s*%]()", position), 0
         while not tail do
             local kind, id, before, ending, after = parseRevocation(text, position)
@@ -2259,6 +2294,16 @@ end
 
 local keepPolling, publishPoll
 do
+    -- In place of a problem: what is new does not fit to what is known, so all is asked for.
+    local AGAIN = {}
+
+    -- What ended is dropped when all is read again: after this time to twice of it, if there was something new.
+    local WHOLE_FEED_MS = 60000
+
+    local function isWholeDue()
+        return feed.wholeDueMs and nowMs() >= feed.wholeDueMs
+    end
+
     local function pollHeaders()
         local headers = {
             ["x-entra-auth-contract"] = { CONTRACT },
@@ -2268,8 +2313,10 @@ do
         if settings["caller-key"] then
             headers["x-entra-auth-key"] = { settings["caller-key"] }
         end
-        if feed.etag then
+        if feed.etag and not isWholeDue() then
             headers["if-none-match"] = { feed.etag }
+            -- What that answer said is kept here, so what is new since then is enough.
+            headers["x-entra-auth-feed-since"] = { feed.etag }
         end
         return headers
     end
@@ -2310,12 +2357,24 @@ do
         elseif status ~= 200 then
             return ("status %s"):format(tostring(status))
         end
-        local known
-        known, problem = readFeed(response.body or "", core.now().sec)
-        if not known then
+        local since, known
+        since, problem = single(headers, "x-entra-auth-feed-since")
+        if problem or (since and since ~= feed.etag) then
+            return problem or "what is new since an answer that is not known here"
+        end
+        known, problem = readFeed(response.body or "", not since, core.now().sec)
+        if not known and since then
+            feed.etag = nil
+            return AGAIN
+        elseif not known then
             return problem == "too_many" and refuseTooMany() or problem
         end
         acceptFeed(known, etag)
+        if not since then
+            feed.wholeDueMs = nil
+        elseif not feed.wholeDueMs then
+            feed.wholeDueMs = nowMs() + WHOLE_FEED_MS + math.random(0, WHOLE_FEED_MS)
+        end
         return nil
     end
 
@@ -2333,7 +2392,9 @@ do
             timeout = settings["timeout-ms"],
         })
         local problem = judgeFeed(response or {})
-        if problem then
+        if problem == AGAIN then
+            return poll()
+        elseif problem then
             return problem
         end
         forgetExpired()
@@ -2350,6 +2411,7 @@ do
         local now, askedAtMs = nowMs(), math.tointeger(tonumber(asked))
         if
             not askedAtMs
+            or isWholeDue()
             or etag ~= feed.etag
             or askedAtMs <= (feed.goodAtMs or 0)
             or askedAtMs > now

@@ -39,7 +39,7 @@ const options = parseOptions(process.argv.slice(2))
 requireTools([
   ...['h2load', 'wrk'],
   ...(options.only.includes('instructions') ? ['valgrind'] : []),
-  ...(options.only.includes('stalls') ? ['cc'] : []),
+  ...(options.only.includes('stalls') ? ['cc', 'chrt'] : []),
 ])
 const folder = mkdtempSync(join(tmpdir(), 'entra-auth-bench-'))
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }))

@@ -29,7 +29,18 @@ interface FeedEntry {
 interface Feed {
   readonly body: string
   readonly etag: string
+  /** Of an answer that says only what is new: since the answer with this tag. */
+  readonly since?: string
 }
+
+/**
+ * For how many answers back it is known what is new since. Threads poll each second, and every change between their
+ * polls may be an answer of its own.
+ */
+const longestHistory = 1_000
+
+/** Answers that are kept for the next poll: of each form, and what is new since a few others. */
+const mostAnswers = 10
 
 /** No verdict is cached for longer, so after an hour no cache has a verdict of a removed key. */
 const retiredKeySeconds = 3_600
@@ -37,6 +48,8 @@ const retiredKeySeconds = 3_600
 /**
  * Adds `GET /revocations`: what HAProxy's cache must not admit. A state and not a log, so that any
  * replica may answer any poll. The version is that of the rules, which each verdict carries too.
+ * HAProxy keeps what it was told. So where it names its last answer in `X-Entra-Auth-Feed-Since` and this replica
+ * knows that answer, it gets what is new since then, and the header says so. Else it gets all.
  */
 export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedOptions): void {
   const getFeed = createFeedSource(options)
@@ -46,9 +59,14 @@ export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedO
       const { requestId } = readCorrelation(request.headers)
       return sendRefusal(reply, { allow: false, failure: 'caller_not_allowed' }, requestId)
     }
-    const { body, etag } = getFeed(request.headers['x-entra-auth-feed'] === '2' ? 2 : 1)
+    const { headers } = request
+    const { body, etag, since } = getFeed(
+      headers['x-entra-auth-feed'] === '2' ? 2 : 1,
+      headers['x-entra-auth-feed-since'],
+    )
     reply.header('ETag', etag).header('Cache-Control', 'no-store')
-    if (request.headers['if-none-match'] === etag) return reply.code(304).send()
+    if (headers['if-none-match'] === etag) return reply.code(304).send()
+    if (since !== undefined) reply.header('X-Entra-Auth-Feed-Since', since)
     return reply.type('application/json').send(body)
   })
 }
@@ -63,9 +81,10 @@ function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) 
   let builtAt = 0
   let endsAt = 0
   let entries: readonly FeedEntry[] = []
-  const forms = new Map<1 | 2, Feed>()
+  const answers = new Map<string, Feed>()
+  const history = createHistory()
 
-  return (form: 1 | 2): Feed => {
+  return (form: 1 | 2, since: string | string[] | undefined): Feed => {
     const [currentRules, list, nowSeconds] = [rules(), revocations(), clock() / 1000]
     const retired = retiredKeys(currentRules.authorities, nowSeconds)
     const keys = JSON.stringify(retired)
@@ -88,16 +107,57 @@ function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) 
         current.reduce((end, { ending }) => Math.min(end, ending), Infinity),
         endOfProbation(currentRules, nowSeconds),
       )
-      forms.clear()
+      answers.clear()
     }
-    let feed = forms.get(form)
-    if (!feed) {
-      const content =
-        form === 2 ? formTwo(currentRules, entries, nowSeconds) : formOne(currentRules, entries)
-      feed = createFeed(content)
-      forms.set(form, feed)
+    const answer = (name: string, create: () => Feed): Feed => {
+      const known = answers.get(name) ?? create()
+      if (answers.size < mostAnswers) answers.set(name, known)
+      return known
     }
-    return feed
+    if (form === 1) return answer('1', () => createFeed(formOne(currentRules, entries)))
+    const all = answer('2', () => {
+      const lines = entries.map((entry) => JSON.stringify(entry))
+      const feed = createFeed(formTwo(currentRules, lines, nowSeconds))
+      history.add(feed.etag, lines)
+      return feed
+    })
+    // More than HAProxy takes: it has to see that.
+    if (typeof since !== 'string' || since === all.etag || entries.length > maxRevocations)
+      return all
+    const added = history.since(since)
+    if (!added) return all
+    const { etag } = all
+    return answer(`2 ${since}`, () => ({
+      body: formTwo(currentRules, added, nowSeconds),
+      etag,
+      since,
+    }))
+  }
+}
+
+/** What each of the last answers had that the one before it had not. Bounded in answers and in entries. */
+function createHistory() {
+  const steps: { readonly etag: string; readonly added: readonly string[] }[] = []
+  let last: ReadonlySet<string> = new Set()
+  let count = 0
+  return {
+    add(etag: string, lines: readonly string[]): void {
+      // The first one is only where the others begin.
+      const added = steps.length === 0 ? [] : lines.filter((line) => !last.has(line))
+      steps.push({ etag, added })
+      count += added.length
+      last = new Set(lines)
+      while (steps.length > longestHistory || count > maxRevocations) {
+        steps.shift()
+        // Now the first one.
+        count -= steps[0]?.added.length ?? 0
+      }
+    },
+    /** What is new since the answer with this tag, or undefined if it is not one of the last. */
+    since(etag: string): readonly string[] | undefined {
+      const index = steps.findLastIndex((step) => step.etag === etag)
+      return index < 0 ? undefined : steps.slice(index + 1).flatMap(({ added }) => added)
+    },
   }
 }
 
@@ -105,15 +165,17 @@ function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) 
  * What actions before sessions understand: one more kind, and their cache would be off. It has to be off
  * where there are more than HAProxy takes, because these are not all.
  */
-function formOne({ version }: Rules, entries: readonly FeedEntry[]): object {
+function formOne({ version }: Rules, entries: readonly FeedEntry[]): string {
   const isFull = entries.length > maxRevocations
-  return { version, revocations: entries.filter(({ kind }) => isFull || kind !== 'session') }
+  const understood = entries.filter(({ kind }) => isFull || kind !== 'session')
+  return JSON.stringify({ version, revocations: understood })
 }
 
-/** For actions that ask for it: with sessions, and the challenges of those without credentials. */
-function formTwo(rules: Rules, entries: readonly FeedEntry[], nowSeconds: number): object {
+/** For actions that ask for it: with sessions, and the challenges of those without credentials. JSON. */
+function formTwo(rules: Rules, lines: readonly string[], nowSeconds: number): string {
   const challenges = openChallenges(rules, nowSeconds * 1000)
-  return { version: rules.version, revocations: entries, challenges }
+  const version = JSON.stringify(rules.version)
+  return `{"version":${version},"revocations":[${lines.join()}],"challenges":${JSON.stringify(challenges)}}`
 }
 
 /** When the next policy begins to refuse (s): its challenge is in the feed from then on. */
@@ -122,8 +184,7 @@ function endOfProbation({ policies }: Rules, nowSeconds: number): number {
   return ends.reduce((next, end) => (end > nowSeconds ? Math.min(next, end) : next), Infinity)
 }
 
-function createFeed(content: object): Feed {
-  const body = JSON.stringify(content)
+function createFeed(body: string): Feed {
   const hash = createHash('sha256').update(body).digest('base64url').slice(0, 22)
   return { body, etag: `"${hash}"` }
 }

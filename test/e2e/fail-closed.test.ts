@@ -298,7 +298,7 @@ describe('an error in the action', () => {
       'revocationId',
       'acceptFeed',
     ],
-    ...['shardOf'],
+    ...['shardOf', 'shardToChange', 'pauseNowAndThen', 'newKnown'],
     ...['dropEverything', 'forgetExpired'],
   ])
   /** Neither a verdict nor the cache depends on these. */
@@ -320,7 +320,7 @@ describe('an error in the action', () => {
       'chooseName',
       'findShared',
     ],
-    ...['relyOnFeed', 'usePollOfOthers', 'recountCalls'],
+    ...['relyOnFeed', 'usePollOfOthers', 'recountCalls', 'shareKnown', 'isWholeDue'],
   ])
   // One Lua for all threads has nothing to publish: only the page packs its numbers.
   const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'

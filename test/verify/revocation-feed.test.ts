@@ -37,14 +37,17 @@ function createFeed() {
     clock: () => parts.nowMs,
   })
   let etag = ''
-  /** The body; undefined for a 304. */
-  function poll():
-    | { version: string; revocations: { id: string }[]; challenges: object }
-    | undefined {
+  let saidSince: string | undefined
+  /** The body; undefined for a 304. With `more`, for a poll that names an answer that it knows. */
+  function poll(
+    more: Readonly<Record<string, string>> = {},
+  ): { version: string; revocations: { id: string }[]; challenges: object } | undefined {
     let body: string | undefined
+    saidSince = undefined
     const reply = {
       header(name: string, value: string) {
         if (name === 'ETag') etag = value
+        if (name === 'X-Entra-Auth-Feed-Since') saidSince = value
         return reply
       },
       code: () => reply,
@@ -54,7 +57,7 @@ function createFeed() {
         return reply
       },
     }
-    const headers = { 'if-none-match': etag, 'x-entra-auth-feed': '2' }
+    const headers = { 'if-none-match': etag, 'x-entra-auth-feed': '2', ...more }
     handler({ headers, raw: { rawHeaders: [] } }, reply)
     return body === undefined ? undefined : JSON.parse(body)
   }
@@ -63,7 +66,13 @@ function createFeed() {
     ['first'],
   )
   assert.equal(poll(), undefined)
-  return { parts, poll, retired, rulesOf }
+  /** What a poll hears that asks for what is new since the answer with this tag: ids, and whether they are all. */
+  function pollSince(tag = etag) {
+    const said = poll({ 'if-none-match': tag, 'x-entra-auth-feed-since': tag })
+    assert.ok(saidSince === undefined || saidSince === tag, saidSince)
+    return said && { ids: said.revocations.map(({ id }) => id), isAll: saidSince === undefined }
+  }
+  return { parts, poll, pollSince, tag: () => etag, retired, rulesOf }
 }
 
 describe('the answer that is kept for polls', () => {
@@ -122,5 +131,88 @@ describe('the answer that is kept for polls', () => {
     assert.equal(poll(), undefined)
     parts.nowMs = endMs
     assert.deepEqual(Object.keys(poll()?.challenges ?? {}), ['orders'])
+  })
+})
+
+describe('what is new since an answer', () => {
+  it('is all that came after it, and nothing else', () => {
+    const { parts, pollSince, tag } = createFeed()
+    const first = tag()
+    parts.list = listOf('first', 'second')
+    assert.deepEqual(pollSince(), { ids: ['second'], isAll: false })
+    const second = tag()
+    assert.equal(pollSince(), undefined)
+    parts.list = listOf('third', 'first', 'second', 'fourth')
+    assert.deepEqual(pollSince(second), { ids: ['third', 'fourth'], isAll: false })
+    assert.deepEqual(pollSince(first), { ids: ['second', 'third', 'fourth'], isAll: false })
+  })
+
+  it('has an entry again that became longer', () => {
+    const { parts, pollSince } = createFeed()
+    parts.list = createRevocationList([{ kind: 'key', id: 'first', before: 0, until: until + 1 }])
+    assert.deepEqual(pollSince(), { ids: ['first'], isAll: false })
+  })
+
+  it('has an entry again that was gone for a time', () => {
+    const { parts, pollSince, tag } = createFeed()
+    const first = tag()
+    parts.nowMs = until * 1000
+    assert.deepEqual(pollSince(), { ids: [], isAll: false })
+    parts.nowMs = startMs
+    // The same answer as before: who has it needs nothing.
+    assert.equal(pollSince(first), undefined)
+    parts.list = listOf('first', 'second')
+    assert.deepEqual(pollSince(first), { ids: ['second'], isAll: false })
+  })
+
+  it('comes with the version and the challenges of now', () => {
+    const { parts, poll, rulesOf, tag } = createFeed()
+    parts.rules = rulesOf('two', startMs - 1)
+    const said = poll({ 'x-entra-auth-feed-since': tag() })
+    assert.equal(said?.version, 'two')
+    assert.deepEqual(said?.revocations, [])
+    assert.deepEqual(Object.keys(said?.challenges ?? {}), ['orders'])
+  })
+
+  it('is all where the answer is not known here', () => {
+    const { parts, pollSince } = createFeed()
+    parts.list = listOf('first', 'second')
+    for (const tag of ['', '"other"', '__proto__', 'undefined']) {
+      assert.deepEqual(pollSince(tag), { ids: ['first', 'second'], isAll: true }, tag)
+    }
+  })
+
+  it('is all where there are more than HAProxy takes', () => {
+    const { parts, pollSince } = createFeed()
+    parts.list = listOf(...Array.from({ length: 10_001 }, (_, index) => `id-${index}`))
+    assert.equal(pollSince()?.isAll, true)
+  })
+
+  it('is known for the last thousand answers, and for no more entries than HAProxy takes', () => {
+    const { parts, poll, pollSince, tag } = createFeed()
+    const tags = [tag()]
+    for (let index = 0; index < 1_000; index++) {
+      parts.list = listOf('first', `id-${index}`)
+      poll()
+      tags.push(tag())
+    }
+    parts.list = listOf('first', 'last')
+    assert.equal(pollSince(tags[0])?.isAll, true)
+    assert.equal(pollSince(tags[2])?.isAll, false)
+    poll()
+    const before = tag()
+    for (const kind of ['a', 'b']) {
+      parts.list = listOf(...Array.from({ length: 6_000 }, (_, index) => `${kind}-${index}`))
+      poll()
+    }
+    parts.list = listOf('first')
+    assert.equal(pollSince(before)?.isAll, true)
+  })
+
+  it('is for actions of form 2 only', () => {
+    const { parts, poll, tag } = createFeed()
+    parts.list = listOf('first', 'second')
+    const said = poll({ 'x-entra-auth-feed': '1', 'x-entra-auth-feed-since': tag() })
+    assert.equal(said?.revocations.length, 2)
   })
 })
