@@ -35,7 +35,8 @@ export async function loadInThread(
     return loaded
   } finally {
     clearTimeout(timer)
-    await worker.terminate()
+    // What was read counts whether or not the thread has come to its end.
+    void worker.terminate()
   }
 }
 

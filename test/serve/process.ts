@@ -10,8 +10,11 @@ import { eventually } from '../support/eventually.ts'
 
 const main = resolve(import.meta.dirname, '../../src/main.ts')
 
-/** Time that a start may take where several programs share each processor. */
-const startMs = 60_000
+/**
+ * Time that a start or a line of the log may take where several programs share each processor. Less than a
+ * test has: its failure says what the service did instead.
+ */
+const startMs = 45_000
 
 /** What something is tied to and ends with: a test, or a suite. */
 export interface Life {
@@ -34,7 +37,7 @@ export interface ServiceProcess {
   readonly pid: number
   readonly log: LogLine[]
   readonly stderr: string
-  /** Resolves with the first line that matches from `from` (an index of `log`) on; fails after a minute. */
+  /** Resolves with the first line that matches from `from` (an index of `log`) on; fails after 45 s. */
   waitForLog(matches: (line: LogLine) => boolean, from?: number): Promise<LogLine>
   kill(signal: NodeJS.Signals): void
   readonly exited: Promise<Exit>
@@ -106,7 +109,7 @@ export async function startService(
       return new Promise((done, fail) => {
         const patience = setTimeout(() => {
           waiting.delete(look)
-          fail(new Error(`not logged within 60 s: ${JSON.stringify(log, null, 1)}`))
+          fail(new Error(`not logged within 45 s: ${JSON.stringify(log, null, 1)}`))
         }, startMs)
         const look = () => {
           const found = log.slice(from).find(matches)
@@ -144,6 +147,7 @@ export async function verify(
 ): Promise<{ status: number; reason: string | null; headers: Headers }> {
   const reply = await fetch(`${service.origin}/verify/${policy}`, {
     headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+    signal: AbortSignal.timeout(30_000),
   })
   await reply.arrayBuffer()
   return {
