@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 export const partNames = [
   'service',
   'variants',
+  'pairs',
   'instructions',
   'mixed',
   'zipf',
@@ -35,6 +36,7 @@ const help = `usage: npm run bench -- [options]
   --only PART,…       of: ${partNames.join(', ')} (default: all)
                         service       the verifier alone
                         variants      HAProxy with the action, without, and with jwt_verify
+                        pairs         two of them at the same time: a ratio that varies less
                         instructions  the same under callgrind, which no neighbour disturbs
                         mixed         100,000 live tokens through HAProxy, action and verifier
                         zipf          tokens by popularity: cache settings, and an earlier version

@@ -10,6 +10,7 @@ import { requireTools } from '../tools.ts'
 import { countInstructions } from './instructions.ts'
 import { connections } from './load.ts'
 import { measureMixedLoad } from './mixed-load.ts'
+import { comparePairs } from './pairs.ts'
 import { comparePeers } from './peers.ts'
 import type { Bench } from './stack.ts'
 import { measureStalls } from './stalls.ts'
@@ -20,6 +21,7 @@ import { compareZipf } from './zipf-load.ts'
 /** Names of the files with results. */
 const names = {
   variants: 'haproxy',
+  pairs: 'pairs',
   instructions: 'instructions',
   mixed: 'mixed-load',
   zipf: 'zipf',
@@ -57,6 +59,7 @@ async function runAll({ only, versions, rounds, before, peers }: BenchOptions): 
 
   const parts = {
     variants: (bench: Bench) => compareVariants(bench, tokens.file, rounds),
+    pairs: comparePairs,
     instructions: countInstructions,
     mixed: (bench: Bench) =>
       measureMixedLoad(bench, tokens, authority, Math.min(rounds, mixedRounds)),
@@ -113,6 +116,6 @@ function write(
 }
 
 function roundsOf(part: EdgePart, rounds: number): object {
-  if (part === 'instructions' || part === 'stalls') return {}
+  if (['pairs', 'instructions', 'stalls'].includes(part)) return {}
   return { rounds: part === 'mixed' ? Math.min(rounds, mixedRounds) : rounds }
 }

@@ -131,7 +131,7 @@ export async function measure(
 }
 
 /** A cache that is not in use would be measured as something else. */
-async function requireHits({ ports }: Stack): Promise<void> {
+export async function requireHits({ ports }: Stack): Promise<void> {
   const numberOf = await readActionNumbers(ports)
   const [hits, all] = [numberOf('cache_hits_total'), numberOf('requests_total')]
   if (hits < all * 0.99) throw new Error(`only ${hits} of ${all} requests were in the cache`)

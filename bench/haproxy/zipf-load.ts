@@ -7,7 +7,7 @@ import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Tokens } from '../tokens.ts'
-import { type Ports, shippedFront } from './configs.ts'
+import { frontConfig, type Ports, shippedFront } from './configs.ts'
 import { loadPaced, loadTokens, pacedPerSecond } from './load.ts'
 import { median, round } from './numbers.ts'
 import { cpuTime, memory } from './programs.ts'
@@ -85,6 +85,14 @@ async function setupsOf(
   })
   return [
     ...(before === undefined ? [] : [await earlier(before, authority, folder)]),
+    // No token is looked at: what the same requests cost in any case.
+    {
+      name: 'native headers',
+      cacheSeconds: 0,
+      config: (ports) =>
+        frontConfig('shipped configuration, native headers and variables', ports, bench.files),
+      start: (port) => startVerifier(port, authority, folder),
+    },
     own('as shipped'),
     // What docs/sizing.md says for so many tokens.
     own('cacheSeconds 300, four times the shared bytes', 300, {
@@ -143,7 +151,7 @@ async function measureSetup(bench: Bench, { file }: Tokens, setup: Setup): Promi
     return {
       haproxyCpuUs: spent('haproxyUs') / full.requests,
       verifierCpuUs: spent('verifierUs') / full.requests,
-      hitRate: spent('hits') / spent('requests'),
+      hitRate: spent('requests') === 0 ? 0 : spent('hits') / spent('requests'),
       perSecond: full.requests / full.seconds,
       p50Us: full.p50Us,
       p99Us: full.p99Us,
