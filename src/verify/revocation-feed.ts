@@ -33,10 +33,7 @@ interface Feed {
   readonly since?: string
 }
 
-/**
- * For how many answers back it is known what is new since. Threads poll each second, and every change between their
- * polls may be an answer of its own.
- */
+/** A poll may name one of so many last answers. Each change may be an answer of its own. */
 const longestHistory = 1_000
 
 /** Answers that are kept for the next poll: of each form, and what is new since a few others. */
@@ -135,28 +132,31 @@ function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) 
   }
 }
 
-/** What each of the last answers had that the one before it had not. Bounded in answers and in entries. */
+/**
+ * Since which answer each entry of the last one has been there. Bounded by that answer and by the number of
+ * tags, whatever came and went in between.
+ */
 function createHistory() {
-  const steps: { readonly etag: string; readonly added: readonly string[] }[] = []
-  let last: ReadonlySet<string> = new Set()
+  /** Tag → number of the answer. */
+  const numbers = new Map<string, number>()
+  /** Entry of the last answer → number of the first one from which on it was in each. */
+  let firstIn: ReadonlyMap<string, number> = new Map()
   let count = 0
   return {
     add(etag: string, lines: readonly string[]): void {
-      // The first one is only where the others begin.
-      const added = steps.length === 0 ? [] : lines.filter((line) => !last.has(line))
-      steps.push({ etag, added })
-      count += added.length
-      last = new Set(lines)
-      while (steps.length > longestHistory || count > maxRevocations) {
-        steps.shift()
-        // Now the first one.
-        count -= steps[0]?.added.length ?? 0
-      }
+      const number = ++count
+      firstIn = new Map(lines.map((line) => [line, firstIn.get(line) ?? number]))
+      // The same tag means the same entries, so its last time counts.
+      numbers.delete(etag)
+      numbers.set(etag, number)
+      const [oldest = ''] = numbers.keys()
+      if (numbers.size > longestHistory) numbers.delete(oldest)
     },
     /** What is new since the answer with this tag, or undefined if it is not one of the last. */
     since(etag: string): readonly string[] | undefined {
-      const index = steps.findLastIndex((step) => step.etag === etag)
-      return index < 0 ? undefined : steps.slice(index + 1).flatMap(({ added }) => added)
+      const number = numbers.get(etag)
+      if (number === undefined) return undefined
+      return [...firstIn].filter(([, first]) => first > number).map(([line]) => line)
     },
   }
 }

@@ -144,7 +144,7 @@ describe('what is new since an answer', () => {
     assert.equal(pollSince(), undefined)
     parts.list = listOf('third', 'first', 'second', 'fourth')
     assert.deepEqual(pollSince(second), { ids: ['third', 'fourth'], isAll: false })
-    assert.deepEqual(pollSince(first), { ids: ['second', 'third', 'fourth'], isAll: false })
+    assert.deepEqual(pollSince(first), { ids: ['third', 'second', 'fourth'], isAll: false })
   })
 
   it('has an entry again that became longer', () => {
@@ -188,7 +188,7 @@ describe('what is new since an answer', () => {
     assert.equal(pollSince()?.isAll, true)
   })
 
-  it('is known for the last thousand answers, and for no more entries than HAProxy takes', () => {
+  it('is known for the last thousand answers', () => {
     const { parts, poll, pollSince, tag } = createFeed()
     const tags = [tag()]
     for (let index = 0; index < 1_000; index++) {
@@ -199,14 +199,36 @@ describe('what is new since an answer', () => {
     parts.list = listOf('first', 'last')
     assert.equal(pollSince(tags[0])?.isAll, true)
     assert.equal(pollSince(tags[2])?.isAll, false)
-    poll()
-    const before = tag()
+  })
+
+  it('leaves out what is gone again, and has nothing twice', () => {
+    const { parts, poll, pollSince, tag } = createFeed()
+    const first = tag()
+    for (const ids of [['gone', 'stays'], ['stays'], ['gone'], []]) {
+      parts.list = listOf('first', ...ids)
+      poll()
+    }
+    parts.list = listOf('first', 'stays')
+    assert.deepEqual(pollSince(first), { ids: ['stays'], isAll: false })
+    // However much it was.
     for (const kind of ['a', 'b']) {
       parts.list = listOf(...Array.from({ length: 6_000 }, (_, index) => `${kind}-${index}`))
       poll()
     }
-    parts.list = listOf('first')
-    assert.equal(pollSince(before)?.isAll, true)
+    parts.list = listOf('last')
+    assert.deepEqual(pollSince(first), { ids: ['last'], isAll: false })
+  })
+
+  it('is not forgotten where nothing changes', () => {
+    const { parts, poll, pollSince, tag, rulesOf } = createFeed()
+    const first = tag()
+    parts.list = listOf('first', 'second')
+    // Each reload of the configuration has other rules of the same version.
+    for (let index = 0; index < 1_001; index++) {
+      parts.rules = rulesOf('one')
+      poll()
+    }
+    assert.deepEqual(pollSince(first), { ids: ['second'], isAll: false })
   })
 
   it('is for actions of form 2 only', () => {
