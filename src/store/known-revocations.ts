@@ -159,22 +159,27 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
 
   /**
    * One more than HAProxy takes switches its cache off; a million would not do more. Only those in force
-   * count for that: fewer would look like all.
+   * count for that: fewer would look like all. Each replica heard of them in an order of its own. Those with the
+   * same revocations must give HAProxy the same answer, so the order is that of the announcements.
    */
   function showRecent(): readonly RecentRevocation[] {
     const nowSeconds = now() / 1e3
-    const shown: RecentRevocation[] = []
+    const shown: Recent[] = []
     const all = [...recent.values()]
     recentShownUntil = Infinity
     for (let i = all.length - 1; i >= 0 && shown.length <= maxRevocations; i--) {
-      const { entry, listedUntil } = all[i] as Recent
-      const ending = endOf(entry.revocation, longestSeconds)
-      if (entry.removed || ending <= nowSeconds) continue
-      const until = Math.min(ending, listedUntil)
-      shown.push({ revocation: entry.revocation, ending, listedUntil: until })
+      const one = all[i] as Recent
+      const ending = endingOf(one.entry)
+      if (one.entry.removed || ending <= nowSeconds) continue
+      shown.push(one)
       recentShownUntil = Math.min(recentShownUntil, ending)
     }
-    return shown.reverse()
+    return shown
+      .toSorted((one, other) => one.entry.announcedUs - other.entry.announcedUs)
+      .map(({ entry, listedUntil }) => {
+        const ending = endingOf(entry)
+        return { revocation: entry.revocation, ending, listedUntil: Math.min(ending, listedUntil) }
+      })
   }
 
   function setRecent(key: string, entry: Entry, heardMs: number): void {

@@ -104,6 +104,16 @@ describe('the store that replicas share', () => {
     assert.equal(store.list.get('key', 'a')?.until, until)
   })
 
+  it('tells HAProxy of them in the same order, whichever replica heard of which one first', async () => {
+    await begin()
+    const [one, other] = [await open(), await open()]
+    // Each knows of its own one before it hears of the other.
+    await Promise.all([one.add(keyNamed('a')), other.add(keyNamed('b'))])
+    for (const store of [one, other]) await store.reload()
+    assert.equal(one.list.recent?.().length, 2)
+    assert.deepEqual(one.list.recent?.(), other.list.recent?.())
+  })
+
   it('shortens the life of verdicts the longer the store is silent', async () => {
     await begin()
     const clock = { wallMs: Date.now(), monotonicMs: 0 }
