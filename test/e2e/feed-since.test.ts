@@ -196,6 +196,35 @@ describe('what is new since the last answer', () => {
     })
   }
 
+  it('is not asked for where an error left open what the last answer was', () => {
+    // Over by the clock of HAProxy, and not yet by that of the verifier, which still lists it.
+    const over = ofUser('alice', 1)
+    const feed = createFeed([over])
+    const other = '"other"'
+    const breaking = (lua: string) =>
+      pollingFast(lua).replace(
+        'feed.etag = etag\n',
+        `if etag == '${other}' then error("broken") end\n feed.etag = etag\n`,
+      )
+    return withFeed(
+      feed,
+      async (stack) => {
+        await stack.untilRemembered('bob')
+        await assertNeverRemembered(stack, 'alice')
+        // Another replica, for which it is over.
+        stack.verifier.feed = () =>
+          answer(200, [['ETag', other]], '{"version":"version-1","revocations":[]}')
+        await stack.haproxy.waitForLog((line) => line.includes('broken'))
+        await stack.morePolls(2)
+        stack.verifier.feed = feed.script
+        await stack.morePolls(2)
+        await stack.untilRemembered('bob')
+        await assertNeverRemembered(stack, 'alice')
+      },
+      breaking,
+    )
+  })
+
   it('is not taken where it is new since another answer', () => {
     const feed = createFeed()
     return withFeed(feed, async (stack) => {

@@ -2322,6 +2322,8 @@ do
     end
 
     local function acceptFeed(known, etag)
+        -- If something breaks in between, all is asked for: the former tag stands for what is known before.
+        feed.etag = nil
         atomically(function()
             if known.version ~= feed.known.version then
                 dropEverything()
