@@ -1489,7 +1489,9 @@ local feed = {
         challenges = {},
     },
     etag = nil,
-    -- When all is read again: since the last time only what was new was read, and nothing that ended was dropped.
+    -- Tags of the last answers, that one at the end. What each of them listed is known here, whatever replica gave it.
+    tags = {},
+    -- When all is read again: since the last time, nothing that ended was dropped.
     wholeDueMs = nil,
     -- When the last good answer was asked for.
     goodAtMs = nil,
@@ -1639,7 +1641,7 @@ do
         return { revoked = eachKind(), endings = eachKind(), isOwn = eachKind(), count = 0, handled = 0 }
     end
 
-    -- The start of an answer that says only what is new: all that is known, in the same small tables.
+    -- The start of an answer that adds to what is known: all of it, in the same small tables.
     local function shareKnown()
         local known = newKnown()
         known.count = feed.known.count
@@ -1652,7 +1654,7 @@ do
         return known
     end
 
-    -- The start of an answer that says all: what the last answer said and what still counts of it.
+    -- The start of an answer that says all: what is known, without what has ended.
     local function keepKnown(nowSeconds)
         local known = newKnown()
         for kind, shards in pairs(feed.known.endings) do
@@ -1670,8 +1672,8 @@ do
 
     -- A strict parser for this one shape: {"version": "…", "revocations": […], "challenges": {…}}, the
     -- last in form 2. Returns what is known from now on, with the revocations of the last answer, or nil and what
-    -- is wrong. What is not understood could be a revocation. Where `isWhole`, the answer says all.
-    function readFeed(text, isWhole, nowSeconds)
+    -- is wrong. What is not understood could be a revocation. Where `dropsEnded`, the answer has to say all.
+    function readFeed(text, dropsEnded, nowSeconds)
         if #text > FEED_LIMIT_BYTES then
             return nil, "the answer is too long"
         end
@@ -1680,7 +1682,7 @@ do
         if not version then
             return nil, "the answer is not what GET /revocations has to say"
         end
-        local known = isWhole and keepKnown(nowSeconds) or shareKnown()
+        local known = dropsEnded and keepKnown(nowSeconds) or shareKnown()
         local tail, count = text:match("^%s*%]()", position), 0
         while not tail do
             local kind, id, before, ending, after = parseRevocation(text, position)
@@ -2294,8 +2296,11 @@ end
 
 local keepPolling, publishPoll
 do
-    -- In place of a problem: what is new does not fit to what is known, so all is asked for.
+    -- In place of a problem: the answer does not fit to what is known, so all is asked for.
     local AGAIN = {}
+
+    -- So many last answers are named. Replicas answer in turn, and each knows best which one it gave last.
+    local MOST_TAGS = 16
 
     -- What ended is dropped when all is read again: after this time to twice of it, if there was something new.
     local WHOLE_FEED_MS = 60000
@@ -2315,15 +2320,40 @@ do
         end
         if feed.etag and not isWholeDue() then
             headers["if-none-match"] = { feed.etag }
-            -- What that answer said is kept here, so what is new since then is enough.
-            headers["x-entra-auth-feed-since"] = { feed.etag }
+            -- What those answers said is kept here, so what is new since one of them is enough.
+            headers["x-entra-auth-feed-since"] = { table.concat(feed.tags, ", ") }
         end
         return headers
     end
 
-    local function acceptFeed(known, etag)
-        -- If something breaks in between, all is asked for: the former tag stands for what is known before.
-        feed.etag = nil
+    local function forgetTags()
+        feed.etag, feed.tags = nil, {}
+    end
+
+    local function isTag(tag)
+        for _, each in ipairs(feed.tags) do
+            if each == tag then
+                return true
+            end
+        end
+        return false
+    end
+
+    -- The last tags with this one at the end.
+    local function withTag(tags, etag)
+        local kept = { etag }
+        for index = #tags, 1, -1 do
+            if tags[index] ~= etag and #kept < MOST_TAGS then
+                table.insert(kept, 1, tags[index])
+            end
+        end
+        return kept
+    end
+
+    local function acceptFeed(known, etag, dropsEnded)
+        local tags = withTag(dropsEnded and {} or feed.tags, etag)
+        -- If something breaks in between, all is asked for: the former tags stand for what is known before.
+        forgetTags()
         atomically(function()
             if known.version ~= feed.known.version then
                 dropEverything()
@@ -2332,13 +2362,14 @@ do
             end
             feed.known = known
         end)
+        feed.tags = tags
         feed.etag = etag
     end
 
     -- Nothing is used that this leaves out: neither now nor after the same is said again.
     local function refuseTooMany()
         feed.usableUntilMs = 0
-        feed.etag = nil
+        forgetTags()
         return ("more than %d revocations: the cache is off"):format(REVOCATION_LIMIT)
     end
 
@@ -2361,18 +2392,20 @@ do
         end
         local since, known
         since, problem = single(headers, "x-entra-auth-feed-since")
-        if problem or (since and since ~= feed.etag) then
+        if problem or (since and not isTag(since)) then
             return problem or "what is new since an answer that is not known here"
         end
-        known, problem = readFeed(response.body or "", not since, core.now().sec)
-        if not known and since then
-            feed.etag = nil
+        -- Another replica may not know the last answers. What it lists is one more answer, and nothing is dropped.
+        local dropsEnded = not since and (not feed.etag or isWholeDue())
+        known, problem = readFeed(response.body or "", dropsEnded, core.now().sec)
+        if not known and (since or (problem == "too_many" and not dropsEnded)) then
+            forgetTags()
             return AGAIN
         elseif not known then
             return problem == "too_many" and refuseTooMany() or problem
         end
-        acceptFeed(known, etag)
-        if not since then
+        acceptFeed(known, etag, dropsEnded)
+        if dropsEnded then
             feed.wholeDueMs = nil
         elseif not feed.wholeDueMs then
             feed.wholeDueMs = nowMs() + WHOLE_FEED_MS + math.random(0, WHOLE_FEED_MS)

@@ -45,8 +45,8 @@ const retiredKeySeconds = 3_600
 /**
  * Adds `GET /revocations`: what HAProxy's cache must not admit. A state and not a log, so that any
  * replica may answer any poll. The version is that of the rules, which each verdict carries too.
- * HAProxy keeps what it was told. So where it names its last answer in `X-Entra-Auth-Feed-Since` and this replica
- * knows that answer, it gets what is new since then, and the header says so. Else it gets all.
+ * HAProxy keeps what it was told. It names its last answers in `X-Entra-Auth-Feed-Since`, of whichever replica. If
+ * this replica knows one of them, HAProxy gets what is new since then, and the header says so. Else it gets all.
  */
 export function addRevocationFeed(app: FastifyInstance, options: RevocationFeedOptions): void {
   const getFeed = createFeedSource(options)
@@ -119,15 +119,13 @@ function createFeedSource({ rules, revocations, clock }: RevocationFeedOptions) 
       return feed
     })
     // More than HAProxy takes: it has to see that.
-    if (typeof since !== 'string' || since === all.etag || entries.length > maxRevocations)
-      return all
-    const added = history.since(since)
-    if (!added) return all
-    const { etag } = all
-    return answer(`2 ${since}`, () => ({
-      body: formTwo(currentRules, added, nowSeconds),
-      etag,
-      since,
+    if (typeof since !== 'string' || entries.length > maxRevocations) return all
+    const latest = history.latest(since.split(', '))
+    if (latest === undefined) return all
+    return answer(`2 ${latest}`, () => ({
+      body: formTwo(currentRules, history.since(latest), nowSeconds),
+      etag: all.etag,
+      since: latest,
     }))
   }
 }
@@ -142,6 +140,7 @@ function createHistory() {
   /** Entry of the last answer → number of the first one from which on it was in each. */
   let firstIn: ReadonlyMap<string, number> = new Map()
   let count = 0
+  const numberOf = (etag: string) => numbers.get(etag) ?? 0
   return {
     add(etag: string, lines: readonly string[]): void {
       const number = ++count
@@ -152,10 +151,14 @@ function createHistory() {
       const [oldest = ''] = numbers.keys()
       if (numbers.size > longestHistory) numbers.delete(oldest)
     },
-    /** What is new since the answer with this tag, or undefined if it is not one of the last. */
-    since(etag: string): readonly string[] | undefined {
-      const number = numbers.get(etag)
-      if (number === undefined) return undefined
+    /** Which of these tags is that of the latest answer; undefined if none is of one of the last. */
+    latest(etags: readonly string[]): string | undefined {
+      const known = etags.filter((etag) => numbers.has(etag))
+      return known.toSorted((one, other) => numberOf(one) - numberOf(other)).at(-1)
+    },
+    /** What is new since the answer with this tag, which is one of the last. */
+    since(etag: string): readonly string[] {
+      const number = numberOf(etag)
       return [...firstIn].filter(([, first]) => first > number).map(([line]) => line)
     },
   }

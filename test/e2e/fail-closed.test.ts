@@ -298,7 +298,7 @@ describe('an error in the action', () => {
       'revocationId',
       'acceptFeed',
     ],
-    ...['shardOf', 'shardToChange', 'pauseNowAndThen', 'newKnown'],
+    ...['shardOf', 'shardToChange', 'pauseNowAndThen', 'newKnown', 'withTag', 'forgetTags'],
     ...['dropEverything', 'forgetExpired'],
   ])
   /** Neither a verdict nor the cache depends on these. */
@@ -320,7 +320,7 @@ describe('an error in the action', () => {
       'chooseName',
       'findShared',
     ],
-    ...['relyOnFeed', 'usePollOfOthers', 'recountCalls', 'shareKnown', 'isWholeDue'],
+    ...['relyOnFeed', 'usePollOfOthers', 'recountCalls', 'shareKnown', 'isWholeDue', 'isTag'],
   ])
   // One Lua for all threads has nothing to publish: only the page packs its numbers.
   const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'

@@ -22,15 +22,17 @@ function ofUser(name: string, until = later): Revocation {
   return { kind: 'user', id: `contoso-tid/${name}-oid`, before: issuedAt + 1, until }
 }
 
-/** A verifier whose answers are numbered; of `known` it says only what is new, as the real one does. */
-function createFeed(start: readonly Revocation[] = []) {
+/** A verifier whose answers are numbered; since one that it knows it says only what is new, as the real one does. */
+function createFeed(start: readonly Revocation[] = [], name = 'state') {
   const states = [{ list: start, added: start }]
-  const tagOf = (index: number) => `"state-${index}"`
+  const tagOf = (index: number) => `"${name}-${index}"`
   const body = (list: readonly Revocation[]) =>
     JSON.stringify({ version: 'version-1', revocations: list })
   const feed = {
     /** What a test says in place of an answer of this kind. */
     ofNew: undefined as ((said: string) => Said) | undefined,
+    /** Answers that said all. */
+    whole: 0,
     add(...added: readonly Revocation[]) {
       const list = states.at(-1)?.list ?? []
       states.push({ list: [...list, ...added], added })
@@ -45,13 +47,16 @@ function createFeed(start: readonly Revocation[] = []) {
       if (values(call, 'if-none-match')[0] === current) {
         return `HTTP/1.1 304 Not Modified\r\nETag: ${current}\r\n\r\n`
       }
-      const [tag] = values(call, since)
-      const index = states.findIndex((_, each) => tagOf(each) === tag)
-      if (index < 0) return answer(200, [['ETag', current]], body(states.at(-1)?.list ?? []))
+      const tags = values(call, since)[0]?.split(', ') ?? []
+      const index = states.findLastIndex((_, each) => tags.includes(tagOf(each)))
+      if (index < 0) {
+        feed.whole++
+        return answer(200, [['ETag', current]], body(states.at(-1)?.list ?? []))
+      }
       const added = states.slice(index + 1).flatMap((state) => state.added)
       const headers = [
         ['ETag', current],
-        [since, tag ?? ''],
+        [since, tagOf(index)],
       ] as const
       const said = answer(200, headers, body(added))
       return feed.ofNew?.(said) ?? said
@@ -61,7 +66,7 @@ function createFeed(start: readonly Revocation[] = []) {
 }
 
 async function withFeed(
-  feed: ReturnType<typeof createFeed>,
+  feed: { script: Script },
   run: (stack: CacheStack) => Promise<void>,
   editLua = pollingFast,
 ): Promise<void> {
@@ -138,13 +143,30 @@ describe('what is new since the last answer', () => {
       feed.add(ofUser('bob'))
       await stack.morePolls(2)
       // Another replica: other tags, and another list.
-      const other = createFeed([ofUser('alice')])
-      stack.verifier.feed = (call) => {
-        const said = other.script(call)
-        return typeof said === 'string' ? said.replaceAll('state-', 'replica-') : said
-      }
+      stack.verifier.feed = createFeed([ofUser('alice')], 'other').script
       await stack.untilForgotten('alice')
       for (const name of ['alice', 'bob']) await assertNeverRemembered(stack, name)
+    })
+  })
+
+  it('is enough where replicas answer in turn that never know the same', () => {
+    const [one, other] = [createFeed([], 'one'), createFeed([], 'other')]
+    // Each thread hears of one after the other.
+    const script: Script = (call) =>
+      values(call, 'if-none-match')[0]?.startsWith('"one') ? other.script(call) : one.script(call)
+    return withFeed({ script }, async (stack) => {
+      for (const name of ['alice', 'bob', 'carol', 'dave']) await stack.untilRemembered(name)
+      await stack.morePolls(3)
+      const before = one.whole + other.whole
+      const feeds = { alice: one, bob: other, carol: one }
+      for (const [name, feed] of Object.entries(feeds)) {
+        feed.add(ofUser(name))
+        await stack.untilForgotten(name)
+      }
+      await stack.morePolls(3)
+      for (const name of Object.keys(feeds)) await assertNeverRemembered(stack, name)
+      assert.ok(isHit(await stack.untilRemembered('dave')))
+      assert.equal(one.whole + other.whole, before)
     })
   })
 

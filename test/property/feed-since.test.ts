@@ -73,24 +73,31 @@ function createReplica() {
 /** What the action does with a feed: see judgeFeed, shareKnown and keepKnown in its file. */
 class Front {
   known = new Map<string, number>()
-  etag: string | undefined
+  tags: string[] = []
   news = 0
 
   poll(replica: ReturnType<typeof createReplica>, nowSeconds: number, isWholeDue: boolean): void {
-    const { etag } = this
-    const tags =
-      etag === undefined || isWholeDue
-        ? {}
-        : { 'if-none-match': etag, 'x-entra-auth-feed-since': etag }
+    const isWhole = isWholeDue || this.tags.length === 0
+    const etag = this.tags.at(-1) ?? ''
+    const tags = isWhole
+      ? {}
+      : { 'if-none-match': etag, 'x-entra-auth-feed-since': this.tags.join(', ') }
     const said = replica.ask({ 'x-entra-auth-feed': '2', ...tags })
     if (said.status === 304) return
-    const isNew = said.headers.has('X-Entra-Auth-Feed-Since')
-    if (isNew) this.news++
-    else this.known = new Map([...this.known].filter(([, ending]) => ending > nowSeconds))
+    const since = said.headers.get('X-Entra-Auth-Feed-Since')
+    if (since !== undefined) {
+      assert.ok(!isWhole && this.tags.includes(since), since)
+      this.news++
+    }
+    if (isWhole) {
+      this.known = new Map([...this.known].filter(([, ending]) => ending > nowSeconds))
+      this.tags = []
+    }
     for (const { id, until } of JSON.parse(said.body ?? '').revocations as Entry[]) {
       this.known.set(id, Math.max(until, this.known.get(id) ?? 0))
     }
-    this.etag = said.headers.get('ETag')
+    const last = said.headers.get('ETag') ?? ''
+    this.tags = [...this.tags.filter((tag) => tag !== last), last].slice(-3)
   }
 }
 

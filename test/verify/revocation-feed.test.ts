@@ -72,7 +72,7 @@ function createFeed() {
     assert.ok(saidSince === undefined || saidSince === tag, saidSince)
     return said && { ids: said.revocations.map(({ id }) => id), isAll: saidSince === undefined }
   }
-  return { parts, poll, pollSince, tag: () => etag, retired, rulesOf }
+  return { parts, poll, pollSince, tag: () => etag, since: () => saidSince, retired, rulesOf }
 }
 
 describe('the answer that is kept for polls', () => {
@@ -180,6 +180,36 @@ describe('what is new since an answer', () => {
     for (const tag of ['', '"other"', '__proto__', 'undefined']) {
       assert.deepEqual(pollSince(tag), { ids: ['first', 'second'], isAll: true }, tag)
     }
+  })
+
+  it('is since the latest answer of those that a poll names', () => {
+    const { parts, poll, tag, since } = createFeed()
+    const tags = [tag()]
+    for (const ids of [['second'], ['second', 'third']]) {
+      parts.list = listOf('first', ...ids)
+      poll()
+      tags.push(tag())
+    }
+    parts.list = listOf('first', 'second', 'third', 'fourth')
+    const orders = [
+      [0, 1, 2],
+      [2, 0, 1],
+      [1, 2, 0],
+    ]
+    for (const order of orders) {
+      const named = ['"other"', ...order.map((index) => tags[index])].join(', ')
+      const said = poll({ 'if-none-match': '"other"', 'x-entra-auth-feed-since': named })
+      assert.deepEqual(
+        said?.revocations.map(({ id }) => id),
+        ['fourth'],
+      )
+      assert.equal(since(), tags[2])
+    }
+    // What was heard last is from another replica, and this one says what it said before.
+    const named = `${tag()}, "other"`
+    const said = poll({ 'if-none-match': '"other"', 'x-entra-auth-feed-since': named })
+    assert.deepEqual(said, { version: 'one', revocations: [], challenges: said?.challenges })
+    assert.equal(since(), tag())
   })
 
   it('is all where there are more than HAProxy takes', () => {
