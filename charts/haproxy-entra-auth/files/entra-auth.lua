@@ -2309,7 +2309,7 @@ do
         return feed.wholeDueMs and nowMs() >= feed.wholeDueMs
     end
 
-    local function pollHeaders()
+    local function pollHeaders(asksForAll)
         local headers = {
             ["x-entra-auth-contract"] = { CONTRACT },
             ["x-entra-auth-feed"] = { "2" },
@@ -2318,7 +2318,7 @@ do
         if settings["caller-key"] then
             headers["x-entra-auth-key"] = { settings["caller-key"] }
         end
-        if feed.etag and not isWholeDue() then
+        if not asksForAll then
             headers["if-none-match"] = { feed.etag }
             -- What those answers said is kept here, so what is new since one of them is enough.
             headers["x-entra-auth-feed-since"] = { table.concat(feed.tags, ", ") }
@@ -2374,7 +2374,7 @@ do
     end
 
     -- Takes what was said. Returns what is wrong with it, or nil.
-    local function judgeFeed(response)
+    local function judgeFeed(response, askedForAll)
         local status, headers = response.status, response.headers or {}
         local contract = single(headers, "x-entra-auth-contract")
         local etag, problem = single(headers, "etag")
@@ -2392,11 +2392,11 @@ do
         end
         local since, known
         since, problem = single(headers, "x-entra-auth-feed-since")
-        if problem or (since and not isTag(since)) then
+        if problem or (since and (askedForAll or not isTag(since))) then
             return problem or "what is new since an answer that is not known here"
         end
         -- Another replica may not know the last answers. What it lists is one more answer, and nothing is dropped.
-        local dropsEnded = not since and (not feed.etag or isWholeDue())
+        local dropsEnded = askedForAll and not since
         known, problem = readFeed(response.body or "", dropsEnded, core.now().sec)
         if not known and (since or (problem == "too_many" and not dropsEnded)) then
             forgetTags()
@@ -2421,12 +2421,13 @@ do
     -- The answer is as old as the question, however long it was under way.
     local function poll()
         local askedAtMs = nowMs()
+        local asksForAll = not feed.etag or isWholeDue()
         local response = core.httpclient():get({
             url = "http://" .. settings["verifier"] .. "/revocations",
-            headers = pollHeaders(),
+            headers = pollHeaders(asksForAll),
             timeout = settings["timeout-ms"],
         })
-        local problem = judgeFeed(response or {})
+        local problem = judgeFeed(response or {}, asksForAll)
         if problem == AGAIN then
             return poll()
         elseif problem then
