@@ -2418,10 +2418,23 @@ do
         feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
     end
 
+    -- An answer with ten thousand revocations is a string of more than a megabyte. Lua 5.4 pays for it with as
+    -- much garbage collection at once, which takes milliseconds. So while all is read, it collects less for each byte.
+    local USUAL_STEPS, SMALL_STEPS = 100, 1
+
+    local function setCollectorSteps(steps)
+        if _VERSION == "Lua 5.4" then
+            collectgarbage("setstepmul", steps)
+        end
+    end
+
     -- The answer is as old as the question, however long it was under way.
     local function poll()
         local askedAtMs = nowMs()
         local asksForAll = not feed.etag or isWholeDue()
+        if asksForAll then
+            pcall(setCollectorSteps, SMALL_STEPS)
+        end
         local response = core.httpclient():get({
             url = "http://" .. settings["verifier"] .. "/revocations",
             headers = pollHeaders(asksForAll),
@@ -2490,23 +2503,12 @@ do
         collectgarbage("setpause", math.tointeger(math.min(pause, LONGEST_PAUSE)))
     end
 
-    -- An answer with ten thousand revocations is a string of more than a megabyte. Lua 5.4 pays for it with as
-    -- much garbage collection at once, which takes milliseconds. So a poll collects less for each byte.
-    local USUAL_STEPS, SMALL_STEPS = 100, 1
-
-    local function setCollectorSteps(steps)
-        if _VERSION == "Lua 5.4" then
-            collectgarbage("setstepmul", steps)
-        end
-    end
-
     function keepPolling()
         while true do
             pcall(pauseCollector)
             local isUsed, agoMs = pcall(usePollOfOthers)
             if not isUsed or not agoMs then
                 agoMs = 0
-                pcall(setCollectorSteps, SMALL_STEPS)
                 local finished, problem = pcall(poll)
                 pcall(setCollectorSteps, USUAL_STEPS)
                 if not finished then
