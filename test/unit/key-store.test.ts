@@ -91,6 +91,34 @@ describe('the key store', () => {
       assert.equal(await store.load('one'), undefined)
     })
   }
+  it('names each file that cannot be read, and why; a missing one is none', async (t) => {
+    const directory = await createDirectory(t)
+    const named: string[][] = []
+    const store = createKeyStore(directory, 100, (...said) => named.push(said))
+    await store.save('one', documents)
+    assert.deepEqual(await store.load('one'), documents)
+    assert.equal(await store.load('missing'), undefined)
+    assert.deepEqual(named, [])
+    await writeFile(join(directory, 'cut.json'), '{"readMs":1,"keys":[')
+    await writeFile(join(directory, 'foreign.json'), '{"readMs":1}')
+    await mkdir(join(directory, 'folder.json'))
+    for (const name of ['cut', 'foreign', 'folder']) {
+      assert.equal(await store.load(name), undefined)
+    }
+    await withPipe(join(directory, 'silent.json'), async () => {
+      assert.equal(await store.load('silent'), undefined)
+    })
+    const why = {
+      cut: 'it is not JSON',
+      foreign: 'no store wrote this file',
+      folder: 'EISDIR',
+      silent: 'the disk does not answer',
+    }
+    assert.deepEqual(
+      named,
+      Object.entries(why).map(([name, problem]) => [join(directory, `${name}.json`), problem]),
+    )
+  })
   it('waits no longer than it may for a disk that does not answer, and takes one thread of it', async (t) => {
     const directory = await createDirectory(t)
     const store = createKeyStore(directory, 100)
