@@ -82,7 +82,7 @@ export function comparisonTable(): string {
     ...lines,
     '',
     `Measured on ${date} with HAProxy ${version} on two cores ([benchmarks](bench/README.md)). The others check`,
-    'each request. This project checks a token once, and answers from its cache for up to 30 seconds.',
+    'each request. This project checks a token once, and answers from its cache for up to five minutes.',
   ].join('\n')
 }
 

@@ -91,7 +91,7 @@ function checkTimes({ clockSkewSeconds, policies }: Config): Finding[] {
           level: 'warning',
           path: formatPath(['policies', name, 'cacheSeconds']),
           message: `lets HAProxy keep a verdict for ${cacheSeconds} s`,
-          hint: 'Keep it at 300 or less: 30 costs one request to the service in 30 s for each token.',
+          hint: 'Keep it at 300 or less, or leave it out: 300 costs one request to the service in 300 s for each token.',
         }),
       ),
   ]

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { type Logger, pino } from 'pino'
 import { type App, buildApp } from '../app.ts'
+import { cacheLifeOf } from '../cache-life.ts'
 import { describeChangesInSteps, summarize } from '../config/changes.ts'
 import type { Config, LiveConfig, LogFormat, PolicyConfig, SignInConfig } from '../config/config.ts'
 import { isFromEnvironment, settingName } from '../config/environment.ts'
@@ -399,13 +400,15 @@ function withoutCredentials(address: string): string {
 }
 
 function describePolicy({ name, audiences, allow, deny, ...policy }: PolicyConfig): object {
-  const { cacheSeconds, reportOnlyUntilMs } = policy
+  const { reportOnlyUntilMs } = policy
+  const { action, others } = cacheLifeOf(policy)
   return {
     name,
     audiences,
     grants: allow.length,
     denyRules: deny.length,
-    cacheSeconds,
+    cacheSeconds: others,
+    ...(action !== others && { actionCacheSeconds: action }),
     ...(reportOnlyUntilMs !== undefined && {
       reportOnlyUntil: new Date(reportOnlyUntilMs).toISOString(),
     }),

@@ -1,3 +1,4 @@
+import { type CacheSettings, cacheLifeOf } from '../cache-life.ts'
 import { runAtOnce, type Steps } from '../steps.ts'
 import type { LiveConfig, PolicyConfig, TenantConfig } from './config.ts'
 
@@ -99,8 +100,8 @@ function changedPolicy(
   changedLists: ReturnType<typeof compareOnce>,
 ): string[] {
   const path = `policies.${before.name}`
-  const { allow: _a, deny: _d, audiences: _u, tenants: _t, ...former } = before
-  const { allow, deny, audiences, tenants, ...settings } = after
+  const { allow: _a, deny: _d, audiences: _u, tenants: _t, ...former } = withLife(before)
+  const { allow, deny, audiences, tenants, ...settings } = withLife(after)
   const changes = [
     ...changedRules(`${path}.allow`, before.allow, allow, words.grant),
     ...changedRules(`${path}.deny`, before.deny, deny, words.denyRule),
@@ -110,6 +111,14 @@ function changedPolicy(
   ]
   if (changes.length > 0 || (same(before.allow, allow) && same(before.deny, deny))) return changes
   return [`${path}: another order of the same rules`]
+}
+
+/** With both times of `cacheSeconds` in one member. */
+function withLife<Settings extends CacheSettings>(policy: Settings) {
+  const { actionCacheSeconds: _, ...rest } = policy
+  const { action, others } = cacheLifeOf(policy)
+  const cacheSeconds = action === others ? others : `${others}, in HAProxy ${action}`
+  return { ...rest, cacheSeconds }
 }
 
 /** The removed and the added rules. A rule that appears twice counts twice. */

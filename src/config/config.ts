@@ -171,6 +171,8 @@ export interface PolicyConfig {
   /** Absolute URL of the protected resource, for RFC 9728. */
   readonly resource?: string
   readonly cacheSeconds: number
+  /** See `cacheLifeOf`. */
+  readonly actionCacheSeconds?: number
   readonly maxTokenLifetimeMinutes: number
   /** `named`: only the groups that the policy names reach the application. */
   readonly groups: 'named' | 'all'

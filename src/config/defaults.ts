@@ -1,3 +1,5 @@
+import { usualLife } from '../cache-life.ts'
+
 /** The default values, for both the loader and the schema. */
 export const defaults = {
   host: '127.0.0.1',
@@ -9,7 +11,7 @@ export const defaults = {
   refusalsPerSecond: 10,
   clockSkewSeconds: 300,
   identityHeaders: 'x-auth-request',
-  cacheSeconds: 30,
+  cacheSeconds: usualLife.others,
   maxTokenLifetimeMinutes: 1500,
   sealingKeys: '/var/lib/haproxy-entra-auth/sealing',
   recheckMinutes: 60,

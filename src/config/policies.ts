@@ -59,12 +59,14 @@ function checkPolicy(
   requireAudiences(raw, path, report)
   if (resource) checkResource(resource, [...path, 'resource'], report)
   const until = textOf(memberOf(raw, 'reportOnlyUntil'))
+  const cacheSeconds = memberOf(raw, 'cacheSeconds')
   return {
     name,
     tenants: checkTenantNames(memberOf(raw, 'tenants'), tenants, [...path, 'tenants'], report),
     audiences: checkAudiences(memberOf(raw, 'audiences'), [...path, 'audiences'], report),
     ...(resource === undefined ? {} : { resource }),
-    cacheSeconds: numberOr(memberOf(raw, 'cacheSeconds'), defaults.cacheSeconds),
+    cacheSeconds: numberOr(cacheSeconds, defaults.cacheSeconds),
+    ...(cacheSeconds === defaults.cacheSeconds ? { actionCacheSeconds: cacheSeconds } : {}),
     maxTokenLifetimeMinutes: numberOr(
       memberOf(raw, 'maxTokenLifetimeMinutes'),
       defaults.maxTokenLifetimeMinutes,

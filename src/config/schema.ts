@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { usualLife } from '../cache-life.ts'
 import { defaults, logFormats } from './defaults.ts'
 
 // The descriptions appear in three places: the reference page, editors, and error reports, which
@@ -209,8 +210,7 @@ const policy = Type.Object(
       Type.Integer({
         minimum: 0,
         maximum: 3600,
-        default: defaults.cacheSeconds,
-        description: 'Write how many seconds HAProxy may keep a verdict, from 0 to 3600.',
+        description: `Write how many seconds a verdict may be kept, from 0 to 3600. If left out, HAProxy keeps it for ${usualLife.action} and other caches for ${usualLife.others}.`,
       }),
     ),
     maxTokenLifetimeMinutes: Type.Optional(

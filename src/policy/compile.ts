@@ -1,3 +1,4 @@
+import { type CacheLife, cacheLifeOf } from '../cache-life.ts'
 import type { DenyConfig, GrantConfig, PolicyConfig } from '../config/config.ts'
 import { denyConditions, grantConditions } from './evaluate.ts'
 
@@ -6,7 +7,8 @@ export interface Policy {
   readonly name: string
   readonly tenants: ReadonlySet<string>
   readonly audiences: ReadonlySet<string>
-  readonly cacheSeconds: number
+  /** For how long caches may keep a verdict, in seconds. */
+  readonly cacheLife: CacheLife
   readonly maxTokenLifetimeSeconds: number
   readonly requireIdtyp: boolean
   readonly reportOnlyUntilMs: number
@@ -49,7 +51,7 @@ export function compilePolicy(config: PolicyConfig): Policy {
     name: config.name,
     tenants: setOf(config.tenants),
     audiences: new Set(config.audiences),
-    cacheSeconds: config.cacheSeconds,
+    cacheLife: cacheLifeOf(config),
     maxTokenLifetimeSeconds: config.maxTokenLifetimeMinutes * 60,
     requireIdtyp: config.requireIdtyp,
     reportOnlyUntilMs: config.reportOnlyUntilMs ?? 0,

@@ -1,3 +1,4 @@
+import { type CacheLife, cacheLifeOf } from '../cache-life.ts'
 import type { DenyConfig, GrantConfig, LiveConfig, PolicyConfig } from '../config/config.ts'
 import { wordDenyRule, wordGrant } from './words.ts'
 
@@ -49,9 +50,14 @@ export function describePolicies(
   }))
 }
 
+function describeCacheLife({ action, others }: CacheLife): string {
+  const text = `HAProxy caches a verdict for at most ${action} s`
+  return others === action ? text : `${text}, other caches for ${others} s`
+}
+
 function describeSettings(policy: PolicyConfig): string[] {
   return [
-    `HAProxy caches a verdict for at most ${policy.cacheSeconds} s`,
+    describeCacheLife(cacheLifeOf(policy)),
     `a token may be issued for at most ${policy.maxTokenLifetimeMinutes} min`,
     ...(policy.resource === undefined ? [] : [`resource ${policy.resource}`]),
     ...(policy.groups === 'all' ? ['all groups reach the application'] : []),

@@ -1,12 +1,10 @@
+import { type CacheSettings, cacheLifeOf } from '../cache-life.ts'
 import type { RevocationStore } from './revocation-store.ts'
 
 /** What decides for how long a token may be good; part of the configuration. */
 export interface LifetimeSettings {
   readonly clockSkewSeconds: number
-  readonly policies: readonly {
-    readonly maxTokenLifetimeMinutes: number
-    readonly cacheSeconds: number
-  }[]
+  readonly policies: readonly (CacheSettings & { readonly maxTokenLifetimeMinutes: number })[]
   readonly signIn?: { readonly sessionHours: number }
 }
 
@@ -21,6 +19,6 @@ function longestLifetimeSeconds(settings: LifetimeSettings): number {
 export function prepareRevocations(store: RevocationStore, settings: LifetimeSettings): number {
   const longestSeconds = longestLifetimeSeconds(settings)
   store.setLongest(longestSeconds)
-  store.setVerdictLife?.(Math.max(...settings.policies.map((policy) => policy.cacheSeconds)))
+  store.setVerdictLife?.(Math.max(...settings.policies.map((policy) => cacheLifeOf(policy).action)))
   return longestSeconds
 }

@@ -10,7 +10,13 @@ export interface AllowReplyOptions {
 /** Writes the replies of allows, which are the same but for their age and the date. */
 export interface AllowReply {
   /** Sends a whole reply from lines of `formatLines`; `closes` ends the connection after it. */
-  send(response: ServerResponse, lines: string, maxAgeSeconds: number, closes: boolean): void
+  send(response: ServerResponse, lines: string, age: MaxAge, closes: boolean): void
+}
+
+/** For how long an allow may be kept, in seconds: by any cache, and by the action in HAProxy. */
+export interface MaxAge {
+  readonly maxAgeSeconds: number
+  readonly actionMaxAgeSeconds: number
 }
 
 /** The one field of Node's own that is used here. */
@@ -31,29 +37,36 @@ export function createAllowReply({ clock, keepAliveTimeoutMs }: AllowReplyOption
   let ending = ''
   let endingSecond = -1
   let endingMaxAge = -1
+  let endingActionMaxAge = -1
 
   /** The lines that change with time; the same for all requests of a second, nearly always. */
-  function endingOf(maxAgeSeconds: number): string {
+  function endingOf(age: MaxAge): string {
+    const { maxAgeSeconds, actionMaxAgeSeconds } = age
     const nowMs = clock()
     const second = Math.floor(nowMs / 1000)
-    if (second !== endingSecond || maxAgeSeconds !== endingMaxAge) {
+    if (
+      second !== endingSecond ||
+      maxAgeSeconds !== endingMaxAge ||
+      actionMaxAgeSeconds !== endingActionMaxAge
+    ) {
       endingSecond = second
       endingMaxAge = maxAgeSeconds
+      endingActionMaxAge = actionMaxAgeSeconds
       const date = new Date(nowMs).toUTCString()
-      ending = `${cacheControl(maxAgeSeconds)}\r\nDate: ${date}\r\n${keepAlive}\r\n`
+      ending = `${cacheControl(age)}\r\nDate: ${date}\r\n${keepAlive}\r\n`
     }
     return ending
   }
 
   return {
-    send(response, lines, maxAgeSeconds, closes) {
+    send(response, lines, age, closes) {
       const field = response as unknown as HeaderField
       if (field._header === null && response.shouldKeepAlive && !closes) {
-        field._header = `${lines}Cache-Control: ${endingOf(maxAgeSeconds)}`
+        field._header = `${lines}Cache-Control: ${endingOf(age)}`
       } else {
         response.writeHead(200, [
           ...readLines(lines),
-          ...['Cache-Control', cacheControl(maxAgeSeconds)],
+          ...['Cache-Control', cacheControl(age)],
           ...(closes ? ['Connection', 'close'] : []),
         ])
       }
@@ -62,9 +75,14 @@ export function createAllowReply({ clock, keepAliveTimeoutMs }: AllowReplyOption
   }
 }
 
-/** How long an allow may be kept. */
-function cacheControl(maxAgeSeconds: number): string {
-  return `private, max-age=${maxAgeSeconds}`
+/**
+ * How long an allow may be kept. What the action may do beyond other caches is a directive of its own, which
+ * these ignore (RFC 9111, section 5.2.3), even if a client made them ask as the action does.
+ */
+function cacheControl({ maxAgeSeconds, actionMaxAgeSeconds }: MaxAge): string {
+  const text = `private, max-age=${maxAgeSeconds}`
+  if (actionMaxAgeSeconds === maxAgeSeconds) return text
+  return `${text}, entra-auth-max-age=${actionMaxAgeSeconds}`
 }
 
 /** What is told of the token besides the identity, in the order of the prepared value. */

@@ -131,13 +131,25 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     const { verdictLife } = options
     const longest = verdictLife ? Math.max(0, Math.floor(verdictLife())) : Infinity
     const lines = linesOf(exchange, policy, verdict.allowance)
-    return allow(exchange.reply, lines, Math.min(verdict.maxAgeSeconds, longest))
+    const { maxAgeSeconds, actionMaxAgeSeconds = maxAgeSeconds } = verdict
+    return allow(
+      exchange.reply,
+      lines,
+      Math.min(maxAgeSeconds, longest),
+      exchange.wantsPrepared ? Math.min(actionMaxAgeSeconds, longest) : undefined,
+    )
   }
 
   /** Sends each 200, past Fastify's reply: its header handling costs more than the verdict itself. */
-  function allow(reply: FastifyReply, lines: string, maxAgeSeconds: number): undefined {
+  function allow(
+    reply: FastifyReply,
+    lines: string,
+    maxAgeSeconds: number,
+    actionMaxAgeSeconds = maxAgeSeconds,
+  ): undefined {
+    const age = { maxAgeSeconds, actionMaxAgeSeconds }
     // First, so that an exception still reaches the error handler and the request an answer.
-    allowReply.send(reply.raw, lines, maxAgeSeconds, options.isStopping())
+    allowReply.send(reply.raw, lines, age, options.isStopping())
     reply.hijack()
   }
 

@@ -103,7 +103,7 @@ export function verifySession(
   return {
     allow: true,
     allowance: { ...outcome, headers: [...outcome.headers, ...headersOf(policy, session, isDue)] },
-    maxAgeSeconds: Math.max(0, Math.floor(Math.min(longest, policy.cacheSeconds))),
+    maxAgeSeconds: Math.max(0, Math.floor(Math.min(longest, policy.cacheLife.others))),
     session: token,
     firstSight: () => (firstSights?.isFirst(session.id, policy.name) ? token : undefined),
   }

@@ -25,7 +25,10 @@ export type Verdict =
   | {
       readonly allow: true
       readonly allowance: Allowance
+      /** For how long any cache may keep the verdict. */
       readonly maxAgeSeconds: number
+      /** For how long the action in HAProxy may; the same where left out. */
+      readonly actionMaxAgeSeconds?: number
       /**
        * Claims for the audit, where this policy admits for the first time; asked only when the allow is
        * sent, since from then on it is not.
@@ -102,10 +105,14 @@ export function createVerifier(context: VerifierContext): Verifier {
     const known = token.rulesMark === rulesMark ? token.outcomes.get(policy.name) : undefined
     const outcome = known ?? workOutOutcome(rules, rulesMark, policy, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
-    const maxAgeSeconds = maxAge(policy, token, nowMs, elapsed(), rules.clockSkewSeconds)
-    if (known) return { allow: true, allowance: outcome, maxAgeSeconds }
-    const firstSight = () => firstSightOf(policy, token)
-    return { allow: true, allowance: outcome, maxAgeSeconds, firstSight }
+    const longest = longestUse(token, nowMs, elapsed(), rules.clockSkewSeconds)
+    return {
+      allow: true,
+      allowance: outcome,
+      maxAgeSeconds: Math.min(longest, policy.cacheLife.others),
+      actionMaxAgeSeconds: Math.min(longest, policy.cacheLife.action),
+      firstSight: known ? undefined : () => firstSightOf(policy, token),
+    }
   }
 
   /** The revocation of a token, looked up once for each list of revocations. */
@@ -234,8 +241,8 @@ function askForSignIn(after: number): string {
   return Buffer.from(JSON.stringify(claims)).toString('base64')
 }
 
-function maxAge(
-  policy: Policy,
+/** For how long a verdict on a token may be used, in whole seconds. */
+function longestUse(
   { claims, key }: CachedToken,
   nowMs: number,
   elapsedMs: number,
@@ -243,5 +250,5 @@ function maxAge(
 ): number {
   const untilExpiry = claims.expiresAt + clockSkewSeconds - nowMs / 1000
   const untilUnconfirmed = (key.lastSeenMs + unconfirmedAfterMs - elapsedMs) / 1000
-  return Math.max(0, Math.floor(Math.min(untilExpiry, untilUnconfirmed, policy.cacheSeconds)))
+  return Math.max(0, Math.floor(Math.min(untilExpiry, untilUnconfirmed)))
 }

@@ -54,7 +54,7 @@ describe('what a reload changed', () => {
       'policies.default.deny[0] added: everybody with the role Banned',
       `policies.default.audiences removed: ${appIdUri}`,
       `policies.default.tenants added: ${ids.fabrikam}`,
-      'policies.default.cacheSeconds: 30 → 60',
+      'policies.default.cacheSeconds: 30, in HAProxy 300 → 60',
       'policies.default.reportOnlyUntil: not set → 2031-01-31T00:00:00.000Z',
     ])
   })

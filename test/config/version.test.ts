@@ -47,7 +47,7 @@ const same: readonly [string, Parameters<typeof yaml>[0], Parameters<typeof yaml
     }),
   ],
   ['the key store', {}, { head: 'keyStore: /x' }],
-  ['a default that is written out', {}, { policy: 'cacheSeconds: 30' }],
+  ['a default that is written out', {}, { policy: 'maxTokenLifetimeMinutes: 1500' }],
   [
     'the order of keys in a grant',
     { grant: '{ actor: app, roles: [A] }' },
@@ -85,6 +85,8 @@ const different: readonly [string, Parameters<typeof yaml>[0]][] = [
   ['a scope', { grant: '{ actor: user, scopes: [Orders.Write] }' }],
   ['any in place of a scope', { grant: '{ actor: user, scopes: any }' }],
   ['the cache time', { policy: 'cacheSeconds: 31' }],
+  // Without it, the action keeps verdicts for longer.
+  ['the cache time of other caches for all', { policy: 'cacheSeconds: 30' }],
   ['a deny rule', { policy: 'deny: [{ guests: true }]' }],
   ['a date', { policy: 'reportOnlyUntil: 2026-01-01' }],
 ]

@@ -13,6 +13,7 @@ const policies = {
   'one-hour': { audiences, allow, maxTokenLifetimeMinutes: 60 },
   uncached: { audiences, allow, cacheSeconds: 0 },
   'cached-long': { audiences, allow, cacheSeconds: 3600 },
+  'as-others': { audiences, allow, cacheSeconds: 30 },
 }
 const service = await startService({ config: { policies } })
 after(() => service.close())
@@ -138,6 +139,14 @@ describe('lifetime', () => {
 })
 
 describe('the time for which an allow may be kept', () => {
+  const ofAction = async (times: object, policy: string) => {
+    const reply = await verify(service, policy, {
+      Authorization: `Bearer ${v2User({ ...times })}`,
+      'X-Entra-Auth-Prepared': '2',
+    })
+    assert.equal(reply.status, 200)
+    return reply.headers['cache-control']
+  }
   const maxAge = async (times: object, policy: string) => {
     const reply = await verify(service, policy, v2User({ ...times }))
     assertAllowed(reply)
@@ -158,5 +167,19 @@ describe('the time for which an allow may be kept', () => {
     assert.equal(await maxAge(untilExpiry(29), 'default'), 'private, max-age=29')
     assert.equal(await maxAge(untilExpiry(1), 'default'), 'private, max-age=1')
     assert.equal(await maxAge(untilExpiry(31), 'default'), 'private, max-age=30')
+  })
+  it('is longer for the action, which hears of revocations, in words that others ignore', async () => {
+    const usual = 'private, max-age=30, entra-auth-max-age'
+    assert.equal(await ofAction({}, 'default'), `${usual}=300`)
+    assert.equal(await ofAction(untilExpiry(301), 'default'), `${usual}=300`)
+    assert.equal(await ofAction(untilExpiry(299), 'default'), `${usual}=299`)
+    assert.equal(await ofAction(untilExpiry(31), 'default'), `${usual}=31`)
+    assert.equal(await ofAction(untilExpiry(30), 'default'), 'private, max-age=30')
+    assert.equal(await ofAction(untilExpiry(1), 'default'), 'private, max-age=1')
+  })
+  it('is the same for all where the policy says a time', async () => {
+    assert.equal(await ofAction({}, 'uncached'), 'private, max-age=0')
+    assert.equal(await ofAction({}, 'cached-long'), 'private, max-age=3600')
+    assert.equal(await ofAction({}, 'as-others'), 'private, max-age=30')
   })
 })

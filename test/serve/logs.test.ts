@@ -70,7 +70,14 @@ test('the first line tells the effective configuration and no key', async (t) =>
     },
   ])
   assert.deepEqual(line.policies, [
-    { name: 'default', audiences: [ordersId], grants: 1, denyRules: 0, cacheSeconds: 30 },
+    {
+      name: 'default',
+      audiences: [ordersId],
+      grants: 1,
+      denyRules: 0,
+      cacheSeconds: 30,
+      actionCacheSeconds: 300,
+    },
   ])
   assert.equal((line.admin as { key: boolean }).key, true)
   assert.deepEqual(line.callerKey, true)

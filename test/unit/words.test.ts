@@ -115,7 +115,7 @@ describe('the description of a policy', () => {
     })
     assert.equal(policy?.reportOnlyUntil, undefined)
     assert.deepEqual(policy?.settings, [
-      'HAProxy caches a verdict for at most 30 s',
+      'HAProxy caches a verdict for at most 300 s, other caches for 30 s',
       'a token may be issued for at most 1500 min',
     ])
   })

@@ -100,8 +100,9 @@ describe('the reply of an allow', () => {
         writeHead: (...head: unknown[]) => void written.push(head),
         end: () => void written.push('end'),
       }
-      reply.send(response as unknown as ServerResponse, formatLines(headers), 1, false)
-      const all = [...headers, 'Cache-Control', 'private, max-age=1']
+      const age = { maxAgeSeconds: 1, actionMaxAgeSeconds: 2 }
+      reply.send(response as unknown as ServerResponse, formatLines(headers), age, false)
+      const all = [...headers, 'Cache-Control', 'private, max-age=1, entra-auth-max-age=2']
       assert.deepEqual(written, [[200, all], 'end'])
     }
   })
@@ -140,7 +141,8 @@ describe('the prepared value of an allow', () => {
       assert.deepEqual(value.about, [list, version, ...ours])
       assert.deepEqual(value.identity.toSorted(), present(list, identity).toSorted())
       assert.equal(field(reply, 'X-Entra-Auth-Verdict'), 'allow')
-      assert.equal(field(reply, 'Cache-Control'), field(plain, 'Cache-Control'))
+      const age = `${field(plain, 'Cache-Control')}, entra-auth-max-age=300`
+      assert.equal(field(reply, 'Cache-Control'), age)
       for (const name of names) assert.equal(field(reply, name), undefined, name)
     }
   })
