@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { eventually } from '../support/eventually.ts'
+import { startRunningClock } from '../support/running-clock.ts'
 import { type CacheStack, isHit, pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
 import {
@@ -172,6 +173,57 @@ describe('the cache', () => {
     const rest = allowHeaders().filter(([name]) => name !== 'Cache-Control')
     return answer(200, value === undefined ? rest : [...rest, ['Cache-Control', value]])
   }
+
+  it('lets verdicts of a long time end one after the other, and none later', async (t) => {
+    const own = await startCacheStack({
+      editLua: (text) =>
+        pollingFast(text).replace('SPREAD_FROM_SECONDS = 60', 'SPREAD_FROM_SECONDS = 4'),
+    })
+    t.after(() => own.stop())
+    await own.untilRemembered('warm-up')
+    own.verifier.script = () => allowFor(4)
+    const clock = startRunningClock()
+    t.after(() => clock.stop())
+    const left = new Map<string, number>()
+    for (let index = 0; index < 20; index++) {
+      left.set(`spread-${index}`, clock.nowMs())
+      await own.askFor(`spread-${index}`)
+    }
+    const lives: number[] = []
+    await eventually(
+      async () => {
+        for (const [token, sinceMs] of left) {
+          const askedMs = clock.nowMs()
+          if (isHit(await own.askFor(token))) continue
+          left.delete(token)
+          lives.push(askedMs - sinceMs)
+        }
+        return left.size
+      },
+      (size) => size === 0,
+    )
+    // Three or four seconds, by chance: all alike once in half a million times.
+    const [shortest, longest] = [Math.min(...lives), Math.max(...lives)]
+    assert.ok(shortest > 2_500 && longest - shortest > 500, `${shortest} to ${longest} ms`)
+    assert.ok(longest < 5_500, `${longest} ms`)
+  })
+
+  it('keeps a verdict for as long as the action may, and no longer', async () => {
+    const says = (value: string): Script => {
+      const said = withCacheControl(value)
+      return () => said
+    }
+    stack.verifier.script = says('private, max-age=1, entra-auth-max-age=60')
+    await stack.untilRemembered('longer')
+    stack.verifier.script = says('private, max-age=30, entra-auth-max-age=1')
+    await stack.untilRemembered('shorter')
+    stack.verifier.script = says('private, max-age=1')
+    await stack.untilRemembered('usual')
+    const { lastHitMs } = await stack.untilForgotten('shorter')
+    assert.ok(lastHitMs < 1500, `the last hit asked for at ${lastHitMs} ms`)
+    await stack.untilForgotten('usual')
+    assert.ok(isHit(await stack.askFor('longer')))
+  })
   const without = (name: string) => allowHeaders().filter(([one]) => one !== name)
   const replaced = (name: string, value: string) => answer(200, [...without(name), [name, value]])
   for (const [what, said] of Object.entries({
@@ -191,6 +243,17 @@ describe('the cache', () => {
     'an allow for a negative time': withCacheControl('private, max-age=-1'),
     'an allow for a time that is no whole number': withCacheControl('private, max-age=1.5'),
     'an allow for longer than a number can say': withCacheControl(`max-age=${'9'.repeat(400)}`),
+    'an allow with two times of its own for the action': withCacheControl(
+      'max-age=30, entra-auth-max-age=5, entra-auth-max-age=30',
+    ),
+    'an allow with no time for the action': withCacheControl('max-age=30, entra-auth-max-age=0'),
+    'an allow with a time for the action alone': withCacheControl('private, entra-auth-max-age=30'),
+    'an allow for the action, but for no other cache': withCacheControl(
+      'private, max-age=0, entra-auth-max-age=30',
+    ),
+    'an allow not to be stored, with a time for the action': withCacheControl(
+      'no-store, max-age=30, entra-auth-max-age=30',
+    ),
     'an allow for no number of seconds': withCacheControl('private, max-age=nan'),
     'an allow of another version': replaced('X-Entra-Auth-Version', 'version-2'),
     'an allow without a version': answer(200, without('X-Entra-Auth-Version')),
@@ -226,6 +289,19 @@ describe('the cache', () => {
       assert.ok(isHit(reply), method)
       assert.equal(stack.app.requests.at(-1)?.body, body)
     }
+  })
+
+  it('serves a token beside another header with authorization in its name', async () => {
+    const ask = () =>
+      stack.askFor('', {
+        headers: [
+          ['X-Amz-Authorization', 'other'],
+          ['Authorization', 'Bearer beside'],
+        ],
+      })
+    assert.equal((await ask()).status, 200)
+    for (let index = 0; index < 3; index++) assert.ok(isHit(await ask()))
+    assert.equal(stack.verifier.calls.length, 1)
   })
 
   it('does not serve two Authorization headers', async () => {

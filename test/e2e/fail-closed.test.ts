@@ -283,9 +283,10 @@ describe('an error in the action', () => {
   const nowAndThen = new Set([
     ...['remember', 'createEntry', 'entrySize', 'insert', 'link', 'unlink', 'isKept', 'evict'],
     'isCacheFull',
-    ...['isSameToken', 'tailOf', 'tokenOf', 'count'],
-    ...['isStillGood', 'isRevoked', 'revokedBefore', 'forget', 'publishNumbers'],
-    ...['forgetExpiredShared'],
+    ...['isSameToken', 'tailOf', 'tokenOf'],
+    ...['isStillGood', 'isRevoked', 'revokedBefore', 'revokedOf', 'forget', 'publishNumbers'],
+    ...['isPermitted', 'keepEntry', 'recallCredentials'],
+    ...['forgetExpiredShared', 'dropExpired', 'dropWritten', 'oldestWritten'],
   ])
   /** Without these there is no word of revocations, so nothing is remembered. */
   const forTheFeed = new Set([
@@ -313,14 +314,24 @@ describe('an error in the action', () => {
       'convertHeaders',
       'findEntry',
       'isBefore',
-      'sharedText',
-      'placeOf',
-      'readShared',
       'isShared',
-      'chooseName',
-      'findShared',
+      'hashOf',
+      'isFound',
+      'addWritten',
+      'readValue',
+      'unsetIfOld',
+      'digestOf',
+      'makeRoom',
     ],
-    ...['relyOnFeed', 'usePollOfOthers', 'recountCalls', 'shareKnown', 'isWholeDue', 'isTag'],
+    ...[
+      'count',
+      'relyOnFeed',
+      'usePollOfOthers',
+      'recountCalls',
+      'shareKnown',
+      'isWholeDue',
+      'isTag',
+    ],
   ])
   // One Lua for all threads has nothing to publish: only the page packs its numbers.
   const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'

@@ -164,12 +164,74 @@ describe('verdicts that one thread alone has asked for', () => {
     }
   })
 
-  it('have two places: a third one replaces the older', async () => {
-    const stack = await start({ ENTRA_AUTH_SHARED_BYTES: '4096' })
+  it('are found with every spelling of the scheme, and take the room of one', async () => {
+    const stack = await start({ ENTRA_AUTH_SHARED_BYTES: '2000' })
+    const ask = (scheme: string, token: string) =>
+      stack.ask({ headers: [['Authorization', `${scheme} ${token}`]] })
     try {
-      // Both places are full after `b`; `c` takes that of `a`.
-      const tokens = ['a', 'b', 'c', 'b', 'c', 'b', 'c']
-      assert.equal(await callsOf(stack, tokens), (await sharesVerdicts()) ? 3 : tokens.length)
+      await callsOf(stack, ['first', 'other', 'spelled'])
+      if (!(await sharesVerdicts())) return
+      for (const scheme of ['bearer', 'BEARER', 'Bearer', 'Bearer ']) {
+        assert.ok(isHit(await ask(scheme, 'spelled')), scheme)
+      }
+      assert.ok(isHit(await ask('Bearer', 'other')))
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('make room for newer ones, the oldest first', async () => {
+    // Some hundred bytes each: three have room, and not four.
+    const stack = await start({ ENTRA_AUTH_SHARED_BYTES: '2000' })
+    try {
+      const once = ['a', 'b', 'c', 'd', 'e']
+      const tokens = [...once, 'c', 'd', 'e']
+      const calls = (await sharesVerdicts()) ? once.length : tokens.length
+      assert.equal(await callsOf(stack, tokens), calls)
+      assert.equal(isHit(await stack.askFor('b')), false)
+    } finally {
+      await stack.stop()
+    }
+  })
+
+  it('take no more room than there is, however many there are', async () => {
+    const room = 60_000
+    const stack = await start({ ENTRA_AUTH_SHARED_BYTES: String(room) })
+    try {
+      // More than a piece of the list of what was shared holds.
+      const tokens = Array.from({ length: 300 }, (_, index) => `token-${index}`)
+      assert.equal(await callsOf(stack, tokens), tokens.length)
+      let found = 0
+      // From the newest on, because each miss is shared in place of an older one.
+      while (isHit(await stack.askFor(tokens.at(-1 - found) ?? ''))) found++
+      if (!(await sharesVerdicts())) return
+      const size = Buffer.byteLength(allowPrepared())
+      assert.ok(found > room / (size + 300) && found < room / 500, `${found} verdicts of ${size}`)
+    } finally {
+      await stack.stop()
+    }
+  })
+})
+
+describe('shared verdicts where HAProxy has little room for variables', () => {
+  it('leave room for those of requests, and are shared as far as there is room', async () => {
+    const stack = await startCacheStack({
+      editConfig: (text) =>
+        manyThreads(text).replace(/^global$/m, 'global\n    tune.vars.proc-max-size 40000'),
+      // Or the own caches would have all of them.
+      env: { ...manyRefusals, ENTRA_AUTH_CACHE_ENTRIES: '1' },
+    })
+    try {
+      await warmUp(stack)
+      stack.verifier.script = () => allowPrepared()
+      const statusOf = async (token: string) => (await stack.askFor(token)).status
+      for (let round = 0; round < 2; round++) {
+        for (let index = 0; index < 150; index++) {
+          assert.equal(await statusOf(`token-${round}-${index}`), 200, `round ${round}, ${index}`)
+        }
+      }
+      if (await sharesVerdicts()) assert.ok(isHit(await stack.askFor('token-1-149')))
+      assert.equal(await statusOf('token-0-0'), 200)
     } finally {
       await stack.stop()
     }

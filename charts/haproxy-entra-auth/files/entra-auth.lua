@@ -53,6 +53,9 @@ local ENTRY_BYTES = 2048
 -- work can run.
 local SWEEP_LIMIT = 2000
 local SWEEP_SLICE = 50
+-- Verdicts of at least so many seconds end at any time of their last quarter. Otherwise all that a start of HAProxy made
+-- would end together, and all be asked for at once.
+local SPREAD_FROM_SECONDS = 60
 -- Of entries that are in use, at most this many are passed over before one is evicted all the same.
 local SECOND_CHANCES = 100
 -- Variables of the process that hold the numbers of a thread each, and the most there can be.
@@ -319,7 +322,7 @@ do
         -- Of all threads together, from HAProxy 3.2 on.
         ["shared-bytes"] = {
             variable = "ENTRA_AUTH_SHARED_BYTES",
-            default = "67108864",
+            default = "134217728",
             parse = parseNumber(0, 4294967296),
         },
         ["feed-stale-seconds"] = {
@@ -1118,60 +1121,64 @@ local function readAbout(headers, outcome)
     return nil
 end
 
--- Whose verdict it is, as revocations name it; nil when the verifier does not say enough.
-local function createSubject(user, tenant, client, tokenId, issuedAt, keyId)
+-- When the token was issued, in seconds; nil when the verifier does not say enough to find its revocations.
+-- Such a verdict is not cached.
+local function readIssuedAt(tenant, issuedAt, keyId)
     if tenant == "" or keyId == "" or not issuedAt:find("^%d+$") then
         return nil
     end
-    return {
-        issuedAt = tonumber(issuedAt),
-        tenant = tenant:lower(),
-        user = (tenant .. "/" .. user):lower(),
-        client = (tenant .. "/" .. client):lower(),
-        token = tokenId,
-        key = keyId,
-        session = nil,
-        entraSession = nil,
-    }
+    return tonumber(issuedAt)
 end
 
-local SUBJECT = {
-    "x-entra-auth-user",
-    "x-entra-auth-tenant",
-    "x-entra-auth-client",
-    "x-entra-auth-token-id",
-    "x-entra-auth-issued-at",
-    "x-entra-auth-key-id",
-}
+-- What revocations name besides what `readAbout` reads.
+local readRevocable
+do
+    local NEEDED = {
+        "x-entra-auth-user",
+        "x-entra-auth-tenant",
+        "x-entra-auth-client",
+        "x-entra-auth-token-id",
+        "x-entra-auth-issued-at",
+        "x-entra-auth-key-id",
+    }
 
-local function readSubject(headers)
-    local said = {}
-    for index, name in ipairs(SUBJECT) do
-        local value = single(headers, name)
-        if not value then
-            return nil
+    function readRevocable(headers, outcome)
+        for _, name in ipairs(NEEDED) do
+            if not single(headers, name) then
+                return
+            end
         end
-        said[index] = value
+        local keyId = single(headers, "x-entra-auth-key-id")
+        outcome.issuedAt =
+            readIssuedAt(outcome.tenant or "", single(headers, "x-entra-auth-issued-at"), keyId)
+        outcome.keyId = keyId
+        outcome.sessionId = single(headers, "x-entra-auth-session-id")
+        outcome.entraSession = single(headers, "x-entra-auth-session-sid")
     end
-    local subject = createSubject(table.unpack(said))
-    if subject then
-        subject.session = single(headers, "x-entra-auth-session-id")
-        subject.entraSession = single(headers, "x-entra-auth-session-sid")
-    end
-    return subject
 end
 
 local readMaxAge
 do
+    local function parseSeconds(text)
+        return text and #text <= 9 and math.tointeger(tonumber(text)) or 0
+    end
+
+    -- The verifier permits this action more than other caches, because it hears of revocations.
     local function parseMaxAge(text)
-        local seconds
+        local seconds, own
         for directive in text:lower():gmatch("[^,%s]+") do
-            if directive:find("^no%-") or (seconds and directive:find("^max%-age")) then
+            if
+                directive:find("^no%-")
+                or (seconds and directive:find("^max%-age"))
+                or (own and directive:find("^entra%-auth%-max%-age"))
+            then
                 return 0
             end
             seconds = seconds or directive:match("^max%-age=(%d+)$")
+            own = own or directive:match("^entra%-auth%-max%-age=(%d+)$")
         end
-        return seconds and #seconds <= 9 and math.tointeger(tonumber(seconds)) or 0
+        local any = parseSeconds(seconds)
+        return any > 0 and own and parseSeconds(own) or any
     end
 
     -- The last one: nearly every answer has the same. Text and number are in one table, which is
@@ -1261,45 +1268,46 @@ do
             names = names,
             values = values,
             version = version,
-            subject = isCacheOn
-                    and maxAgeSeconds > 0
-                    and createSubject(user, tenant, client, tokenId, issuedAt, keyId)
-                or nil,
+            issuedAt = readIssuedAt(tenant, issuedAt, keyId),
+            keyId = keyId,
             maxAgeSeconds = maxAgeSeconds,
-            prepared = "",
             policy = nil,
             cache = "miss",
             ms = 0,
+            -- Room for what makes it an entry of the cache.
+            prepared = nil,
+            credentials = nil,
+            tail = nil,
+            size = nil,
+            expiresMs = nil,
+            used = nil,
+            seen = nil,
+            newer = nil,
+            older = nil,
+            native = nil,
         }, after
     end
 
     -- An allow as one value: reading some 25 headers one by one costs more than all the rest of a call.
     -- The comment of `formatPrepared` in the verifier lists the fields. The verifier prepares only what is
-    -- printable, HAProxy lets no line break of an answer pass, and the checksum shows what another
-    -- program changed. So the characters are not checked once more. Returns the outcome, or nil and what is
-    -- wrong with the value.
-    function readPrepared(txn, prepared, maxAgeSeconds)
-        stopCounting()
-        if byte(prepared) ~= FORM then
+    -- printable, HAProxy lets no line break of an answer pass, and the checksum of an answer, which its reader
+    -- checks, shows what another program changed. So the characters are not checked once more. The value is the
+    -- start of `text`, so long. Returns the outcome, or nil and what is wrong with the value.
+    function readPrepared(text, length, maxAgeSeconds)
+        if byte(text) ~= FORM then
             return nil, "X-Entra-Auth-Prepared has a form that is not known here"
-        elseif txn.c:djb2(prepared) ~= 0 then
-            return nil, "X-Entra-Auth-Prepared is not what its checksum says"
         end
-        local size = tonumber(sub(prepared, 2, FORMAT - 1))
+        local size = tonumber(sub(text, 2, FORMAT - 1))
         if not size then
             return nil, "X-Entra-Auth-Prepared has no format"
         end
         local start = FORMAT + size
-        local outcome, after = readFields(
-            maxAgeSeconds,
-            unpack(sub(prepared, FORMAT, start - 1), prepared, start)
-        )
+        local outcome, after = readFields(maxAgeSeconds, unpack(sub(text, FORMAT, start - 1), text, start))
         if not outcome then
             return nil, after
-        elseif after + SEAL_BYTES - 1 ~= #prepared then
+        elseif after + SEAL_BYTES - 1 ~= length then
             return nil, "X-Entra-Auth-Prepared has more or less in it than it says"
         end
-        outcome.prepared = prepared
         return outcome
     end
 end
@@ -1310,9 +1318,20 @@ local function judgePrepared(txn, headers)
     if lines[1] ~= nil or headers["x-entra-auth-report"] or headers["x-entra-auth-headers"] then
         return unavailable("an allow with a prepared value and something else")
     end
-    local outcome, problem = readPrepared(txn, lines[0], readMaxAge(headers))
+    stopCounting()
+    local prepared, maxAgeSeconds = lines[0], readMaxAge(headers)
+    local outcome, problem
+    if txn.c:djb2(prepared) == 0 then
+        outcome, problem = readPrepared(prepared, #prepared, maxAgeSeconds)
+    else
+        problem = "X-Entra-Auth-Prepared is not what its checksum says"
+    end
     isPrepared = outcome ~= nil
-    return outcome or unavailable(problem)
+    if not outcome then
+        return unavailable(problem)
+    end
+    outcome.prepared = prepared
+    return outcome
 end
 
 local function judgeAllow(txn, headers, body)
@@ -1345,7 +1364,7 @@ local function judgeAllow(txn, headers, body)
     elseif isCacheOn then
         outcome.version = single(headers, "x-entra-auth-version")
         outcome.maxAgeSeconds = readMaxAge(headers)
-        outcome.subject = readSubject(headers)
+        readRevocable(headers, outcome)
     end
     outcome.isSession = headers["x-entra-auth-session-id"] ~= nil
     outcome.allowsCrossSite = single(headers, "x-entra-auth-cross-site") == "allow"
@@ -1714,23 +1733,25 @@ local function revokedBefore(revoked, kind, id)
     return shard and shard[id]
 end
 
--- A token, a key or a session is revoked for good, whatever its date; the others up to a moment.
-local function isRevoked(revoked, subject)
+-- Up to when one of a tenant is revoked, or nil. The id is put together only where there is a revocation.
+local function revokedOf(revoked, kind, tenant, id)
+    return next(revoked[kind]) and revokedBefore(revoked, kind, (tenant .. "/" .. (id or "")):lower())
+end
+
+-- Of a verdict. A token, a key or a session is revoked for good, whatever its date; the others up to a moment.
+local function isRevoked(revoked, verdict)
     if
-        revokedBefore(revoked, "token", subject.token)
-        or revokedBefore(revoked, "key", subject.key)
-        or revokedBefore(revoked, "session", subject.session)
-        or revokedBefore(revoked, "session", subject.entraSession)
+        revokedBefore(revoked, "token", verdict.token_id)
+        or revokedBefore(revoked, "key", verdict.keyId)
+        or revokedBefore(revoked, "session", verdict.sessionId)
+        or revokedBefore(revoked, "session", verdict.entraSession)
     then
         return true
     end
-    for _, kind in ipairs({ "user", "client", "tenant" }) do
-        local before = revokedBefore(revoked, kind, subject[kind])
-        if before and before > subject.issuedAt then
-            return true
-        end
-    end
-    return false
+    local tenant, issuedAt = verdict.tenant, verdict.issuedAt
+    return (revokedOf(revoked, "user", tenant, verdict.user) or 0) > issuedAt
+        or (revokedOf(revoked, "client", tenant, verdict.client) or 0) > issuedAt
+        or (next(revoked.tenant) and revokedBefore(revoked, "tenant", tenant:lower()) or 0) > issuedAt
 end
 
 -- Cache -----------------------------------------------------------------------------------------
@@ -1832,8 +1853,9 @@ end
 local function entrySize(outcome, credentials)
     -- An entry of a session has the cookie twice.
     local size = ENTRY_BYTES + #credentials * (outcome.isSession and 2 or 1)
-    for index, value in ipairs(outcome.values) do
-        size = size + 2 * #value + #outcome.names[index]
+    local names, values = outcome.names, outcome.values
+    for index = 1, #values do
+        size = size + 2 * #values[index] + #names[index]
     end
     return size
 end
@@ -1855,7 +1877,10 @@ local function createEntry(policy, credentials, outcome, askedAtMs)
         managed = outcome.managed,
         names = outcome.names,
         values = outcome.values,
-        subject = outcome.subject,
+        issuedAt = outcome.issuedAt,
+        keyId = outcome.keyId,
+        sessionId = outcome.sessionId,
+        entraSession = outcome.entraSession,
         isSession = outcome.isSession,
         allowsCrossSite = outcome.allowsCrossSite,
         isRecheckDue = outcome.isRecheckDue,
@@ -1892,32 +1917,40 @@ local function insert(entry)
     link(entry)
 end
 
--- Caches an allow if everything known now permits it, and returns the entry. A revocation made
+-- Whether everything known now permits an entry of this version. Returns what is known too.
+local function isPermitted(entry, version)
+    local known = feed.known
+    return version == known.version
+        and isBefore(entry.expiresMs)
+        and isBefore(feed.usableUntilMs)
+        and not isRevoked(known.revoked, entry),
+        known
+end
+
+-- Caches an entry of this version if it is permitted, and returns whether it is. A revocation made
 -- during the call is known by now or comes with the next poll. So checking and storing must be one
 -- step.
-local function remember(policy, credentials, outcome, askedAtMs)
-    if not outcome.ok or not outcome.subject or outcome.maxAgeSeconds <= 0 then
-        return nil
-    end
-    local entry = createEntry(policy, credentials, outcome, askedAtMs)
+local function keepEntry(entry, version)
     if entry.size > settings["cache-bytes"] then
-        return nil
+        return false
     end
-    local kept
+    local isKept
     atomically(function()
-        local known = feed.known
-        if
-            outcome.version == known.version
-            and isBefore(entry.expiresMs)
-            and isBefore(feed.usableUntilMs)
-            and not isRevoked(known.revoked, entry.subject)
-        then
+        local known
+        isKept, known = isPermitted(entry, version)
+        if isKept then
             entry.seen = known
             insert(entry)
-            kept = entry
         end
     end)
-    return kept
+    return isKept
+end
+
+-- Caches an allow, if it may be cached.
+local function remember(policy, credentials, outcome, askedAtMs)
+    if outcome.ok and outcome.issuedAt and outcome.maxAgeSeconds > 0 then
+        keepEntry(createEntry(policy, credentials, outcome, askedAtMs), outcome.version)
+    end
 end
 
 -- Whether an entry may be used now; one that may not is forgotten.
@@ -1926,7 +1959,7 @@ local function isStillGood(entry)
     if isBefore(expiresMs < usableUntilMs and expiresMs or usableUntilMs) then
         if entry.seen == known then
             return true
-        elseif not isRevoked(known.revoked, entry.subject) then
+        elseif not isRevoked(known.revoked, entry) then
             entry.seen = known
             return true
         end
@@ -1935,6 +1968,17 @@ local function isStillGood(entry)
     end
     forget(entry)
     return false
+end
+
+-- The cached verdict on these credentials, or nil.
+local function recallCredentials(bucket, credentials)
+    local entry = bucket[tailOf(credentials)]
+    if not entry or not isSameToken(entry.credentials, credentials) or not isStillGood(entry) then
+        return nil
+    end
+    entry.used = true
+    atOnce(addOne, "hits")
+    return entry
 end
 
 -- The cached verdict on this request, or nil. Also returns whether the request is known not to come from
@@ -1957,19 +2001,13 @@ local function recall(txn, policy, headerNames, plain)
         end
         if entry and isStillGood(entry) then
             entry.used = true
-            count("hits")
+            atOnce(addOne, "hits")
             return entry, isFromHere
         end
         local session = readSession(txn, headerNames)
         credentials = session and session.credentials
     end
-    local entry = credentials and bucket[tailOf(credentials)]
-    if not entry or not isSameToken(entry.credentials, credentials) or not isStillGood(entry) then
-        return nil
-    end
-    entry.used = true
-    count("hits")
-    return entry
+    return credentials and recallCredentials(bucket, credentials)
 end
 
 -- Tokens whose time is over need not stay in memory until others push them out. Each sweep goes on
@@ -1994,134 +2032,241 @@ local function forgetExpired()
 end
 
 -- Verdicts of other threads ---------------------------------------------------------------------
--- Each thread has its own Lua state, and all threads share the variables of the process. A hash
--- chooses two of a fixed number of variables for a verdict, which overwrites the older one of them. So
--- memory is bounded without a list that threads would have to change together. With one variable in
--- place of two, a tenth more verdicts have to be asked for. A shared verdict
+-- Each thread has its own Lua state, and all threads share the variables of the process. A verdict is a
+-- variable named by a hash of policy and token. Each thread keeps a list of what it shared, and removes the
+-- oldest of it once that takes more than its part of `shared-bytes`. So memory is bounded without a list
+-- that threads would have to change together. A shared verdict
 -- gets the same checks as a verdict of this thread: version, revocations, age, and the age of the
 -- feed. The variable has the SHA-256 of policy and token, not the token. So the whole of it is
 -- compared, and a dump of variables shows no token.
 
 local share, recallShared, forgetExpiredShared
 do
-    -- The prefix of the variables' names; the most bytes of one; how many of them each thread
-    -- checks for expired verdicts about once a second; and the largest difference between the
-    -- clocks of two threads.
-    local SHARED, SLOT_BYTES, SWEPT, CLOCKS_APART_MS = "proc.entra_auth_verdict_", 2048, 32, 1000
+    -- The prefix of the variables' names; the size of a variable without its value, and of its place in the
+    -- list (measured, rounded up); how many expired verdicts a thread removes about once a second, and with each
+    -- new one; and the largest difference between the clocks of two threads.
+    local SHARED, VARIABLE_BYTES, SWEPT, SWEPT_BY_NEW, CLOCKS_APART_MS = "proc.entra_auth_verdict_", 256, 64, 2, 1000
+    -- Behind the prepared value stand the policy, the SHA-256 of the credentials, and numbers: when the verdict was
+    -- asked for, for how many seconds it holds, and the length of the prepared value.
+    local DIGEST_BYTES, NUMBERS = 32, "<i8I4I4"
+    local NUMBER_BYTES = string.packsize(NUMBERS)
+    local BEHIND_POLICY = DIGEST_BYTES + NUMBER_BYTES
+    local sub, pack, unpack = string.sub, string.pack, string.unpack
 
     -- HAProxy 3.2, the first with this function, finds variables in a tree; those before go through a list.
-    local sharedSlots = isCacheOn
-            and core.get_patref
-            and settings["shared-bytes"] // SLOT_BYTES // 2 * 2
-        or 0
+    local canShare = isCacheOn and core.get_patref and settings["shared-bytes"] > 0
 
-    local hasOthers
+    -- HAProxy tells the number of threads once it runs. Then there is the part of `shared-bytes` that this Lua state
+    -- may use.
+    local threads, limit
+
+    -- Of shared verdicts that were found while the cache of this thread was full.
+    local ADMITTED, found = 4, 0
 
     -- Whether a shared verdict saves a call: for other threads, or once the cache of this thread evicts what
-    -- it still needs. HAProxy tells the number of threads once it runs.
+    -- it still needs.
     local function isShared()
-        if sharedSlots == 0 then
+        if not canShare then
             return false
-        elseif hasOthers == nil then
-            hasOthers = true
-            hasOthers = math.tointeger(tonumber(core.get_info().Nbthread)) ~= 1
+        elseif not threads then
+            threads = math.max(1, math.tointeger(tonumber(core.get_info().Nbthread)) or 1)
+            -- With `lua-load`, this state is that of all threads.
+            limit = settings["shared-bytes"] // (core.thread > 0 and threads or 1)
         end
-        return hasOthers or numbers.evictions > 0
+        return threads > 1 or numbers.evictions > 0
     end
 
-    -- The length in front keeps policy and token apart.
-    local function sharedText(policy, credentials)
-        return #policy .. ":" .. policy .. "\n" .. (tokenOf(credentials) or credentials)
-    end
+    -- What this thread shared, the oldest first: three places of a piece for each, with the hash, when it ends, and
+    -- its size. One long table would be built anew in one step whenever it grows.
+    local PIECE = 3 * 64
+    local written = { bytes = 0, first = { count = 0 }, passed = 0, last = nil }
+    written.last = written.first
 
-    -- The number of the first of two variables, and the start of their values: a fast hash of the end of the
-    -- token, which rules out most other verdicts. The SHA-256 is compared before a verdict is used.
-    local function placeOf(txn, policy, credentials)
-        local hash = txn.c:xxh64(policy .. "\n" .. tailOf(credentials), 0)
-        return hash % (sharedSlots // 2) * 2, string.pack("<i8", hash)
-    end
-
-    -- When a shared verdict was asked for, for how many seconds it holds, and where the prepared value begins.
-    local function readShared(value)
-        local asked, seconds, start = value:match("^(%d+) (%d+) ()", 41)
-        return math.tointeger(tonumber(asked)), math.tointeger(tonumber(seconds)), start
-    end
-
-    -- The variable for a verdict: that of the same token, an empty one, or the older one of the two.
-    local function chooseName(txn, first, hash)
-        local chosen, oldestMs
-        for slot = first, first + 1 do
-            local name = SHARED .. slot
-            local value = txn:get_var(name)
-            if not value or value:sub(1, 8) == hash then
-                return name
-            end
-            local askedAtMs = readShared(value) or 0
-            if not chosen or askedAtMs < oldestMs then
-                chosen, oldestMs = name, askedAtMs
-            end
+    -- Only inside of `atomically`.
+    local function addWritten(hash, expiresMs, size)
+        local piece = written.last
+        if piece.count == PIECE then
+            piece.next = { count = 0 }
+            piece = piece.next
+            written.last = piece
         end
-        return chosen
+        local count = piece.count
+        piece[count + 1], piece[count + 2], piece[count + 3] = hash, expiresMs, size
+        piece.count = count + 3
+        written.bytes = written.bytes + size
     end
 
-    -- Returns whether the verdict is shared now.
-    function share(txn, policy, credentials, outcome, askedAtMs)
-        if not outcome.prepared or outcome.maxAgeSeconds <= 0 or not isShared() then
-            return false
+    -- The oldest that this thread shared: its hash, when it ends, and its size; nil if there is none. Only
+    -- inside of `atomically`.
+    local function oldestWritten()
+        if written.passed == PIECE and written.first.next then
+            written.first, written.passed = written.first.next, 0
         end
-        local text = sharedText(policy, credentials)
-        local first, hash = placeOf(txn, policy, credentials)
-        local times = ("%d %d "):format(askedAtMs, outcome.maxAgeSeconds)
-        local value = hash .. txn.c:sha2(text, 256) .. times .. outcome.prepared
-        return #value <= SLOT_BYTES and txn:set_var(chooseName(txn, first, hash), value)
-    end
-
-    -- What one of the two variables says about these credentials, or nil.
-    local function findShared(txn, policy, credentials)
-        local first, hash = placeOf(txn, policy, credentials)
-        for slot = first, first + 1 do
-            local value = txn:get_var(SHARED .. slot)
-            if value and value:sub(1, 8) == hash then
-                local digest = txn.c:sha2(sharedText(policy, credentials), 256)
-                return value:sub(9, 40) == digest and value or nil
-            end
+        local piece, passed = written.first, written.passed
+        if passed < piece.count then
+            return piece[passed + 1], piece[passed + 2], piece[passed + 3]
         end
         return nil
     end
 
-    -- The verdict that another thread has for these credentials, from now on one of this thread, or nil.
+    -- The value of a variable, if it is one of a verdict. Where HAProxy has no room for a value, the variable is there
+    -- all the same, with a boolean.
+    local function readValue(txn, name)
+        local value = txn:get_var(name)
+        return type(value) == "string" and #value > BEHIND_POLICY and value or nil
+    end
+
+    -- Another thread may have written a newer verdict since, which is in its own list.
+    local function unsetIfOld(txn, name, expiresMs)
+        local value = readValue(txn, name)
+        if value then
+            local askedAtMs, seconds = unpack(NUMBERS, value, -NUMBER_BYTES)
+            if askedAtMs + seconds * 1000 > expiresMs then
+                return
+            end
+        end
+        txn:unset_var(name)
+    end
+
+    -- Removes the oldest of this thread for as long as `isTooMuch` says so of when it ends. Only inside of
+    -- `atomically`.
+    local function dropWritten(txn, most, isTooMuch)
+        for _ = 1, most do
+            local hash, expiresMs, size = oldestWritten()
+            if not hash then
+                written.bytes = 0
+                return
+            elseif not isTooMuch(expiresMs) then
+                return
+            end
+            -- First, or one that fails would be in the way of all others.
+            written.bytes, written.passed = written.bytes - size, written.passed + 3
+            unsetIfOld(txn, SHARED .. hash, expiresMs)
+        end
+    end
+
+    -- Only inside of `atomically`.
+    local function dropExpired(txn, most)
+        local now = nowMs()
+        dropWritten(txn, most, function(expiresMs)
+            return now >= expiresMs
+        end)
+    end
+
+    -- Of the policy and the end of the token: a fast hash, which rules out nearly all others.
+    local function hashOf(txn, policy, credentials)
+        return txn.c:xxh64(policy .. "\n" .. tailOf(credentials), 0) & math.maxinteger
+    end
+
+    -- One token is one verdict, however the client spells "Bearer ".
+    local function digestOf(txn, credentials)
+        if not credentials:find("^Bearer [^ ]") then
+            local token = tokenOf(credentials)
+            credentials = token and "Bearer " .. token or credentials
+        end
+        return txn.c:sha2(credentials, 256)
+    end
+
+    -- Removes the oldest until there is room. Only inside of `atomically`.
+    local function makeRoom(txn, size)
+        dropWritten(txn, math.huge, function()
+            return written.bytes + size > limit
+        end)
+    end
+
+    -- Returns whether the verdict is shared now.
+    function share(txn, policy, credentials, outcome, askedAtMs)
+        local prepared, seconds = outcome.prepared, outcome.maxAgeSeconds
+        if
+            not prepared
+            or not outcome.issuedAt
+            or seconds <= 0
+            or feed.usableUntilMs == 0
+            or not isShared()
+        then
+            return false
+        end
+        local hash = hashOf(txn, policy, credentials)
+        local value = prepared
+            .. policy
+            .. digestOf(txn, credentials)
+            .. pack(NUMBERS, askedAtMs, seconds, #prepared)
+        local size = #value + VARIABLE_BYTES
+        if size > limit then
+            return false
+        end
+        local isSet
+        atomically(function()
+            dropExpired(txn, SWEPT_BY_NEW)
+            makeRoom(txn, size)
+            addWritten(hash, askedAtMs + seconds * 1000, size)
+            isSet = txn:set_var(SHARED .. hash, value)
+            if not isSet then
+                -- `tune.vars.*-max-size` or the memory leaves less than `shared-bytes`. The variables of requests have the
+                -- same limit, so leave them some.
+                txn:unset_var(SHARED .. hash)
+                limit = written.bytes - written.bytes // 4
+                makeRoom(txn, 0)
+            end
+        end)
+        if not isSet then
+            logOnceInAWhile(
+                "not_shared",
+                "a verdict cannot be shared: raise tune.vars.proc-max-size and global-max-size, or lower shared-bytes"
+            )
+        end
+        return isSet
+    end
+
+    -- Whether a shared verdict may be used. It comes into the cache of this thread; once that is full, only each
+    -- ADMITTED-th one: most that are found here come seldom, and what comes often is found again.
+    local function isFound(entry, credentials)
+        entry.size = entrySize(entry, credentials)
+        if isCacheFull(entry.size) then
+            found = found + 1
+            if found % ADMITTED ~= 1 then
+                return (isPermitted(entry, entry.version))
+            end
+        end
+        entry.credentials, entry.tail, entry.used = credentials, tailOf(credentials), false
+        return keepEntry(entry, entry.version)
+    end
+
+    -- The verdict that some thread has shared for these credentials, or nil.
     function recallShared(txn, policy, credentials)
         if feed.usableUntilMs == 0 or not isShared() then
             return nil
         end
-        local value = findShared(txn, policy, credentials)
-        if not value then
+        local value = readValue(txn, SHARED .. hashOf(txn, policy, credentials))
+        if not value or sub(value, -BEHIND_POLICY, -NUMBER_BYTES - 1) ~= digestOf(txn, credentials) then
             return nil
         end
-        local askedAtMs, maxAgeSeconds, start = readShared(value)
+        local askedAtMs, maxAgeSeconds, length = unpack(NUMBERS, value, -NUMBER_BYTES)
         local now = nowMs()
-        if now >= feed.usableUntilMs or not start or askedAtMs > now + CLOCKS_APART_MS then
+        if
+            now >= feed.usableUntilMs
+            or askedAtMs > now + CLOCKS_APART_MS
+            or sub(value, length + 1, -BEHIND_POLICY - 1) ~= policy
+        then
             return nil
         end
-        local outcome = readPrepared(txn, value:sub(start), maxAgeSeconds)
-        return outcome and remember(policy, credentials, outcome, math.min(askedAtMs, now))
+        local entry = readPrepared(value, length, maxAgeSeconds)
+        if not entry or not entry.issuedAt then
+            return nil
+        end
+        entry.policy, entry.cache = policy, "hit"
+        entry.expiresMs = math.min(askedAtMs, now) + maxAgeSeconds * 1000
+        if not isFound(entry, credentials) then
+            return nil
+        end
+        atOnce(addOne, "hits")
+        return entry
     end
 
-    local sweptShared = 0
-
     function forgetExpiredShared(txn)
-        local now = nowMs()
-        for _ = 1, math.min(SWEPT, sharedSlots) do
-            local name = SHARED .. sweptShared
-            sweptShared = (sweptShared + 1) % sharedSlots
-            local value = txn:get_var(name)
-            if value then
-                local askedAtMs, maxAgeSeconds, start = readShared(value)
-                if not start or now >= askedAtMs + maxAgeSeconds * 1000 then
-                    txn:unset_var(name)
-                end
-            end
-        end
+        atomically(function()
+            dropExpired(txn, SWEPT)
+        end)
     end
 end
 
@@ -2418,9 +2563,10 @@ do
         feed.usableUntilMs = askedAtMs + settings["feed-stale-seconds"] * 1000
     end
 
-    -- An answer with ten thousand revocations is a string of more than a megabyte. Lua 5.4 pays for it with as
-    -- much garbage collection at once, which takes milliseconds. So while all is read, it collects less for each byte.
-    local USUAL_STEPS, SMALL_STEPS = 100, 1
+    -- How much Lua 5.4 collects for each byte that it takes. Its default, 100, collects a full cache within a dozen
+    -- requests, and all requests of the thread wait for these milliseconds. An answer with ten thousand
+    -- revocations is a string of more than a megabyte, which is paid for at once: less for each byte while all is read.
+    local USUAL_STEPS, SMALL_STEPS = 8, 1
 
     local function setCollectorSteps(steps)
         if _VERSION == "Lua 5.4" then
@@ -2698,6 +2844,10 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
         error(response, 0)
     end
     local outcome = judge(txn, response or {}, policy, credentials)
+    local seconds = outcome.maxAgeSeconds
+    if seconds and seconds >= SPREAD_FROM_SECONDS then
+        outcome.maxAgeSeconds = seconds - math.random(0, seconds // 4)
+    end
     if session and outcome.ok and not outcome.isSession and not outcome.reason then
         outcome = unavailable("an allow of a session without X-Entra-Auth-Session-Id")
     end
@@ -2811,11 +2961,13 @@ local function decide(txn, policy, headerNames, requestId, plain)
                 outcome = refuse("too_many_bad_tokens")
             end
         else
-            outcome = recallShared(txn, policy, credentials)
-            if outcome then
-                outcome.used = true
-                count("hits")
-            elseif hasManyBadTokens(txn) then
+            -- Another header has "authorization" in its name, so nobody has looked yet.
+            if not plain then
+                local bucket = buckets[policy]
+                outcome = bucket and recallCredentials(bucket, credentials)
+                    or recallShared(txn, policy, credentials)
+            end
+            if not outcome and hasManyBadTokens(txn) then
                 outcome = refuse("too_many_bad_tokens")
             end
         end
@@ -3157,6 +3309,9 @@ local function verify(txn, given, enforce)
     local requestId
     local plain = readPlainCredentials(txn, headerNames)
     local outcome, isFromHere = recall(txn, policy, headerNames, plain)
+    if not outcome and plain then
+        outcome = recallShared(txn, policy, plain)
+    end
     atOnce(addOne, "requests")
     if outcome and outcome.isSession and not isFromHere then
         outcome = refuseCrossSite(txn, headerNames, outcome)
