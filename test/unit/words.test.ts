@@ -120,6 +120,12 @@ describe('the description of a policy', () => {
     ])
   })
 
+  it('says one time for all caches where the policy does', () => {
+    const policies = [policyOf({ cacheSeconds: 60 })]
+    const [policy] = describePolicies({ policies, tenants }, 0)
+    assert.equal(policy?.settings[0], 'HAProxy caches a verdict for at most 60 s')
+  })
+
   it('says what else is set, and until when nothing is refused', () => {
     const policies = [
       policyOf({

@@ -2035,10 +2035,9 @@ end
 -- Each thread has its own Lua state, and all threads share the variables of the process. A verdict is a
 -- variable named by a hash of policy and token. Each thread keeps a list of what it shared, and removes the
 -- oldest of it once that takes more than its part of `shared-bytes`. So memory is bounded without a list
--- that threads would have to change together. A shared verdict
--- gets the same checks as a verdict of this thread: version, revocations, age, and the age of the
--- feed. The variable has the SHA-256 of policy and token, not the token. So the whole of it is
--- compared, and a dump of variables shows no token.
+-- that threads would have to change together. A shared verdict gets the same checks as a verdict of this thread:
+-- version, revocations, age, and the age of the feed. The variable has the policy and the SHA-256 of the token, not the
+-- token. So the whole token is compared, and a dump of variables shows none.
 
 local share, recallShared, forgetExpiredShared
 do
