@@ -149,6 +149,21 @@ describe('what is new since the last answer', () => {
     })
   })
 
+  it('drops nothing where another replica answers with all that it knows', () => {
+    // Over by the clock of HAProxy. Only an answer to the question for all may drop it.
+    const feed = createFeed([ofUser('alice', 1)])
+    return withFeed(feed, async (stack) => {
+      await stack.untilRemembered('bob')
+      await assertNeverRemembered(stack, 'alice')
+      const other = createFeed([], 'other')
+      stack.verifier.feed = other.script
+      await stack.morePolls(3)
+      assert.ok(other.whole >= 1)
+      await stack.untilRemembered('bob')
+      await assertNeverRemembered(stack, 'alice')
+    })
+  })
+
   it('is enough where replicas answer in turn that never know the same', () => {
     const [one, other] = [createFeed([], 'one'), createFeed([], 'other')]
     // Each thread hears of one after the other.
