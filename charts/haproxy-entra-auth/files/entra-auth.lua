@@ -1252,7 +1252,7 @@ do
         -- The position behind the fields.
         local after = names and values[#names + 1]
         values[#values] = nil
-        if not after or #values ~= #names or not isLargestLast(names, values) then
+        if not after or #values ~= #names then
             return nil, "X-Entra-Auth-Prepared has headers that do not fit its list"
         end
         return {
@@ -1292,8 +1292,9 @@ do
     -- The comment of `formatPrepared` in the verifier lists the fields. The verifier prepares only what is
     -- printable, HAProxy lets no line break of an answer pass, and the checksum of an answer, which its reader
     -- checks, shows what another program changed. So the characters are not checked once more. The value is the
-    -- start of `text`, so long. Returns the outcome, or nil and what is wrong with the value.
-    function readPrepared(text, length, maxAgeSeconds)
+    -- start of `text`, so long. What threads share `isNew` no more: it was looked at before. Returns the outcome, or nil
+    -- and what is wrong with the value.
+    function readPrepared(text, length, maxAgeSeconds, isNew)
         if byte(text) ~= FORM then
             return nil, "X-Entra-Auth-Prepared has a form that is not known here"
         end
@@ -1307,6 +1308,8 @@ do
             return nil, after
         elseif after + SEAL_BYTES - 1 ~= length then
             return nil, "X-Entra-Auth-Prepared has more or less in it than it says"
+        elseif isNew and not isLargestLast(outcome.names, outcome.values) then
+            return nil, "X-Entra-Auth-Prepared has a header that is larger than its last one"
         end
         return outcome
     end
@@ -1322,7 +1325,7 @@ local function judgePrepared(txn, headers)
     local prepared, maxAgeSeconds = lines[0], readMaxAge(headers)
     local outcome, problem
     if txn.c:djb2(prepared) == 0 then
-        outcome, problem = readPrepared(prepared, #prepared, maxAgeSeconds)
+        outcome, problem = readPrepared(prepared, #prepared, maxAgeSeconds, true)
     else
         problem = "X-Entra-Auth-Prepared is not what its checksum says"
     end
@@ -2060,19 +2063,19 @@ do
     local threads, limit
 
     -- Of shared verdicts that were found while the cache of this thread was full.
-    local ADMITTED, found = 4, 0
+    local ADMITTED, found = 8, 0
 
     -- Whether a shared verdict saves a call: for other threads, or once the cache of this thread evicts what
     -- it still needs.
-    local function isShared()
-        if not canShare then
-            return false
-        elseif not threads then
+    local function isShared(txn)
+        if canShare and not threads then
+            -- Without OpenSSL there is no SHA-256.
+            canShare = txn.c.sha2 ~= nil
             threads = math.max(1, math.tointeger(tonumber(core.get_info().Nbthread)) or 1)
             -- With `lua-load`, this state is that of all threads.
             limit = settings["shared-bytes"] // (core.thread > 0 and threads or 1)
         end
-        return threads > 1 or numbers.evictions > 0
+        return canShare and (threads > 1 or numbers.evictions > 0)
     end
 
     -- What this thread shared, the oldest first: three places of a piece for each, with the hash, when it ends, and
@@ -2152,9 +2155,17 @@ do
         end)
     end
 
-    -- Of the policy and the end of the token: a fast hash, which rules out nearly all others.
-    local function hashOf(txn, policy, credentials)
-        return txn.c:xxh64(policy .. "\n" .. tailOf(credentials), 0) & math.maxinteger
+    -- policy → its hash; policies come from the configuration, so there are few.
+    local policyHashes = {}
+
+    -- Names the variable: one number, because a list of a hundred thousand strings is work for the collector.
+    local function hashOf(txn, policy, digest)
+        local ofPolicy = policyHashes[policy]
+        if not ofPolicy then
+            ofPolicy = txn.c:xxh64(policy, 0)
+            policyHashes[policy] = ofPolicy
+        end
+        return (unpack("<i8", digest) ~ ofPolicy) & math.maxinteger
     end
 
     -- One token is one verdict, however the client spells "Bearer ".
@@ -2181,15 +2192,13 @@ do
             or not outcome.issuedAt
             or seconds <= 0
             or feed.usableUntilMs == 0
-            or not isShared()
+            or not isShared(txn)
         then
             return false
         end
-        local hash = hashOf(txn, policy, credentials)
-        local value = prepared
-            .. policy
-            .. digestOf(txn, credentials)
-            .. pack(NUMBERS, askedAtMs, seconds, #prepared)
+        local digest = digestOf(txn, credentials)
+        local hash = hashOf(txn, policy, digest)
+        local value = prepared .. policy .. digest .. pack(NUMBERS, askedAtMs, seconds, #prepared)
         local size = #value + VARIABLE_BYTES
         if size > limit then
             return false
@@ -2219,25 +2228,27 @@ do
 
     -- Whether a shared verdict may be used. It comes into the cache of this thread; once that is full, only each
     -- ADMITTED-th one: most that are found here come seldom, and what comes often is found again.
-    local function isFound(entry, credentials)
-        entry.size = entrySize(entry, credentials)
-        if isCacheFull(entry.size) then
+    local function isFound(entry, credentials, length)
+        -- About the size of the entry; to count it costs more than to say no.
+        if isCacheFull(ENTRY_BYTES + #credentials + 2 * length) then
             found = found + 1
             if found % ADMITTED ~= 1 then
                 return (isPermitted(entry, entry.version))
             end
         end
+        entry.size = entrySize(entry, credentials)
         entry.credentials, entry.tail, entry.used = credentials, tailOf(credentials), false
         return keepEntry(entry, entry.version)
     end
 
     -- The verdict that some thread has shared for these credentials, or nil.
     function recallShared(txn, policy, credentials)
-        if feed.usableUntilMs == 0 or not isShared() then
+        if feed.usableUntilMs == 0 or not isShared(txn) then
             return nil
         end
-        local value = readValue(txn, SHARED .. hashOf(txn, policy, credentials))
-        if not value or sub(value, -BEHIND_POLICY, -NUMBER_BYTES - 1) ~= digestOf(txn, credentials) then
+        local digest = digestOf(txn, credentials)
+        local value = readValue(txn, SHARED .. hashOf(txn, policy, digest))
+        if not value or sub(value, -BEHIND_POLICY, -NUMBER_BYTES - 1) ~= digest then
             return nil
         end
         local askedAtMs, maxAgeSeconds, length = unpack(NUMBERS, value, -NUMBER_BYTES)
@@ -2255,7 +2266,7 @@ do
         end
         entry.policy, entry.cache = policy, "hit"
         entry.expiresMs = math.min(askedAtMs, now) + maxAgeSeconds * 1000
-        if not isFound(entry, credentials) then
+        if not isFound(entry, credentials, length) then
             return nil
         end
         atOnce(addOne, "hits")
