@@ -39,7 +39,7 @@ const help = `usage: npm run bench -- [options]
                         pairs         two of them at the same time: a ratio that varies less
                         instructions  the same under callgrind, which no neighbour disturbs
                         mixed         100,000 live tokens through HAProxy, action and verifier
-                        zipf          tokens by popularity: cache settings, and an earlier version
+                        zipf          tokens by popularity; an earlier version takes turns with this one
                         threads       one and two threads, a new connection for each request
                         stalls        64 threads while 10,000 revocations change
                         peers         programs that could be used instead, where they are named below

@@ -1,7 +1,7 @@
 /**
  * 100,000 tokens by popularity, through the shipped configuration, the action and the real verifier: how many
- * requests the caches answer, and what a request costs. Cache settings and an earlier version of this
- * repository take turns.
+ * requests the caches answer, and what a request costs. An earlier version of this repository and HAProxy's own
+ * headers run beside it and take turns: what slows the machine down for some minutes slows down all of them.
  */
 import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
@@ -11,16 +11,20 @@ import { frontConfig, type Ports, shippedFront } from './configs.ts'
 import { loadPaced, loadTokens, pacedPerSecond } from './load.ts'
 import { median, round } from './numbers.ts'
 import { cpuTime, memory } from './programs.ts'
-import { type Bench, readActionNumbers, withStack } from './stack.ts'
+import { type Bench, readActionNumbers, type Stack, withStack } from './stack.ts'
 import { cpuUs } from './variants.ts'
 import { startVerifier, type Verifier } from './verifier.ts'
 
-/** In lives of a verdict, and seconds more: the caches fill, and then what filled them ends in a short time. */
-const [warmUpLives, warmUpBeyond] = [2, 5]
+/** In lives of a verdict: the caches fill, and then what filled them ends within a quarter of a life. */
+const warmUpLives = 1.2
 /** For how long the action keeps a verdict: the verifier's default, here and in earlier versions. */
 const [usualCacheSeconds, formerCacheSeconds] = [300, 30]
-const seconds = 8
-const pacedSeconds = 4
+/**
+ * Each turn begins with a load that is not measured: verdicts have ended while others had their turns. So long for
+ * each second that a verdict lives, and at least so long.
+ */
+const [againShare, againAtLeast] = [0.1, 5]
+const [seconds, pacedSeconds] = [10, 4]
 
 /** What takes turns. */
 interface Setup {
@@ -53,22 +57,34 @@ export async function compareZipf(
 ) {
   const setups = await setupsOf(bench, authority, before)
   const samples = new Map<string, Sample[]>(setups.map(({ name }) => [name, []]))
-  for (let round = 1; round <= rounds; round++) {
-    for (const setup of setups) {
-      console.error(`round ${round} of ${rounds}: ${setup.name}`)
-      samples.get(setup.name)?.push(await measureSetup(bench, tokens, setup))
+  await withStacks(bench, setups, [], async (running) => {
+    for (const { name, cacheSeconds, ports } of running) {
+      console.error(`warm-up: ${name}`)
+      await warmUp(ports.front, tokens.file, warmUpLives * cacheSeconds)
     }
-  }
+    for (let round = 1; round <= rounds; round++) {
+      // Nobody is always the first.
+      for (const one of round % 2 === 0 ? running.toReversed() : running) {
+        console.error(`round ${round} of ${rounds}: ${one.name}`)
+        samples.get(one.name)?.push(await measure(one, tokens.file))
+      }
+    }
+  })
   const [first] = setups
   const ofFirst = samples.get(first?.name ?? '') ?? []
   const results = [...samples].map(([setup, all]) => ({ setup, ...medians(all) }))
-  const ratios = [...samples].slice(1).map(([setup, all]) => ({
-    ratio: `${setup} / ${first?.name}`,
-    haproxyCpu: ratioOf(all, ofFirst, ({ haproxyCpuUs }) => haproxyCpuUs),
-    p99: ratioOf(all, ofFirst, ({ p99Us }) => p99Us),
-    pacedP99: ratioOf(all, ofFirst, ({ pacedP99Us }) => pacedP99Us),
-  }))
-  return { liveTokens: tokens.count, warmUpLives, warmUpBeyond, pacedPerSecond, results, ratios }
+  const ratios = [...samples].slice(1).map(([setup, all]) => {
+    const cpu = ratiosOf(all, ofFirst, ({ haproxyCpuUs }) => haproxyCpuUs)
+    return {
+      ratio: `${setup} / ${first?.name}`,
+      haproxyCpu: round(median(cpu), 2),
+      haproxyCpuFrom: round(Math.min(...cpu), 2),
+      haproxyCpuTo: round(Math.max(...cpu), 2),
+      p99: round(median(ratiosOf(all, ofFirst, ({ p99Us }) => p99Us)), 2),
+      pacedP99: round(median(ratiosOf(all, ofFirst, ({ pacedP99Us }) => pacedP99Us)), 2),
+    }
+  })
+  return { liveTokens: tokens.count, warmUpLives, pacedPerSecond, results, ratios }
 }
 
 async function setupsOf(
@@ -116,46 +132,62 @@ async function warmUp(port: number, file: string, seconds: number): Promise<void
   }
 }
 
-async function measureSetup(bench: Bench, { file }: Tokens, setup: Setup): Promise<Sample> {
-  let verifier: ChildProcess | undefined
+/** A setup that runs. */
+interface Running extends Setup {
+  readonly front: ChildProcess
+  readonly asked: ChildProcess
+  readonly ports: Ports
+}
+
+/** Starts them all, one inside of the other, and stops them after `run`. */
+async function withStacks(
+  bench: Bench,
+  [setup, ...others]: readonly Setup[],
+  running: readonly Running[],
+  run: (running: readonly Running[]) => Promise<void>,
+): Promise<void> {
+  if (setup === undefined) return run(running)
   const options = {
     config: setup.config,
-    async startVerifier({ verifier: port }: Ports): Promise<ChildProcess> {
-      verifier = (await setup.start(port)).child
-      return verifier
-    },
+    startVerifier: async ({ verifier }: Ports) => (await setup.start(verifier)).child,
   }
-  return withStack(bench, options, async ({ front, ports }) => {
-    if (verifier === undefined) throw new Error('no verifier was started')
-    const asked = verifier
-    const look = async () => {
-      const numberOf = await readActionNumbers(ports)
-      return {
-        haproxyUs: cpuUs(cpuTime(front)),
-        verifierUs: cpuUs(cpuTime(asked)),
-        requests: numberOf('requests_total'),
-        hits: numberOf('cache_hits_total'),
-      }
-    }
-    await warmUp(ports.front, file, warmUpLives * setup.cacheSeconds + warmUpBeyond)
-    const before = await look()
-    const full = await loadTokens(ports.front, file, 'zipf', seconds)
-    const after = await look()
-    const paced = await loadPaced(ports.front, file, 'zipf', pacedSeconds)
-    const spent = (name: keyof typeof before) => after[name] - before[name]
+  return withStack(bench, options, ({ front, verifier: asked, ports }: Stack) =>
+    withStacks(bench, others, [...running, { ...setup, front, asked, ports }], run),
+  )
+}
+
+async function measure(
+  { cacheSeconds, front, asked, ports }: Running,
+  file: string,
+): Promise<Sample> {
+  const look = async () => {
+    const numberOf = await readActionNumbers(ports)
     return {
-      haproxyCpuUs: spent('haproxyUs') / full.requests,
-      verifierCpuUs: spent('verifierUs') / full.requests,
-      hitRate: spent('requests') === 0 ? 0 : spent('hits') / spent('requests'),
-      perSecond: full.requests / full.seconds,
-      p50Us: full.p50Us,
-      p99Us: full.p99Us,
-      pacedP50Us: paced.p50Us,
-      pacedP99Us: paced.p99Us,
-      failed: full.failed + paced.failed,
-      haproxyMiB: memory(front).nowMiB,
+      haproxyUs: cpuUs(cpuTime(front)),
+      verifierUs: cpuUs(cpuTime(asked)),
+      requests: numberOf('requests_total'),
+      hits: numberOf('cache_hits_total'),
     }
-  })
+  }
+  const againSeconds = Math.max(againShare * cacheSeconds, againAtLeast)
+  await loadTokens(ports.front, file, 'zipf', againSeconds)
+  const before = await look()
+  const full = await loadTokens(ports.front, file, 'zipf', seconds)
+  const after = await look()
+  const paced = await loadPaced(ports.front, file, 'zipf', pacedSeconds)
+  const spent = (name: keyof typeof before) => after[name] - before[name]
+  return {
+    haproxyCpuUs: spent('haproxyUs') / full.requests,
+    verifierCpuUs: spent('verifierUs') / full.requests,
+    hitRate: spent('requests') === 0 ? 0 : spent('hits') / spent('requests'),
+    perSecond: full.requests / full.seconds,
+    p50Us: full.p50Us,
+    p99Us: full.p99Us,
+    pacedP50Us: paced.p50Us,
+    pacedP99Us: paced.p99Us,
+    failed: full.failed + paced.failed,
+    haproxyMiB: memory(front).nowMiB,
+  }
 }
 
 function medians(all: readonly Sample[]) {
@@ -175,15 +207,14 @@ function medians(all: readonly Sample[]) {
   }
 }
 
-/** Median of the ratios of each round. */
-function ratioOf(
+/** Of each round. */
+function ratiosOf(
   ones: readonly Sample[],
   others: readonly Sample[],
   value: (sample: Sample) => number,
-): number {
-  const all = ones.flatMap((one, index) => {
+): number[] {
+  return ones.flatMap((one, index) => {
     const other = others[index]
     return other === undefined ? [] : [value(one) / value(other)]
   })
-  return round(median(all), 2)
 }
