@@ -36,16 +36,18 @@ function yaml(authority: Authority, { scope = 'Orders.Read', tenants }: Content 
   ].join('\n')
 }
 
+type Environment = Readonly<Record<string, string>>
+
 interface Running {
   readonly service: ServiceProcess
   readonly file: string
   statusOf(token: string): Promise<number>
 }
 
-async function start(t: Life, text: string): Promise<Running> {
+async function start(t: Life, text: string, env: Environment = {}): Promise<Running> {
   const file = join(makeFolder(t), 'config.yaml')
   writeFileSync(file, text)
-  const service = await startService(t, { ENTRA_AUTH_CONFIG: file })
+  const service = await startService(t, { ENTRA_AUTH_CONFIG: file, ...env })
   await untilReady(service)
   return {
     service,
@@ -61,6 +63,27 @@ async function reload({ service, file }: Running, text: string): Promise<void> {
   service.kill('SIGHUP')
   await service.waitForLog(({ msg }) => msg === 'configuration reloaded', from)
 }
+
+// The unit of systemd has such a filter (`SystemCallFilter=~@resources`, `SystemCallErrorNumber=EPERM`).
+test('a reload counts where the system lets no program change its priority', async (t) => {
+  const authority = await startAuthority(t)
+  const preload = join(makeFolder(t), 'filter.mjs')
+  writeFileSync(
+    preload,
+    `import os from 'node:os'
+import { syncBuiltinESMExports } from 'node:module'
+os.setPriority = () => {
+  throw new Error('A system error occurred: uv_os_setpriority returned EPERM (operation not permitted)')
+}
+syncBuiltinESMExports()
+`,
+  )
+  const running = await start(t, yaml(authority), { NODE_OPTIONS: `--import=${preload}` })
+  const token = await authority.token('alice')
+  assert.equal(await running.statusOf(token), 200)
+  await reload(running, yaml(authority, { scope: 'Orders.Write' }))
+  assert.equal(await running.statusOf(token), 403)
+})
 
 test('after SIGHUP a warm token is judged by the new policy at once', async (t) => {
   const authority = await startAuthority(t)
