@@ -134,6 +134,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   /** The last moment at which all that the store had was known here. */
   let synced: Moment | undefined
   let isLoaded = false
+  /** Whether the copy on disk had everything that was known. */
+  let hasWholeCopy = false
   let isStopped = false
   let isReloadDue = false
   const enqueue = createQueue()
@@ -344,7 +346,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     if (cursor.us > 0 || !audit) {
       const [since, readBefore] = [cursor, readCount]
       const { answer, at } = await takeNews(from)
-      void copy?.flush()
+      void keepCopy()
       if (!audit && owed.size === 0 && hasLost(answer, since, readBefore)) {
         if (monotonic() >= nextAuditMs) beginAudit()
       }
@@ -392,8 +394,16 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       throw new RevocationError(`the store cannot be reached: ${problem}`, { isTemporary: true })
     } finally {
       // News do not wait for a disk that is slow.
-      void copy?.flush()
+      void keepCopy()
     }
+  }
+
+  /**
+   * Writes the copy on disk, once it is known for sure who is revoked. One that was written before would say for sure
+   * what nobody knew, and the next start would believe it.
+   */
+  function keepCopy(): Promise<void> | undefined {
+    return hasWholeCopy || synced ? copy?.flush() : undefined
   }
 
   /** Drops what has ended, here and in the store. */
@@ -429,8 +439,6 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     known.renew()
     return isWhole
   }
-
-  let hasWholeCopy = false
 
   async function begin(): Promise<void> {
     if (!isLoaded) {
@@ -483,7 +491,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   }
 
   async function keep(): Promise<void> {
-    if (copy) await Promise.race([copy.flush(), wait(diskPatienceMs, undefined, { ref: false })])
+    if (copy) await Promise.race([keepCopy(), wait(diskPatienceMs, undefined, { ref: false })])
   }
 
   /**
