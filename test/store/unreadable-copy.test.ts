@@ -25,7 +25,7 @@ async function start(file: string): Promise<string> {
     () => `${store.list.size} in force`,
     ({ message }: Error) => message,
   )
-  await store.stop()
+  await store.stop?.()
   return said
 }
 
