@@ -2612,7 +2612,7 @@ do
     -- needed. Returns how long ago that was, or nil.
     local function usePollOfOthers()
         local word = core.get_var and core.get_var(POLLED)
-        local asked, etag = (word or ""):match("^(%d+) (.+)$")
+        local asked, etag = tostring(word):match("^(%d+) (.+)$")
         local now, askedAtMs = nowMs(), math.tointeger(tonumber(asked))
         if
             not askedAtMs
@@ -2634,7 +2634,8 @@ do
     function publishPoll(txn)
         if feed.isOwnPoll and feed.etag then
             feed.isOwnPoll = false
-            local last = (txn:get_var(POLLED) or ""):match("^(%d+) ")
+            -- Where HAProxy had no room for the text, the variable is a boolean.
+            local last = tostring(txn:get_var(POLLED)):match("^(%d+) ")
             if not last or tonumber(last) < feed.goodAtMs then
                 txn:set_var(POLLED, feed.goodAtMs .. " " .. feed.etag)
             end
@@ -3209,8 +3210,8 @@ do
             own = packNumbers()
         end)
         for thread = 0, THREAD_LIMIT do
-            local packed = thread == core.thread and own or applet:get_var(PUBLISHED .. thread) or ""
-            for name, value in packed:gmatch("(%S+) (%d+)\n") do
+            local packed = thread == core.thread and own or applet:get_var(PUBLISHED .. thread)
+            for name, value in tostring(packed):gmatch("(%S+) (%d+)\n") do
                 sums[name] = (sums[name] or 0) + math.tointeger(tonumber(value))
             end
         end

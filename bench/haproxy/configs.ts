@@ -345,7 +345,7 @@ function action(): string {
 /** What the printed configuration has, without the variables: as many headers as the native side. */
 function fastLane(): string {
   return `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(orders)
-    http-request set-var(txn.entra.ok) var(txn.entra.hit),length,bool
+    http-request set-var(txn.entra.ok) var(txn.entra.hit),ltrim(-0123456789),length,bool
     http-request add-headers-bin var(txn.entra.hit) if { var(txn.entra.ok) -m bool }
     http-request lua.entra-auth orders unless { var(txn.entra.ok) -m bool }
     http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }

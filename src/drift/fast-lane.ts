@@ -25,6 +25,11 @@ const constants: Readonly<Record<string, RegExp>> = {
 }
 
 const hit = 'var(txn.entra.hit)'
+/**
+ * Where HAProxy has no room for the text of a hit (`tune.vars.txn-max-size`), the variable is a boolean. That reads as a
+ * number, and as headers it is none. So what counts is the length of what follows the digits.
+ */
+const hitLength = `${hit},ltrim(-0123456789),length`
 
 /** Lines that neither end a request nor write a header may stand between those of the fast lane. */
 const neutral =
@@ -117,7 +122,7 @@ function partOf(
     return isHit && isConstant ? variable : undefined
   }
   const isVerdict =
-    value === `${hit},length,bool` ||
+    value === `${hitLength},bool` ||
     (isOnHit === 'with' && /^(bool\((1|true)\)|always_true)$/.test(value))
   return isVerdict ? 'ok' : undefined
 }
@@ -153,9 +158,8 @@ function readRule(line: Line, section: Section): LaneRule {
 function isHitTest(test: readonly string[]): boolean {
   const [fetch = '', ...rest] = test
   const text = rest.join(' ')
-  if (fetch === `${hit},length,bool`) return text === '' || text === '-m bool'
-  if (fetch === `${hit},length`) return /^(-m int )?(gt 0|ge 1|1:)$|^-m bool$/.test(text)
-  return fetch === hit && text === '-m len gt 0'
+  if (fetch === `${hitLength},bool`) return text === '' || text === '-m bool'
+  return fetch === hitLength && /^(-m int )?(gt 0|ge 1|1:)$|^-m bool$/.test(text)
 }
 
 /** True after an allow. The lane does not set the name of haproxy-auth-request. */

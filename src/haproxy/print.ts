@@ -277,7 +277,7 @@ function fastLane(policy: string): string[] {
     '    http-request unset-var(txn.entra.hit)',
     '    http-request unset-var(txn.entra.reason)',
     `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(${policy})`,
-    `    http-request set-var(txn.entra.ok) ${hit},length,bool`,
+    `    http-request set-var(txn.entra.ok) ${hit},ltrim(-0123456789),length,bool`,
     `    http-request add-headers-bin ${hit} if { var(txn.entra.ok) -m bool }`,
     ...constants.map(
       ([name, value]) =>

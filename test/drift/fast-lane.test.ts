@@ -43,7 +43,8 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
 
   it('is none with another policy, another order, another field or another condition', () => {
     const okCondition = 'if { var(txn.entra.ok) -m bool }'
-    const okLine = '    http-request set-var(txn.entra.ok) var(txn.entra.hit),length,bool\n'
+    const okLine =
+      '    http-request set-var(txn.entra.ok) var(txn.entra.hit),ltrim(-0123456789),length,bool\n'
     for (const [what, by] of [
       ['entra-auth-hit(orders)', 'entra-auth-hit(public)'],
       ['policy) str(orders)', 'policy) str(public)'],
@@ -71,7 +72,9 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
         'orders unless { var(txn.entra.ok) -m found }',
       ],
       ['field(-5,|)', 'field(-3,|)'],
-      ['length,bool', 'length'],
+      ['ltrim(-0123456789),length,bool', 'length'],
+      // A boolean in place of the text reads as a number.
+      ['ltrim(-0123456789),length,bool', 'length,bool'],
       [
         `bin var(txn.entra.hit) ${okCondition}`,
         'bin var(txn.entra.hit) if { var(txn.entra.hit) -m found }',
@@ -91,11 +94,11 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     /(?<=add-headers-bin var\(txn\.entra\.hit\) if |entra-auth orders unless )\{ var\(txn\.entra\.ok\) -m bool \}/g
 
   for (const [what, by] of [
-    // On the value itself, as haproxy-config printed it before.
-    [onAllow, '{ var(txn.entra.hit),length gt 0 }'],
-    [onAllow, '{ var(txn.entra.hit),length ge 1 }'],
-    [onAllow, '{ var(txn.entra.hit),length -m int gt 0 }'],
-    [onAllow, '{   "var(txn.entra.hit),length"  gt 0 }'],
+    // On the value itself.
+    [onAllow, '{ var(txn.entra.hit),ltrim(-0123456789),length gt 0 }'],
+    [onAllow, '{ var(txn.entra.hit),ltrim(-0123456789),length ge 1 }'],
+    [onAllow, '{ var(txn.entra.hit),ltrim(-0123456789),length -m int gt 0 }'],
+    [onAllow, '{   "var(txn.entra.hit),ltrim(-0123456789),length"  gt 0 }'],
     [/unless (\{ var\(txn\.entra\.ok\) -m bool \})(?=\n {4}\.endif)/, 'if !$1'],
     [/field\(-5,\|\)/, "field(-5,'|')"],
     [/entra-auth-hit\(orders\)/, 'entra-auth-hit("orders")'],
@@ -103,21 +106,24 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     // As haproxy-config printed it before.
     [/policy\) str\(orders\) if .*/, 'policy) var(txn.entra.hit),field(-6,|)'],
     [/status\) int\(200\) if .*/, 'status) var(txn.entra.hit),field(-9,|)'],
-    [/cache\) str\(hit\) if .*/, 'cache) str(hit) if { var(txn.entra.hit),length gt 0 }'],
+    [
+      /cache\) str\(hit\) if .*/,
+      'cache) str(hit) if { var(txn.entra.hit),ltrim(-0123456789),length gt 0 }',
+    ],
     [/ms\) int\(0\) if .*/, 'ms) int(0) if { var(txn.entra.ok),bool }'],
     [/(.*status\) int\(200\)) if .*/, '    acl allowed var(txn.entra.ok) -m bool\n$1 if allowed'],
     [
       /(.*entra\.ok\) .*\n)(.*add-headers-bin .*) if .*\n/,
-      '$2 if { var(txn.entra.hit),length gt 0 }\n$1',
+      '$2 if { var(txn.entra.hit),ltrim(-0123456789),length gt 0 }\n$1',
     ],
     [
       /(.*)set-var\(txn\.entra\.ok\) .*/,
-      '$1set-var(txn.entra.ok) bool(true) if { var(txn.entra.hit),length gt 0 }',
+      '$1set-var(txn.entra.ok) bool(true) if { var(txn.entra.hit),ltrim(-0123456789),length gt 0 }',
     ],
     [/(.*field\(-5,\|\)\n)((?:.*\n)*?)(.*field\(-1,\|\)\n)/, '$3$2$1'],
     [
       /(.*unset-var\(txn\.entra\.hit\)\n)((?:.*\n)*?)(.*orders )unless \{ var\(txn\.entra\.ok\) -m bool \}/,
-      '    acl is_hit var(txn.entra.hit),length gt 0\n$1$2$3unless is_hit',
+      '    acl is_hit var(txn.entra.hit),ltrim(-0123456789),length gt 0\n$1$2$3unless is_hit',
     ],
   ] as const) {
     it(`is one in another spelling: ${by}`, () => {
@@ -139,21 +145,31 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
       'orders unless { var(txn.entra.ok) -m bool }',
       'orders unless { var(txn.entra.hit),length ge 0 }',
     ],
-    ['orders unless { var(txn.entra.ok) -m bool }', 'orders if { var(txn.entra.hit),length gt 0 }'],
+    [
+      'orders unless { var(txn.entra.ok) -m bool }',
+      'orders if { var(txn.entra.hit),ltrim(-0123456789),length gt 0 }',
+    ],
+    [
+      'orders unless { var(txn.entra.ok) -m bool }',
+      'orders unless { var(txn.entra.hit),length gt 0 }',
+    ],
     [
       'orders unless { var(txn.entra.ok) -m bool }',
       'orders unless { var(txn.entra.ok) -m bool } or { src 10.0.0.0/8 }',
     ],
     ['orders unless { var(txn.entra.ok) -m bool }', 'orders unless { always_true }'],
-    ['set-var(txn.entra.ok) var(txn.entra.hit),length,bool', 'set-var(txn.entra.ok) bool(true)'],
     [
-      'set-var(txn.entra.ok) var(txn.entra.hit),length,bool',
+      'set-var(txn.entra.ok) var(txn.entra.hit),ltrim(-0123456789),length,bool',
+      'set-var(txn.entra.ok) bool(true)',
+    ],
+    [
+      'set-var(txn.entra.ok) var(txn.entra.hit),ltrim(-0123456789),length,bool',
       'set-var(txn.entra.ok) req.hdr(x-ok),length,bool',
     ],
     ['req.hdrs,lua', 'req.hdr(x-hdrs),lua'],
     [
       '    http-request set-var(txn.entra.ok) var',
-      '    http-request add-headers-bin var(txn.entra.hit) if { var(txn.entra.hit),length gt 0 }\n    http-request set-var(txn.entra.ok) var',
+      '    http-request add-headers-bin var(txn.entra.hit) if { var(txn.entra.hit),ltrim(-0123456789),length gt 0 }\n    http-request set-var(txn.entra.ok) var',
     ],
     [
       '    http-request set-var(txn.entra.ok) var',

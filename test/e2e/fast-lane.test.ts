@@ -6,7 +6,15 @@ import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { eventually } from '../support/eventually.ts'
 import { type CacheStack, isHit, pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
-import { alice, allow, allowHeaders, answer, deny, revocations } from './fake-verifier.ts'
+import {
+  alice,
+  allow,
+  allowHeaders,
+  allowPrepared,
+  answer,
+  deny,
+  revocations,
+} from './fake-verifier.ts'
 
 describe('a hit', () => {
   let stack: CacheStack
@@ -296,4 +304,42 @@ describe('two actions on one request', () => {
     }
     assert.equal(stack.app.requests.length, 0)
   })
+})
+
+describe('a variable for which HAProxy has no room', () => {
+  const roles = 'r'.repeat(1500)
+  // Too small for the text of a hit, or for the last parts of it that the log shows.
+  for (const [name, size] of [
+    ['txn', 400],
+    ['txn', 700],
+    ['txn', 1500],
+    ['txn', 2000],
+    ['sess', 1500],
+    ['proc', 700],
+  ] as const) {
+    it(`lets no request without its identity through: tune.vars.${name}-max-size ${size}`, async (t) => {
+      const stack = await startCacheStack({
+        editConfig: (text) =>
+          text.replace(/^global$/m, `global\n    tune.vars.${name}-max-size ${size}`),
+      })
+      t.after(() => stack.stop())
+      stack.verifier.script = () => allowPrepared({ ...alice, 'X-Auth-Request-Roles': roles })
+      // Long enough for polls, with which threads tell each other what they know.
+      const from = stack.verifier.polls.length
+      await eventually(
+        async () => {
+          const { status } = await stack.askFor()
+          assert.equal(status, 200)
+          return stack.verifier.polls.length - from
+        },
+        (polls) => polls > 12,
+      )
+      assert.ok(stack.app.requests.length > 20)
+      for (const seen of stack.app.requests) {
+        assert.deepEqual(values(seen, 'x-auth-request-user'), [alice['X-Auth-Request-User']])
+        assert.deepEqual(values(seen, 'x-auth-request-roles'), [roles])
+      }
+      assert.ok((await readMetrics(stack)).has('requests_total'))
+    })
+  }
 })
