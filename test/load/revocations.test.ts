@@ -18,6 +18,8 @@ interface User {
   revokedAt: number
   lastAdmittedAt: number
   refusalsInARow: number
+  /** In all: while one thread knows and the other does not, refusals and allows take turns. */
+  refusals: number
 }
 
 describe('revocations under load', () => {
@@ -40,7 +42,7 @@ describe('revocations under load', () => {
       Array.from({ length: users + 10 }, async (_, index): Promise<User> => {
         const oid = guid(index)
         const token = await chain.token(oid)
-        return { oid, token, revokedAt: 0, lastAdmittedAt: 0, refusalsInARow: 0 }
+        return { oid, token, revokedAt: 0, lastAdmittedAt: 0, refusalsInARow: 0, refusals: 0 }
       }),
     )
     const [revoked, others] = [all.slice(0, users), all.slice(users)]
@@ -62,8 +64,10 @@ describe('revocations under load', () => {
         if (status === 200) {
           user.lastAdmittedAt = clock.nowMs()
           user.refusalsInARow = 0
-        } else if (status === 401 && user.revokedAt > 0) user.refusalsInARow++
-        else odd.push(`${status} for ${user.oid}`)
+        } else if (status === 401 && user.revokedAt > 0) {
+          user.refusalsInARow++
+          user.refusals++
+        } else odd.push(`${status} for ${user.oid}`)
         await new Promise((rest) => setTimeout(rest, 3))
       }
       lane.close()
@@ -106,10 +110,11 @@ describe('revocations under load', () => {
     assert.ok((p99 ?? Number.NaN) <= limitMs, `${p99} ms`)
     assert.deepEqual(odd.slice(0, 5), [])
     // Nobody else lost what was remembered: but for the revoked, all came out of the cache.
+    // A thread shows its numbers once a second, so some misses may be left out.
     const late = await metrics()
-    const refused = revoked.reduce((sum, user) => sum + user.refusalsInARow, 0)
+    const refused = revoked.reduce((sum, user) => sum + user.refusals, 0)
     const misses = late.misses - early.misses - refused
-    assert.ok(misses < 3 * users, `${misses} misses more than refusals`)
+    assert.ok(misses < users, `${misses} misses more than refusals`)
     for (const user of others) assert.equal(user.refusalsInARow, 0)
   })
 })
