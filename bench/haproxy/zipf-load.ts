@@ -15,8 +15,11 @@ import { type Bench, readActionNumbers, type Stack, withStack } from './stack.ts
 import { cpuUs } from './variants.ts'
 import { startVerifier, type Verifier } from './verifier.ts'
 
-/** In lives of a verdict: the caches fill, and then what filled them ends within a quarter of a life. */
-const warmUpLives = 1.2
+/**
+ * In lives of a verdict. With the turns of the others, verdicts end soon after it, and the hit rates are those of caches
+ * that have been in use for long.
+ */
+const warmUpLives = 0.5
 /** For how long the action keeps a verdict: the verifier's default, here and in earlier versions. */
 const [usualCacheSeconds, formerCacheSeconds] = [300, 30]
 /**
