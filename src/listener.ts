@@ -122,7 +122,9 @@ export function buildListener(
   app.setErrorHandler((error: { statusCode?: number }, request, reply) => {
     const { statusCode = 500 } = error
     // A body that Fastify cannot read is its sender's fault, and no reason for an alarm.
-    if (statusCode < 500) return answer(request, reply, findMisuse(request))
+    if (statusCode < 500) {
+      return answer(request, reply, request.is404 ? findMisuse(request) : 'malformed_request')
+    }
     const { requestId } = readCorrelation(request.headers)
     log.error({ err: error, requestId }, 'internal error')
     return answer(request, reply, 'internal_error')

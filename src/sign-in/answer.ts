@@ -25,7 +25,6 @@ export function sendProblem(
 ): FastifyReply {
   const { status } = problems[code]
   onOutcome(code)
-  if (status === 405) reply.header('Allow', 'GET, POST')
   if (status === 503) reply.header('Retry-After', '60')
   reply.header('X-Entra-Auth-Reason', code)
   return sendPage(reply, createProblemPage(code, { ...more, style }), status)

@@ -62,9 +62,15 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
     refusalPage: (person) => createRefusalPage(current.style, authority(), person),
   }
   // An address that cannot be decoded reaches no hook.
-  const app = buildListener(runtime.log, undefined, (_request, reply, failure) =>
-    sendProblem(context, protect(reply, authority()), pageOf(failure)),
-  )
+  const app = buildListener(runtime.log, undefined, (request, reply, failure) => {
+    protect(reply, authority())
+    const isUnrouted = failure === 'not_found' || failure === 'method_not_allowed'
+    if (!isUnrouted) return sendProblem(context, reply, pageOf(failure))
+    const url = request.url.replace(/\?.*/s, '')
+    const allowed = ['GET', 'HEAD', 'POST'].filter((method) => app.hasRoute({ method, url }))
+    if (allowed.length === 0) return sendProblem(context, reply, 'not_found')
+    return sendProblem(context, reply.header('Allow', allowed.join(', ')), 'method_not_allowed')
+  })
   app.register(cookie)
   // A form of ours has nothing in it, and nobody else has anything to say.
   app.removeAllContentTypeParsers()

@@ -97,8 +97,9 @@ export function createFrontchannelLogout(context: SignInContext) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const visit = readVisit(context, request)
     if (!visit) return sendProblem(context, reply, 'host_unknown')
+    // The id is a GUID of Entra's. It sends no `iss`, and the specification lets an application ignore it
+    // (section 3): anybody knows the issuer, and a call for a session that exists must always count.
     const sid = single((request.query as Record<string, unknown>).sid)
-    // Entra writes a GUID.
     if (sid === undefined || !/^[\w-]{16,128}$/.test(sid)) {
       return sendProblem(context, reply, 'malformed_request')
     }

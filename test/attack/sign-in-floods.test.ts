@@ -127,6 +127,6 @@ describe('a flood', () => {
       method: 'POST',
       body: 'a'.repeat(2_000),
     })
-    assert.equal(body.status, 405)
+    assert.equal(body.status, 400)
   })
 })

@@ -76,16 +76,44 @@ describe('the listener', () => {
       ['GET', '/OAUTH2/start', 404],
       ['GET', '/verify/default', 404],
       ['GET', '/metrics', 404],
-      ['HEAD', '/oauth2/start', 404],
-      ['POST', '/oauth2/start', 405],
-      ['POST', '/oauth2/callback', 405],
-      ['PUT', '/oauth2/sign_out', 405],
-      ['DELETE', '/oauth2/sign_out', 405],
-      ['OPTIONS', '/oauth2/start', 405],
+      ['HEAD', '/nowhere', 404],
+      ['POST', '/nowhere', 404],
+      ['GET', '/oauth2/%zz', 400],
     ] as const) {
       const page = await browser.visit(path, { method })
       assert.equal(page.status, status, `${method} ${path}`)
     }
+  })
+
+  it('says which methods a path has, to whoever used another one', async () => {
+    for (const [method, path, allow] of [
+      ['HEAD', '/oauth2/start', 'GET'],
+      ['HEAD', '/oauth2/callback?code=x', 'GET'],
+      ['HEAD', '/oauth2/sign_out', 'GET, POST'],
+      ['POST', '/oauth2/start', 'GET'],
+      ['POST', '/oauth2/callback', 'GET'],
+      ['PUT', '/oauth2/sign_out', 'GET, POST'],
+      ['DELETE', '/oauth2/sign_out', 'GET, POST'],
+      ['OPTIONS', '/oauth2/start', 'GET'],
+      ['POST', '/readyz', 'GET, HEAD'],
+    ] as const) {
+      const page = await browser.visit(path, { method })
+      const { status, reason, headers } = page
+      assert.deepEqual(
+        [status, reason, headers.allow],
+        [405, 'method_not_allowed', allow],
+        `${method} ${path}`,
+      )
+      assert.deepEqual(page.setCookies, [])
+    }
+  })
+
+  it('says of a body that is too long that it is, and not that the method is wrong', async () => {
+    const body = 'a'.repeat(1_025)
+    const out = await browser.visit('/oauth2/sign_out', { method: 'POST', body })
+    assert.deepEqual([out.status, out.reason], [400, 'malformed_request'])
+    const start = await browser.visit('/oauth2/start', { method: 'POST', body })
+    assert.deepEqual([start.status, start.reason], [405, 'method_not_allowed'])
   })
 
   it('reads no body: a form of ours is empty, and nobody else has anything to say', async () => {

@@ -376,7 +376,6 @@ describe('the answer with a page', () => {
     const html = 'text/html; charset=utf-8'
     assert.deepEqual(headersOf('not_found'), ['X-Entra-Auth-Reason: not_found', 404, html])
     assert.deepEqual(headersOf('method_not_allowed'), [
-      'Allow: GET, POST',
       'X-Entra-Auth-Reason: method_not_allowed',
       405,
       html,
