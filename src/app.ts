@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises'
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
 import { addExplainRoute } from './admin/explain-route.ts'
 import { guardAdmin } from './admin/guard.ts'
 import { addHealthRoutes, createReadiness } from './admin/health.ts'
@@ -14,7 +14,7 @@ import { createElapsedClock } from './keys/elapsed-clock.ts'
 import type { Http } from './keys/http.ts'
 import type { KeysRuntime } from './keys/issuer-keys.ts'
 import { isUsable } from './keys/keyring.ts'
-import { buildListener, forbidStoring } from './listener.ts'
+import { buildListener, forbidStoring, sendAsRefusal } from './listener.ts'
 import { describePolicies } from './policy/description.ts'
 import { prepareRevocations } from './revocation/lifetimes.ts'
 import type { RevocationStore } from './revocation/revocation-store.ts'
@@ -32,7 +32,7 @@ import { watchOverload } from './verify/overload.ts'
 import { createRefusalLog } from './verify/refusal-log.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
-import { addVerifyRoutes } from './verify/route.ts'
+import { addVerifyRoutes, verdictOf } from './verify/route.ts'
 import { compileRules, compileRulesInSteps, withRemovedKeys } from './verify/rules.ts'
 import { createFirstSights } from './verify/session-verifier.ts'
 import { createTokenCache } from './verify/token-cache.ts'
@@ -128,7 +128,21 @@ export function buildApp(config: Config, runtime: Runtime): App {
   let stopping = false
   const isStopping = () => stopping
 
-  const verify = buildListener(runtime.log, tls?.serverFactory)
+  const verify = buildListener(runtime.log, {
+    serverFactory: tls?.serverFactory,
+    answer(request, reply, failure) {
+      if (request.url.startsWith('/verify') || failure === 'internal_error') {
+        measured.countVerdict(policyOf(request), verdictOf(failure), failure)
+      }
+      return sendAsRefusal(request, reply, failure)
+    },
+    onUnread: () => measured.countVerdict(undefined, 'deny', 'malformed_request'),
+  })
+  function policyOf({ routeOptions, params }: FastifyRequest): string | undefined {
+    if (!routeOptions.url?.startsWith('/verify')) return undefined
+    const { policy = 'default' } = params as { policy?: string }
+    return rules.policies.get(policy)?.name
+  }
   const spans = config.tracing && createSpanExporter(config.tracing, runtime)
   if (spans) addTracing(verify, { exporter: spans, rules: () => rules, clock })
   // Not an async function: a promise would cost each reply a turn of the microtask queue.

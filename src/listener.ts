@@ -1,4 +1,4 @@
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import fastify, {
   type FastifyBaseLogger,
@@ -52,24 +52,39 @@ const createPlainServer: FastifyServerFactory = (handler, options) => {
   return server
 }
 
+/** How a listener differs from the usual one. */
+export interface ListenerOptions {
+  /** Makes its server; a plain one where left out. */
+  readonly serverFactory?: FastifyServerFactory | undefined
+  /** Answers what no route answers. */
+  readonly answer?: Answer
+  /** Is told of each answer to bytes that did not become a request. */
+  readonly onUnread?: (() => void) | undefined
+}
+
 /**
- * Creates a Fastify instance with every limit set. Each error has the form of a refusal. It makes
- * its own server unless a factory is given. It has no logger: with one, Fastify creates listeners
- * and a child logger for each request, even if nothing is logged. That is a quarter of a hit's
- * time. The routes write the log lines.
+ * Creates a Fastify instance with every limit set. Each error has the form of a refusal. It has no
+ * logger: with one, Fastify creates listeners and a child logger for each request, even if nothing
+ * is logged. That is a quarter of a hit's time. The routes write the log lines.
  */
 export function buildListener(
   log: FastifyBaseLogger,
-  serverFactory: FastifyServerFactory = createPlainServer,
-  answer: Answer = sendAsRefusal,
+  { serverFactory = createPlainServer, answer = sendAsRefusal, onUnread }: ListenerOptions = {},
 ): FastifyInstance {
   const sockets = new Set<Socket>()
+  function refuse(_request: IncomingMessage, response: ServerResponse): void {
+    onUnread?.()
+    refuseUnread(response)
+  }
   const app = fastify({
     serverFactory(handler, options) {
       const server = serverFactory((request, response) => {
-        if (request.rawHeaders.length > 2 * maxHeaders) refuseUnread(response)
-        else handler(request, response)
+        if (request.rawHeaders.length > 2 * maxHeaders || lacksHost(request)) {
+          refuse(request, response)
+        } else handler(request, response)
       }, options)
+      // Without a listener, Node answers 417 itself.
+      server.on('checkExpectation', refuse)
       // Node has a limit too, and some versions leave out what is beyond it without an error: a second
       // Authorization would not be seen. So all are read, and counted here.
       server.maxHeadersCount = 0
@@ -95,6 +110,8 @@ export function buildListener(
       maxHeaderSize: maxHeaderBytes,
       headersTimeout: 5_000,
       connectionsCheckingInterval: 1_000,
+      // Node would answer 400 itself, without a reason.
+      requireHostHeader: false,
     },
     // Header or path that HTTP or the router cannot read: nothing reached a handler.
     frameworkErrors(_error, request, reply) {
@@ -104,6 +121,7 @@ export function buildListener(
       if (!socket.writable) return
       // No TLS came about, so there is nobody to whom an answer in plain text would be one.
       if (/^ERR_(SSL|TLS)_/.test(error.code)) return void socket.destroy()
+      onUnread?.()
       socket.end(
         'HTTP/1.1 400 Bad Request\r\nX-Entra-Auth-Verdict: deny\r\nX-Entra-Auth-Reason: malformed_request\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n',
       )
@@ -147,8 +165,14 @@ export type Answer = (
   failure: FailureCode,
 ) => FastifyReply
 
-const sendAsRefusal: Answer = (request, reply, failure) =>
+/** Answers in the form of a refusal. */
+export const sendAsRefusal: Answer = (request, reply, failure) =>
   sendRefusal(reply, { allow: false, failure }, readCorrelation(request.headers).requestId)
+
+/** A request of HTTP/1.1 names its host (RFC 9112 section 3.2). */
+function lacksHost({ httpVersion, headers }: IncomingMessage): boolean {
+  return httpVersion === '1.1' && headers.host === undefined
+}
 
 /** Why a request that reached no route did not. */
 function findMisuse({ method }: FastifyRequest): FailureCode {

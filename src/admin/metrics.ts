@@ -261,7 +261,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
 
 /** Reasons by the verdict that they are counted under. */
 const refusalReasons = Object.entries(failures).map(([reason, { status }]) => ({
-  verdict: status === 503 ? 'unavailable' : 'deny',
+  verdict: status >= 500 ? 'unavailable' : 'deny',
   reason,
 }))
 
@@ -291,20 +291,21 @@ function earlyVerdicts(policies: readonly string[]): VerdictCount['labels'][] {
   ]
 }
 
-/** What /verify refuses before it knows the policy. */
+/** What the listener of /verify refuses before it knows the policy. */
 const beforePolicy: ReadonlySet<string> = new Set([
   'unknown_policy',
   'caller_not_allowed',
   'overloaded',
-])
-
-/** Refusals of requests that lead to no policy. */
-const ofNoPolicy: ReadonlySet<string> = new Set([
-  ...beforePolicy,
+  'malformed_request',
   'not_found',
   'method_not_allowed',
-  'admin_key_missing',
+  'internal_error',
 ])
+
+/** Refusals that no policy is counted with. */
+const ofNoPolicy: ReadonlySet<string> = new Set(
+  [...beforePolicy, 'admin_key_missing'].filter((reason) => reason !== 'internal_error'),
+)
 
 interface VerdictCount {
   readonly labels: { readonly policy: string; readonly verdict: string; readonly reason: string }

@@ -44,7 +44,7 @@ export function reportVerdict<Step extends Check['step'], F extends Facts>(
   const status = verdict.allow ? 200 : statusOf(verdict)
   return {
     policy: policy.name,
-    verdict: verdict.allow ? 'allow' : status === 503 ? 'unavailable' : 'deny',
+    verdict: verdict.allow ? 'allow' : status >= 500 ? 'unavailable' : 'deny',
     reason: verdict.allow ? null : verdict.failure,
     status,
     reportOnlyUntil:

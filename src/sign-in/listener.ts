@@ -62,7 +62,7 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
     refusalPage: (person) => createRefusalPage(current.style, authority(), person),
   }
   // An address that cannot be decoded reaches no hook.
-  const app = buildListener(runtime.log, undefined, (request, reply, failure) => {
+  function answer(request: FastifyRequest, reply: FastifyReply, failure: FailureCode) {
     protect(reply, authority())
     const isUnrouted = failure === 'not_found' || failure === 'method_not_allowed'
     if (!isUnrouted) return sendProblem(context, reply, pageOf(failure))
@@ -70,7 +70,9 @@ export function buildSignIn(settings: SignInSettings, runtime: SignInRuntime): S
     const allowed = ['GET', 'HEAD', 'POST'].filter((method) => app.hasRoute({ method, url }))
     if (allowed.length === 0) return sendProblem(context, reply, 'not_found')
     return sendProblem(context, reply.header('Allow', allowed.join(', ')), 'method_not_allowed')
-  })
+  }
+  const onUnread = () => context.onOutcome('malformed_request')
+  const app = buildListener(runtime.log, { answer, onUnread })
   app.register(cookie)
   // A form of ours has nothing in it, and nobody else has anything to say.
   app.removeAllContentTypeParsers()
@@ -131,6 +133,7 @@ function shed(context: SignInContext, request: FastifyRequest, reply: FastifyRep
   if (path !== '/oauth2/auth' && path !== '/oauth2/userinfo') {
     return sendProblem(context, reply, 'overloaded')
   }
+  if (path === '/oauth2/auth') context.onVerdict(undefined, 'unavailable', 'overloaded')
   const { requestId } = readCorrelation(request.headers)
   return sendRefusal(reply, { allow: false, failure: 'overloaded' }, requestId)
 }

@@ -122,7 +122,6 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
       if (options.clock() < policy.reportOnlyUntilMs) return report(exchange, policy, verdict)
       return refuse(exchange, verdict, policy)
     }
-    options.onVerdict(policy.name, 'allow')
     const sight = options.onFirstSight && verdict.firstSight?.()
     if (sight) {
       const correlation = readCorrelation(exchange.request.headers)
@@ -132,12 +131,15 @@ export function addVerifyRoutes(app: FastifyInstance, options: VerifyRouteOption
     const longest = verdictLife ? Math.max(0, Math.floor(verdictLife())) : Infinity
     const lines = linesOf(exchange, policy, verdict.allowance)
     const { maxAgeSeconds, actionMaxAgeSeconds = maxAgeSeconds } = verdict
-    return allow(
+    allow(
       exchange.reply,
       lines,
       Math.min(maxAgeSeconds, longest),
       exchange.wantsPrepared ? Math.min(actionMaxAgeSeconds, longest) : undefined,
     )
+    // Last: an exception before is answered as one, and counted as one.
+    options.onVerdict(policy.name, 'allow')
+    return undefined
   }
 
   /** Sends each 200, past Fastify's reply: its header handling costs more than the verdict itself. */
@@ -302,5 +304,5 @@ export function sendRefusal(
 
 /** What a refusal counts as: nobody was judged where the service itself cannot answer. */
 export function verdictOf(failure: FailureCode): 'deny' | 'unavailable' {
-  return failures[failure].status === 503 ? 'unavailable' : 'deny'
+  return failures[failure].status >= 500 ? 'unavailable' : 'deny'
 }

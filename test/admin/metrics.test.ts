@@ -3,9 +3,18 @@ import { readFileSync } from 'node:fs'
 import { after, describe, it } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { refreshIntervalMs } from '../../src/keys/issuer-keys.ts'
+import { createRevocationStore } from '../../src/revocation/revocation-store.ts'
 import { eventually } from '../support/eventually.ts'
 import { appIdUri, ids } from '../support/ids.ts'
-import { fixtureConfig, grants, type Service, startService, verify } from '../support/service.ts'
+import { exchange, rawRequest } from '../support/raw.ts'
+import {
+  ask,
+  fixtureConfig,
+  grants,
+  type Service,
+  startService,
+  verify,
+} from '../support/service.ts'
 import { v2User } from '../support/tokens.ts'
 
 const policies = {
@@ -39,6 +48,13 @@ async function read(
 const verdicts = (policy: string, verdict: string, reason = '') =>
   read('entra_auth_verdicts_total', { policy, verdict, reason })
 
+/** How many verdicts were counted, of whatever kind. */
+async function total(): Promise<number> {
+  const { body } = await service.app.metrics.inject('/metrics')
+  const counts = body.matchAll(/^entra_auth_verdicts_total\{.*\} (\d+)$/gm)
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0)
+}
+
 describe('the metrics of a service that was asked nothing yet', () => {
   it('have a series of 0 for each verdict that an alert or a panel asks for', async (t) => {
     const own = await startService({ config: { policies } })
@@ -55,6 +71,9 @@ describe('the metrics of a service that was asked nothing yet', () => {
     assert.equal(await count('', 'deny', 'unknown_policy'), 0)
     assert.equal(await count('', 'deny', 'caller_not_allowed'), 0)
     assert.equal(await count('', 'unavailable', 'overloaded'), 0)
+    for (const reason of ['malformed_request', 'not_found', 'method_not_allowed'])
+      assert.equal(await count('', 'deny', reason), 0, reason)
+    assert.equal(await count('', 'unavailable', 'internal_error'), 0)
     for (const outcome of ['applied', 'refused']) {
       assert.equal(await read('entra_auth_config_reloads_total', { outcome }, own), 0)
     }
@@ -193,6 +212,87 @@ describe('the metrics', () => {
     assert.equal((await service.app.metrics.inject('/revocations')).statusCode, 404)
     assert.equal((await service.app.metrics.inject('/verify')).statusCode, 404)
   })
+})
+
+describe('an answer of the verify listener that no policy gave', () => {
+  const target = '/verify/default'
+  const token = `Authorization: Bearer ${v2User({ uti: 'unread' })}`
+  for (const [what, bytes, reason] of [
+    ['a path below no policy', rawRequest('/verify/default/more', [token]), 'not_found'],
+    ['a path beside it', rawRequest('/verifying', [token]), 'not_found'],
+    ['another method', rawRequest(target).replace('GET', 'POST'), 'method_not_allowed'],
+    [
+      'another method with a body that is too long',
+      `${rawRequest(target, ['Content-Length: 2000']).replace('GET', 'POST')}${'a'.repeat(2_000)}`,
+      'method_not_allowed',
+    ],
+    ['a path that cannot be decoded', rawRequest('/verify/%zz'), 'malformed_request'],
+    ['a name that is too long', rawRequest(`/verify/${'a'.repeat(300)}`), 'malformed_request'],
+    [
+      'headers that are too long',
+      rawRequest(target, [`X: ${'a'.repeat(40_000)}`]),
+      'malformed_request',
+    ],
+    [
+      'too many headers',
+      rawRequest(
+        target,
+        Array.from({ length: 1_001 }, (_, i) => `X-${i}: ${i}`),
+      ),
+      'malformed_request',
+    ],
+    ['no HTTP', 'nonsense\r\n\r\n', 'malformed_request'],
+    ['no host', rawRequest(target, [token]).replace('Host: verifier\r\n', ''), 'malformed_request'],
+    ['an expectation', rawRequest(target, [token, 'Expect: a-miracle']), 'malformed_request'],
+    ['a body', rawRequest(target, [token, 'Content-Length: 1']), 'body_not_allowed'],
+  ] as const) {
+    it(`is counted with its reason: ${what}`, async () => {
+      const policy = reason === 'body_not_allowed' ? 'default' : ''
+      const before = [await total(), await verdicts(policy, 'deny', reason)]
+      const reply = await exchange(service, bytes)
+      assert.match(reply, new RegExp(`^x-entra-auth-reason: ${reason}\r$`, 'im'))
+      assert.match(reply, /^x-entra-auth-verdict: deny\r$/im)
+      assert.deepEqual(
+        [await total(), await verdicts(policy, 'deny', reason)],
+        before.map((count) => (count ?? 0) + 1),
+      )
+    })
+  }
+
+  it('is not counted where it is none of /verify', async () => {
+    const before = await total()
+    for (const path of ['/', '/livez', '/.well-known/oauth-protected-resource/x', '/revocations'])
+      await exchange(service, rawRequest(path))
+    assert.equal(await total(), before)
+  })
+})
+
+it('an exception is counted under its policy, at once and late, and is no allow', async (t) => {
+  const store = createRevocationStore(undefined, () => 0)
+  let isBroken = false
+  const own = await startService({
+    config: { policies },
+    revocations: new Proxy(store, {
+      get(target, member) {
+        if (member === 'list' && isBroken) throw new Error('a bug')
+        return Reflect.get(target, member)
+      },
+    }),
+  })
+  t.after(() => own.close())
+  const count = (policy: string, verdict: string, reason = '') =>
+    read('entra_auth_verdicts_total', { policy, verdict, reason }, own)
+  const credentials = v2User({ uti: 'in a bug' })
+  for (const _ of [1, 2]) await verify(own, 'default', credentials)
+  isBroken = true
+  // The first from the cache, at once; the second after its signature.
+  assert.equal((await verify(own, 'default', credentials)).reason, 'internal_error')
+  assert.equal((await verify(own, 'default', v2User({ uti: 'new' }))).reason, 'internal_error')
+  assert.equal((await ask(own, '/revocations')).reason, 'internal_error')
+  isBroken = false
+  assert.equal(await count('default', 'unavailable', 'internal_error'), 2)
+  assert.equal(await count('', 'unavailable', 'internal_error'), 1)
+  assert.equal(await count('default', 'allow'), 2)
 })
 
 it('the series of what is refused before its policy are there before the first refusal', async (t) => {

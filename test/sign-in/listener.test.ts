@@ -60,6 +60,9 @@ describe('a listener whose event loop lags above the limit', () => {
     const out = await person.visit('/oauth2/sign_out', { method: 'POST' })
     assert.equal(out.status, 303)
     rest()
+    const { body } = await busy.app.metrics.inject('/metrics')
+    const counted = /verdicts_total\{policy="",verdict="unavailable",reason="overloaded"\} [1-9]/
+    assert.match(body, counted)
     await eventually(
       () => person.visit('/oauth2/start'),
       ({ status }) => status === 302,
