@@ -609,35 +609,10 @@ end
 -- Request ---------------------------------------------------------------------------------------
 
 -- HAProxy encodes all but letters, digits and "-_.~", each as three characters. So if nothing but the one
--- space became longer, the token is printable. This costs a third of the check in Lua, which checks all others.
--- What does not fit into a buffer when encoded comes back empty.
-local function isPrintableToken(txn, value)
-    if value:sub(1, 7) == "Bearer " and #txn.sc:url_enc(value, "query") == #value + #"%20" - 1 then
-        return true
-    end
-    return isPrintable(value)
-end
-
--- Counted, because the fetch returns the last of several headers and other programs take the
--- first: two programs would then look at two different tokens. `plain` are the credentials of a request
--- that is known to have exactly one such header.
-local function readCredentials(txn, plain)
-    local value = plain
-    if not value then
-        local count = txn.f:req_fhdr_cnt("authorization")
-        if count == 0 then
-            return nil
-        elseif count > 1 then
-            return nil, "ambiguous_credentials"
-        end
-        value = txn.sf:req_fhdr("authorization")
-    end
-    if value == "" or not isPrintableToken(txn, value) then
-        return nil, "malformed_credentials"
-    elseif #value > settings["max-token-bytes"] + #"Bearer " then
-        return nil, "token_too_long"
-    end
-    return value
+-- space became longer, this is "Bearer" and one token, all printable. This costs a third of the check in Lua, which
+-- checks all others. What does not fit into a buffer when encoded comes back empty.
+local function isPlainBearer(txn, value)
+    return value:sub(1, 7) == "Bearer " and #txn.sc:url_enc(value, "query") == #value + #"%20" - 1
 end
 
 -- Whether these are credentials of another scheme than Bearer: no token was sent then.
@@ -653,6 +628,36 @@ end
 local function tokenOf(credentials)
     local scheme, start = credentials:match("^(%a+) +()")
     return scheme and scheme:lower() == "bearer" and credentials:sub(start) or nil
+end
+
+-- Counted, because the fetch returns the last of several headers and other programs take the
+-- first: two programs would then look at two different tokens. `plain` are the credentials of a request
+-- that is known to have exactly one such header. With a problem, the credentials are only returned where
+-- a policy on probation admits them all the same.
+local function readCredentials(txn, plain)
+    local value = plain
+    if not value then
+        local count = txn.f:req_fhdr_cnt("authorization")
+        if count == 0 then
+            return nil
+        elseif count > 1 then
+            return nil, "ambiguous_credentials"
+        end
+        value = txn.sf:req_fhdr("authorization")
+    end
+    local isPlain = isPlainBearer(txn, value)
+    if value == "" or not (isPlain or isPrintable(value)) then
+        return nil, "malformed_credentials"
+    elseif #value > settings["max-token-bytes"] + #"Bearer " then
+        return nil, "token_too_long"
+    elseif not isPlain and not isOtherScheme(value) then
+        -- A comma or a space means a second token or a parameter (RFC 6750, section 2.1).
+        local token = tokenOf(value)
+        if not token or token == "" or token:find("[ ,]") then
+            return value, "malformed_credentials"
+        end
+    end
+    return value
 end
 
 local function isSameToken(one, other)
@@ -963,19 +968,21 @@ end
 -- A plain table: {ok = true, status = 200, names, values, user, …} or {ok = false, status, reason,
 -- body, challenges, retryAfter}. Nothing touches the request before the outcome is complete.
 
-local function challengeFor(failure)
+local function challengeFor(failure, start)
     if failure.status ~= 401 and failure.error ~= "invalid_request" then
         return {}
     end
     return {
-        ('Bearer realm="entra-id", error="%s", error_description="%s"'):format(
+        ('%s, error="%s", error_description="%s"'):format(
+            start or 'Bearer realm="entra-id"',
             failure.error,
             failure.text:gsub('"', "'")
         ),
     }
 end
 
-local function refuse(reason)
+-- `start` of its challenge: that of the policy, where it is known.
+local function refuse(reason, start)
     local failure = FAILURES[reason]
     return {
         ok = false,
@@ -983,7 +990,7 @@ local function refuse(reason)
         reason = reason,
         error = failure.error,
         text = failure.text,
-        challenges = challengeFor(failure),
+        challenges = challengeFor(failure, start),
         retryAfter = failure.status == 503 and RETRY_AFTER_SECONDS
             or failure.status == 429 and BAD_TOKENS_RETRY_SECONDS
             or nil,
@@ -2918,12 +2925,14 @@ do
     end
 end
 
--- The verifier's refusal of a request without credentials, from the feed. Nil if the feed has none,
--- or is too old.
-local function challengeOf(policy)
+-- The verifier's refusal of a request without credentials, or with this problem, by the challenge in the feed.
+-- Nil if the feed has none, or is too old. A policy on probation, which admits everything, has none.
+local function refuseByFeed(policy, problem)
     local challenge = feed.known.challenges[policy]
     if not challenge or nowMs() >= feed.usableUntilMs then
         return nil
+    elseif problem then
+        return refuse(problem, challenge)
     end
     return {
         ok = false,
@@ -2958,16 +2967,17 @@ local function decide(txn, policy, headerNames, requestId, plain)
     else
         local credentials, problem = readCredentials(txn, plain)
         local isWithout = not credentials or isOtherScheme(credentials)
+        local refusal = (problem or isWithout) and refuseByFeed(policy, problem)
         local session, isSent
-        if problem then
-            outcome = refuse(problem)
+        if problem and (refusal or not credentials) then
+            outcome = refusal or refuse(problem)
         elseif isOwnCall(txn, headerNames) then
             outcome = badSetup("the address of the verifier leads back to HAProxy itself")
         elseif isWithout then
             if not credentials then
                 session, isSent = readSession(txn, headerNames)
             end
-            outcome = challengeOf(policy)
+            outcome = refusal
             if not outcome and isSent and hasManyBadTokens(txn) then
                 outcome = refuse("too_many_bad_tokens")
             end
@@ -3280,13 +3290,17 @@ end
 
 -- Counts a bad token or a forged session on the sticky counter that the settings name. A source that
 -- keeps sending these may make no calls for a while, but still gets cached verdicts. A request without
--- credentials does not count, because each client begins with one, nor does a session that has ended.
+-- credentials does not count, because each client begins with one, nor does a session that has ended, nor
+-- credentials that are no token and cost no call.
 local function countBadToken(txn, outcome)
     local counter = settings["count-bad-tokens"]
     if
         counter
-        and outcome.status == 401
-        and (outcome.isBadSession or (not outcome.signIn and outcome.reason ~= "no_credentials"))
+        and (
+            outcome.isBadSession
+            or (outcome.reason == "malformed_credentials" and outcome.cache == "miss")
+            or (outcome.status == 401 and not outcome.signIn and outcome.reason ~= "no_credentials")
+        )
     then
         txn.f:sc_inc_gpc0(counter)
     end

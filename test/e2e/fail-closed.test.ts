@@ -275,7 +275,7 @@ describe('an error in the action', () => {
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
     ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
     ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],
-    ...['addRefusal', 'challengeOf', 'isTraceparent'],
+    ...['addRefusal', 'refuseByFeed', 'isTraceparent'],
     // Only run when the verifier answers with a prepared value.
     ...['judgePrepared', 'readPrepared', 'readFields', 'createOrder', 'isLargestLast'],
   ])
