@@ -17,6 +17,15 @@ const signInBy = signIn.replace(
 const byCertificate = 'signIn: { certificate: { existingSecret: c } }'
 const key = '{ existingSecret: keys }'
 const vault = 'enabled: true, existingSecretProviderClass: c'
+const shut = 'networkPolicy: { enabled: true, verifyFrom: [{ podSelector: {} }] }\n'
+/** A network policy with rules for what goes out. */
+const letOut = (rules: string) => shut.replace(' }\n', `, extraEgress: [${rules}] }\n`)
+const store = 'store: { url: "redis://valkey.data.svc" }'
+const collector = (url: string) =>
+  `extraEnv: [{ name: OTEL_EXPORTER_OTLP_ENDPOINT, value: "${url}" }]`
+const farAuthority =
+  'tenantId: ""\nconfig: { tenants: { a: { id: 11111111-1111-4111-8111-111111111111, authority: "https://login.example:8443" } } }'
+const byIdentity = `config: ${signInBy}`
 
 /** Values that contradict each other, beside tenantId and audience, and how the sentence begins. */
 const contradictions = [
@@ -138,9 +147,50 @@ const contradictions = [
     'networkPolicy lets no Prometheus in',
   ],
   [
-    'networkPolicy: { enabled: true, verifyFrom: [{ podSelector: {} }] }\nproxy: { url: "http://p:3128" }',
-    'networkPolicy lets nothing out to the proxy',
+    `${shut}proxy: { existingSecret: s }`,
+    'networkPolicy lets nothing out to the proxy: add a rule',
   ],
+  ...(
+    [
+      ['proxy: { url: "http://p:3128" }', 'port 3128, where proxy.url is'],
+      ['proxy: { url: "http://p" }', 'port 80, where proxy.url is'],
+      [store, 'port 6379, where store.url is'],
+      ['store: { url: "rediss://[fd00::1]" }', 'port 6379, where store.url is'],
+      ['config: { store: { url: "rediss://valkey:6380/1" } }', 'port 6380, where store.url is'],
+      [collector('http://collector:4318/v1'), 'port 4318, where OTEL_EXPORTER_OTLP_ENDPOINT is'],
+      [
+        'extraEnv: [{ name: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, value: "http://collector" }]',
+        'port 80, where OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is',
+      ],
+      [byIdentity, 'port 80, where the managed identity of sign-in is'],
+      [
+        byIdentity.replace(
+          'managedIdentity: system',
+          'keyVaultKey: "https://v.vault.azure.net/keys/k"',
+        ),
+        'port 80, where the managed identity of sign-in is',
+      ],
+    ] as const
+  ).map(
+    ([values, where]) =>
+      [`${shut}${values}`, `networkPolicy lets nothing out to ${where}`] as const,
+  ),
+  [
+    `${shut}${farAuthority}`,
+    'networkPolicy lets nothing out to port 8443, where the authority https://login.example:8443 is',
+  ],
+  [
+    `networkPolicy: { enabled: true, verifyFrom: [{ podSelector: {} }], httpsCidrs: [] }`,
+    'networkPolicy lets nothing out to port 443, where the authority https://login.microsoftonline.com is',
+  ],
+  ...[
+    'ports: [{ port: 6380 }]',
+    'ports: [{ port: 6379, protocol: UDP }]',
+    'ports: [{ port: 6000, endPort: 6378 }]',
+  ].map(
+    (rule) =>
+      [`${letOut(`{ ${rule} }`)}${store}`, 'networkPolicy lets nothing out to port 6379'] as const,
+  ),
   [
     'monitoring: { serviceMonitor: { enabled: true }, podMonitor: { enabled: true } }',
     'monitoring.serviceMonitor and monitoring.podMonitor would count everything twice',
@@ -173,6 +223,20 @@ const fine = [
   `config: ${signInBy}`,
   `config: ${signIn}\n${byCertificate}`,
   'shutdown: { preStopSleepSeconds: 18 }',
+  shut,
+  store,
+  ...[
+    '{ ports: [{ port: 6379 }] }',
+    '{ ports: [{ port: 53 }, { port: 6379, protocol: TCP }] }',
+    '{ ports: [{ port: 6000, endPort: 6379 }] }',
+    '{ ports: [{ port: redis }] }',
+    '{ to: [{ podSelector: {} }] }',
+  ].map((rule) => `${letOut(rule)}${store}`),
+  `${shut}store: { url: "redis://127.0.0.1:6379" }`,
+  `${shut}store: { url: "rediss://valkey:443" }`,
+  `${shut}${collector('https://collector.example')}`,
+  `${shut}${byIdentity}\nextraEnv: [{ name: IDENTITY_ENDPOINT, value: "http://127.0.0.1:42356/msi" }]`,
+  `${letOut('{ ports: [{ port: 3128 }] }')}proxy: { url: "http://p:3128" }\n${farAuthority}`,
   'keyVault: { enabled: true, callerKey: k, name: v, tenantId: 11111111-1111-4111-8111-111111111111, clientId: 99999999-9999-4999-8999-999999999999 }',
 ]
 

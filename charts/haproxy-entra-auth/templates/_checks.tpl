@@ -191,8 +191,15 @@
 {{- if and $policy.enabled $hasMonitor (not $policy.metricsFrom) }}
 {{- fail "networkPolicy lets no Prometheus in: name its pods in networkPolicy.metricsFrom." }}
 {{- end }}
-{{- if and $policy.enabled $hasProxy (not $policy.extraEgress) }}
+{{- if and $policy.enabled .Values.proxy.existingSecret (not $policy.extraEgress) }}
 {{- fail "networkPolicy lets nothing out to the proxy: add a rule for it to networkPolicy.extraEgress." }}
+{{- end }}
+{{- if $policy.enabled }}
+{{- range include "haproxy-entra-auth.destinations" . | fromYamlArray }}
+{{- if include "haproxy-entra-auth.isShut" (dict "policy" $policy "port" .port) }}
+{{- fail (printf "networkPolicy lets nothing out to port %d, where %s is: add a rule with this port to networkPolicy.extraEgress." (int .port) .what) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if and .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled }}
 {{- fail "monitoring.serviceMonitor and monitoring.podMonitor would count everything twice: keep one of them." }}
@@ -209,4 +216,57 @@
 {{- if and .Values.privateCa.existingConfigMap .Values.privateCa.existingSecret }}
 {{- fail "privateCa.existingConfigMap and privateCa.existingSecret both hold the certificates: keep one of them." }}
 {{- end }}
+{{- end }}
+
+{{/* Where the pods connect to, as far as the values say it: a list of port and what is there. */}}
+{{- define "haproxy-entra-auth.destinations" -}}
+{{- $config := include "haproxy-entra-auth.config" . | fromYaml }}
+{{- $env := dict }}
+{{- range .Values.extraEnv }}{{ $_ := set $env .name (.value | default "") }}{{ end }}
+{{- $urls := list (dict "what" "store.url" "url" (dig "store" "url" "" $config)) }}
+{{- $credential := dig "signIn" "credential" dict $config }}
+{{- $hasEndpoint := or (hasKey $env "IDENTITY_ENDPOINT") (hasKey $env "AZURE_POD_IDENTITY_AUTHORITY_HOST") }}
+{{- if and (or $credential.managedIdentity $credential.keyVaultKey) (not $hasEndpoint) }}
+{{- $urls = append $urls (dict "what" "the managed identity of sign-in" "url" "http://169.254.169.254") }}
+{{- end }}
+{{- if .Values.proxy.url }}
+{{- $urls = append $urls (dict "what" "proxy.url" "url" .Values.proxy.url) }}
+{{- else if not .Values.proxy.existingSecret }}
+{{- range $config.tenants }}
+{{- $authority := kindIs "map" . | ternary . dict | dig "authority" "https://login.microsoftonline.com" }}
+{{- $urls = append $urls (dict "what" (printf "the authority %s" $authority) "url" $authority) }}
+{{- end }}
+{{- with $credential.keyVaultKey }}
+{{- $urls = append $urls (dict "what" "the vault of sign-in" "url" .) }}
+{{- end }}
+{{- range list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" }}
+{{- $urls = append $urls (dict "what" . "url" (index $env . | default "")) }}
+{{- end }}
+{{- end }}
+{{- $found := list }}
+{{- range $urls }}
+{{- $authority := regexReplaceAll "^[a-z]+://([^@/]*@)?|[/?#].*$" (lower .url) "" }}
+{{- $scheme := regexFind "^[a-z]+" (lower .url) }}
+{{- $usual := dict "http" 80 "https" 443 "redis" 6379 "rediss" 6379 }}
+{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" | default (index $usual $scheme | default 0) | int }}
+{{- if and $port (not (regexMatch "^(127\\.|localhost(:|$)|\\[::1\\])" $authority)) }}
+{{- $found = append $found (dict "what" .what "port" $port) }}
+{{- end }}
+{{- end }}
+{{- toYaml $found }}
+{{- end }}
+
+{{/* Whether no rule of the policy lets TCP out to a port; names of ports and addresses are taken on trust. */}}
+{{- define "haproxy-entra-auth.isShut" -}}
+{{- $isOpen := and (eq (int .port) 443) (gt (len .policy.httpsCidrs) 0) }}
+{{- $port := int .port }}
+{{- range .policy.extraEgress }}
+{{- if not .ports }}{{ $isOpen = true }}{{ end }}
+{{- range .ports }}
+{{- $isTcp := eq (.protocol | default "TCP") "TCP" }}
+{{- $isIn := or (not .port) (kindIs "string" .port) (and (le (int .port) $port) (le $port (int (.endPort | default .port)))) }}
+{{- if and $isTcp $isIn }}{{ $isOpen = true }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if not $isOpen }}true{{ end }}
 {{- end }}
