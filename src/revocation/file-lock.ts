@@ -137,7 +137,8 @@ async function describeSelf(): Promise<Owner> {
     const namespace = await readlink('/proc/self/ns/pid')
     const pid = await readlink('/proc/self')
     const start = await startOf(pid)
-    // Machines that were copied have one host name and the same namespaces, and may share a volume.
+    // Machines that were copied have one host name and the same namespaces, and may share a volume. Under
+    // ProcSubset=pid of systemd nothing tells them apart, so locks there are left by their age alone.
     const boot = (await readIfThere('/proc/sys/kernel/random/boot_id'))?.trim()
     if (start === undefined || boot === undefined) return {}
     return { place: `${hostname()} ${namespace} ${boot}`, pid, start }
