@@ -29,6 +29,8 @@ export interface PollAnswer {
   readonly markUs: number
   /** How many announcements are no later than the one that was asked about. */
   readonly upToMark: number
+  /** How many announcements are within the window that was asked about. */
+  readonly withinWindow: number
   readonly changes: readonly Change[]
 }
 
@@ -37,16 +39,6 @@ export interface Change {
   readonly announcedUs: number
   /** `STAMP JSON`; empty where the value was lost. */
   readonly value: string
-}
-
-/**
- * Announcements within a window (µs) above which there is no room, and above which that does not matter:
- * HAProxy caches nothing then anyway.
- */
-export interface Room {
-  readonly from: number
-  readonly to: number
-  readonly windowUs: number
 }
 
 /** A revocation that was added; see Entry. */
@@ -67,19 +59,15 @@ export interface Position {
  * is written gets a later stamp than `floorUs`.
  */
 export interface StoreConnection {
-  /**
-   * `room` undefined means that there always is room. Otherwise undefined comes back where there is none, and
-   * 'kept' where the store has a later end, which stays.
-   */
   add(
     key: string,
     json: string,
-    known: { readonly floorUs: number; readonly formerEnd: number; readonly room?: Room },
-  ): Promise<Added | 'kept' | undefined>
+    known: { readonly floorUs: number; readonly formerEnd: number },
+  ): Promise<Added>
   /** `value` is what is known of it here, in the form of formatValue; empty where it is not in force. */
   remove(key: string, known: { readonly floorUs: number; readonly value: string }): Promise<number>
   merge(pairs: readonly string[], floorUs: number): Promise<number>
-  poll(since: Position, limit: number): Promise<PollAnswer>
+  poll(since: Position, limit: number, windowUs: number): Promise<PollAnswer>
   prune(keys: readonly string[]): Promise<void>
   /** Keys with a value that nothing announces: the other structure was evicted. */
   readUnannounced(use: (pairs: readonly string[]) => Promise<void>): Promise<void>
@@ -105,6 +93,21 @@ function timeOf(value: unknown): number {
   throw new Error(`the store holds a time that cannot be right: ${String(value).slice(0, 40)}`)
 }
 
+/** Waits no longer than `patienceMs`. */
+async function within<T>(answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${patienceMs} ms`)), patienceMs)
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
+    // Whoever came second must not end the process.
+    answer.catch(() => {})
+  }
+}
+
 /**
  * Connects, with the credentials that the files hold now: a rotated password counts from the next
  * connection on. `onNotice` runs when another replica changed something, `onClose` when the
@@ -122,8 +125,8 @@ export async function connectStore(
     if (text === '') throw new Error(`${file} is empty`)
     return text
   }
-  const [username, password] = [await read(address.usernameFile), await read(address.passwordFile)]
-  const ca = await read(address.caFile)
+  const files = [address.usernameFile, address.passwordFile, address.caFile]
+  const [username, password, ca] = await within(Promise.all(files.map(read)))
   const socket = { connectTimeout: patienceMs, reconnectStrategy: false } as const
   const client = createClient({
     url: address.url,
@@ -158,19 +161,11 @@ export async function connectStore(
 
   /** The connection is closed where an answer fails or does not come: what follows would be late. */
   async function inTime<T>(answer: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${patienceMs} ms`)), patienceMs)
-    })
     try {
-      return await Promise.race([answer, late])
+      return await within(answer)
     } catch (error) {
       close(error as Error)
       throw error
-    } finally {
-      clearTimeout(timer)
-      // Whoever came second must not end the process.
-      answer.catch(() => {})
     }
   }
 
@@ -181,11 +176,8 @@ export async function connectStore(
   await inTime(subscriber.subscribe(channel, onNotice))
 
   return {
-    async add(key, json, { floorUs, formerEnd, room }) {
-      const rest = room ? [room.from, room.to, room.windowUs] : []
-      const answer = await run(addScript, [channel, floorUs, key, json, formerEnd, ...rest])
-      if (answer === '0') return undefined
-      if (answer === '1') return 'kept'
+    async add(key, json, { floorUs, formerEnd }) {
+      const answer = await run(addScript, [channel, floorUs, key, json, formerEnd])
       if (!Array.isArray(answer)) throw new Error('no answer of a store')
       const [changedUs, keptUntil] = answer.map(Number)
       return { changedUs: timeOf(changedUs), ...(keptUntil && { keptUntil }) }
@@ -193,10 +185,11 @@ export async function connectStore(
     remove: async (key, { floorUs, value }) =>
       timeOf(await run(removeScript, [channel, floorUs, key, value])),
     merge: async (pairs, floorUs) => Number(await run(mergeScript, [channel, floorUs, ...pairs])),
-    async poll(since, limit) {
-      const answer = (await run(pollScript, [since.us, since.key, limit])) as unknown
+    async poll(since, limit, windowUs) {
+      const answer = (await run(pollScript, [since.us, since.key, limit, windowUs])) as unknown
       if (!Array.isArray(answer)) throw new Error('no answer of a store')
-      const [timeUs, values, announced, newestUs, markUs, upToMark, isReplica] = answer
+      const [timeUs, values, announced, newestUs, markUs, ...rest] = answer
+      const [upToMark, withinWindow, isReplica] = rest
       // It may lag behind by hours, and does not say so. The address may lead to the master by now.
       if (Number(isReplica) === 1) {
         const error = new Error('it is a replica, and the address has to lead to the master')
@@ -204,7 +197,7 @@ export async function connectStore(
         throw error
       }
       const changes: Change[] = []
-      for (let i = 7; i < answer.length; i += 3) {
+      for (let i = 8; i < answer.length; i += 3) {
         changes.push({
           key: String(answer[i]),
           announcedUs: timeOf(answer[i + 1]),
@@ -218,6 +211,7 @@ export async function connectStore(
         newestUs: timeOf(newestUs),
         markUs: timeOf(markUs),
         upToMark: Number(upToMark),
+        withinWindow: Number(withinWindow),
         changes,
       }
     },

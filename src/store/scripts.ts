@@ -42,20 +42,13 @@ end
 `
 
 /**
- * ARGV: channel, floor, key, JSON, the end of what the replica has of this key, or 0; for one that needs
- * room also from how many announcements on there is none, up to how many, and their window in µs. Returns
- * 0 where there is no room; otherwise the stamp, and the end of an earlier state where that is later, or 0: a state that ends earlier than the one before
- * is kept for as long, because somebody may still have the one before.
+ * ARGV: channel, floor, key, JSON, the end of what the replica has of this key, or 0. Returns the stamp, and the end
+ * of an earlier state where that is later, or 0: a state that ends earlier than the one before is kept for as long,
+ * because somebody may still have the one before.
  */
 export const addScript = `${stamp}${ending}
 local key, json = ARGV[3], ARGV[4]
 local former = redis.call('HGET', KEYS[1], key)
-if ARGV[6] and not former then
-  local count = redis.call('ZCOUNT', KEYS[2], text(now - ARGV[8]), '+inf')
-  if count >= tonumber(ARGV[6]) and count <= tonumber(ARGV[7]) then return '0' end
-end
-if ARGV[6] and former and not former:find('"removed":true', 1, true)
-  and (tonumber(former:match('"until":(%d+)')) or 0) >= endingOf(json) then return '1' end
 local kept = math.max(tonumber(ARGV[5]), endingOf(former))
 if kept > endingOf(json) then
   json = json:sub(1, -2) .. ',"keptUntil":' .. text(kept) .. '}'
@@ -122,10 +115,10 @@ return count
 const [maxKeyBytes, maxValueBytes] = [512, 4_096]
 
 /**
- * ARGV: the last announcement known, its key, and how many to return at most. Returns the time, the
+ * ARGV: the last announcement known, its key, how many to return at most, and a window in µs. Returns the time, the
  * size of both structures, the newest announcement, when that key was last announced, how many
- * announcements are no later than the one that is known, whether this server follows another one, and
- * key, announcement and value of each announcement that follows.
+ * announcements are no later than the one that is known, how many are within the window, whether this server follows
+ * another one, and key, announcement and value of each announcement that follows.
  *
  * What follows is found by the place of the known one: several may have the same time, where a program
  * other than this one wrote them. A value that is too long counts as lost, so that it fills no memory.
@@ -138,6 +131,7 @@ local info = redis.pcall('INFO', 'replication')
 local result = {
   text(now), redis.call('HLEN', KEYS[1]), redis.call('ZCARD', KEYS[2]), newest or '0', mark or '-1',
   redis.call('ZCOUNT', KEYS[2], '-inf', ARGV[1]),
+  redis.call('ZCOUNT', KEYS[2], text(now - ARGV[4]), '+inf'),
   type(info) == 'string' and info:find('role:slave', 1, true) and 1 or 0,
 }
 local changed

@@ -72,8 +72,20 @@ const [leastAuditPauseMs, mostAuditPauseMs] = [1_000, 60_000]
 /** So many within the time that HAProxy keeps them leave room for those of administrators. */
 const maxYielding = 8_000
 
-/** Sign-outs that are owed to a store which cannot be reached: the store has no say in their number. */
-const maxOwedYielding = 1_000
+/** Sign-outs that wait for the store: while it does not answer, nothing else limits their number. */
+const maxPending = 1_000
+
+/** How long a sign-out waits for the store, in ms: it is in force here already, and a person waits. */
+const signOutPatienceMs = 1_000
+
+/** How long a change may wait for those before it, in ms: nobody waits longer for the answer. */
+const changePatienceMs = 15_000
+
+/**
+ * What takes so long and fails is a store that hangs. For a while afterwards nobody asks it: otherwise each change
+ * and each poll would take as long, one after the other. In ms.
+ */
+const [hangMs, hangPauseMs] = [1_000, 1_000]
 
 /** Keys that cannot be read of which the log has a line. */
 const maxUnreadable = 100
@@ -85,6 +97,8 @@ const maxUnreadable = 100
 const usualLifetimeSeconds = 1_500 * 60 + 300
 
 const start: Position = { us: 0, key: '' }
+
+const pause = (ms: number) => wait(ms, undefined, { ref: false })
 
 /**
  * Creates the revocations that replicas share. All are in memory, so no verdict waits for the store.
@@ -126,6 +140,14 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   let readCount = Infinity
   /** Keys that have to be given to the store. */
   const owed = new Set<string>()
+  /** Sign-outs that are in force here, and that the store does not have yet. */
+  const pending = new Map<string, Entry>()
+  /** How many revocations of this store HAProxy may keep, as it last said. */
+  let keptCount = 0
+  let isGivingDue = false
+  let giving: Promise<void> = Promise.resolve()
+  /** The store hangs, and is asked again from then on (monotonic, ms). */
+  let askAgainMs = Number.NEGATIVE_INFINITY
   let isExtensionDue = false
   /** Keys that this version cannot read. */
   const unreadable = new Set<string>()
@@ -143,6 +165,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   async function connect(): Promise<StoreConnection> {
     if (isStopped) throw new Error('this service is stopping')
     if (connection) return connection
+    if (monotonic() < askAgainMs) throw new Error(problem)
     let opened: StoreConnection | undefined
     opened = await options.connect({
       onNotice: reloadSoon,
@@ -157,6 +180,24 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     return opened
   }
 
+  /** Whatever is asked of the store; a RevocationError with these words where it does not answer. */
+  async function withStore<T>(
+    use: (to: StoreConnection) => Promise<T>,
+    consequence = '',
+  ): Promise<T> {
+    const startMs = monotonic()
+    try {
+      return await use(await connect())
+    } catch (error) {
+      problem = (error as Error).message
+      const nowMs = monotonic()
+      if (nowMs - startMs >= hangMs) askAgainMs = nowMs + hangPauseMs
+      throw new RevocationError(`the store cannot be reached (${problem})${consequence}`, {
+        isTemporary: true,
+      })
+    }
+  }
+
   /** However many notices come, the next poll reads all that they are about. */
   function reloadSoon(): void {
     if (isReloadDue) return
@@ -168,10 +209,14 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     void enqueue(run).catch(() => {})
   }
 
+  /** For so long HAProxy may keep a revocation. */
+  const keptSeconds = () => known.windowSeconds + clockAheadSeconds
+
   async function ask(from: StoreConnection, since: Position) {
     // Without a clock from before, only that of the answer counts.
     const recentSinceUs = known.recentSinceUs() || Infinity
-    const answer = await from.poll(since, pageSize)
+    const answer = await from.poll(since, pageSize, keptSeconds() * 1e6)
+    keptCount = answer.withinWindow
     const at = { storeUs: answer.timeUs, wallMs: now(), monotonicMs: monotonic() }
     known.hear(at)
     // By the clock before the answer and by the one since: it may have been set ahead in between.
@@ -311,7 +356,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     }
     let lost = 0
     for (const [key, entry] of known.all()) {
-      if (there.has(key) || known.hasEnded(entry)) continue
+      if (there.has(key) || pending.has(key) || known.hasEnded(entry)) continue
       owed.add(key)
       lost++
     }
@@ -340,14 +385,43 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     return owed.size === 0
   }
 
+  /** Gives the store the sign-outs that it does not have. Of two states of one, it keeps the later. */
+  async function givePending(to: StoreConnection): Promise<void> {
+    while (pending.size > 0) {
+      const page = [...pending].slice(0, mergeSize)
+      await to.merge(
+        page.flatMap(([key, entry]) => [key, formatValue(entry)]),
+        known.latestUs,
+      )
+      for (const [key, entry] of page) {
+        if (pending.get(key) === entry) pending.delete(key)
+        audit?.there.add(key)
+      }
+    }
+  }
+
+  /** However many sign-outs come at a time, the store takes them together. */
+  async function givePendingSoon(): Promise<void> {
+    if (isGivingDue) return giving
+    isGivingDue = true
+    giving = enqueue(async () => {
+      isGivingDue = false
+      if (pending.size > 0) await withStore(givePending)
+    })
+    return giving
+  }
+
   /** All that is to be done with the store at a time, in steps that hold nobody up for long. */
   async function exchange(from: StoreConnection, isPatient: boolean): Promise<void> {
+    await givePending(from)
     // Before anything is known, the audit brings it all.
     if (cursor.us > 0 || !audit) {
       const [since, readBefore] = [cursor, readCount]
       const { answer, at } = await takeNews(from)
       void keepCopy()
-      if (!audit && owed.size === 0 && hasLost(answer, since, readBefore)) {
+      // What was never given to the store is not lost.
+      const isAllGiven = owed.size === 0 && pending.size === 0
+      if (!audit && isAllGiven && hasLost(answer, since, readBefore)) {
         if (monotonic() >= nextAuditMs) beginAudit()
       }
       if (!audit) noteSync(at)
@@ -384,14 +458,12 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   async function reload({ isPatient = false } = {}): Promise<boolean> {
     const before = known.list
     try {
-      const from = await connect()
-      await exchange(from, isPatient)
-      await prune(from)
+      await withStore(async (from) => {
+        await exchange(from, isPatient)
+        await prune(from)
+      })
       noteFeed()
       return known.list !== before
-    } catch (error) {
-      problem = (error as Error).message
-      throw new RevocationError(`the store cannot be reached: ${problem}`, { isTemporary: true })
     } finally {
       // News do not wait for a disk that is slow.
       void keepCopy()
@@ -461,53 +533,77 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     await copy?.settle()
   }
 
-  /** Makes a change in the store; a RevocationError where that cannot be known to have happened. */
-  async function change<T>(make: (to: StoreConnection) => Promise<T>): Promise<T> {
-    try {
-      return await make(await connect())
-    } catch (error) {
-      if (error instanceof RevocationError) throw error
-      problem = (error as Error).message
-      throw new RevocationError(
-        `the store cannot be reached (${problem}); the change cannot be confirmed, try again`,
-        { isTemporary: true },
-      )
-    }
-  }
-
   function putChanged(key: string, entry: Entry): void {
     // Recent by any clock: that of the store may just have been set back.
     known.put(key, entry, 0)
     known.renew()
     owed.delete(key)
+    pending.delete(key)
     audit?.there.add(key)
   }
 
-  /** Makes a change; it is on disk too when this resolves, unless the disk takes its time. */
+  /**
+   * Makes a change in the store; a RevocationError where that cannot be known to have happened. It is on disk too
+   * when this resolves, unless the disk takes its time.
+   */
   async function changeAndKeep<T>(make: (to: StoreConnection) => Promise<T>): Promise<T> {
-    const made = await enqueue(() => change(make))
+    const startMs = monotonic()
+    const made = await enqueue(async () => {
+      if (monotonic() - startMs > changePatienceMs) {
+        const sentence = 'the store is too slow; the change was not made, try again'
+        throw new RevocationError(sentence, { isTemporary: true })
+      }
+      return withStore(make, '; the change cannot be confirmed, try again')
+    })
     await keep()
     return made
   }
 
   async function keep(): Promise<void> {
-    if (copy) await Promise.race([keepCopy(), wait(diskPatienceMs, undefined, { ref: false })])
+    if (copy) await Promise.race([keepCopy(), pause(diskPatienceMs)])
   }
 
   /**
-   * Puts a revocation in force here that the store could not take, and gives it to the store later. For what
-   * nobody can try again: a person who signs out is gone.
+   * Puts a revocation in force here before the store has it. For what nobody can try again: a person who signs out is
+   * gone. Resolves once the store has it too, or cannot be reached, or takes its time.
    */
-  async function owe(revocation: StoredRevocation): Promise<void> {
+  async function addPending(revocation: StoredRevocation): Promise<void> {
     const key = revocationKey(revocation.kind, revocation.id)
-    await enqueue(async () => {
-      // No clock of ours: one that is ahead would date every later change.
-      const changedUs = known.latestUs + 1
-      known.put(key, { revocation, removed: false, changedUs, announcedUs: changedUs }, 0)
-      known.renew()
-      owed.add(key)
-    })
-    await keep()
+    const inForce = known.list.get(revocation.kind, revocation.id)
+    // That of an administrator may last longer, and stays.
+    if (!inForce || known.list.endOf(inForce) < revocation.until) putPending(key, revocation)
+    const given = givePendingSoon().catch(() => {})
+    // Where the store is known not to answer, nobody waits for it.
+    const answered = problem === undefined && Promise.race([given, pause(signOutPatienceMs)])
+    await Promise.all([answered, keep()])
+  }
+
+  function putPending(key: string, revocation: StoredRevocation): void {
+    const former = known.get(key)
+    // Beyond the upper limit HAProxy caches nothing anyway. While the store is away, the count is an old one.
+    const isFull = keptCount >= maxYielding && keptCount <= maxRevocations
+    if (!former && isFull && problem === undefined) {
+      throw new RevocationError(
+        `there were ${maxYielding} revocations within the last ${keptSeconds()} s; the rest up to ${maxRevocations} is for administrators`,
+      )
+    }
+    if (pending.size >= maxPending) {
+      for (const [each, entry] of pending) if (known.hasEnded(entry)) pending.delete(each)
+    }
+    if (!pending.has(key) && pending.size >= maxPending) {
+      throw new RevocationError(
+        `${maxPending} sign-outs wait for the store (${problem ?? 'it is slow'})`,
+        { isTemporary: true },
+      )
+    }
+    // No clock of ours: one that is ahead would date every later change.
+    const changedUs = known.latestUs + 1
+    const formerEnd = former ? known.keptUntil(former) : 0
+    const kept = formerEnd > revocation.until && { keptUntil: formerEnd }
+    const entry = { revocation, removed: false, ...kept, changedUs, announcedUs: changedUs }
+    known.put(key, entry, 0)
+    known.renew()
+    pending.set(key, entry)
   }
 
   return {
@@ -519,7 +615,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     add: (revocation, { untilDefault = false, isYielding = false } = {}) => {
       const madeAt = Math.floor(now() / 1e3)
       const stored = { ...revocation, madeAt, ...(untilDefault && { untilDefault }) }
-      const added = changeAndKeep(async (to) => {
+      if (isYielding) return addPending(stored)
+      return changeAndKeep(async (to) => {
         const key = revocationKey(revocation.kind, revocation.id)
         const former = known.get(key)
         const added = await to.add(key, JSON.stringify(stored), {
@@ -528,29 +625,9 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
             former ? known.keptUntil(former) : 0,
             untilDefault ? Math.max(revocation.before, madeAt) + usualLifetimeSeconds : 0,
           ),
-          ...(isYielding && {
-            room: {
-              from: maxYielding,
-              to: maxRevocations,
-              // As long as HAProxy may keep it.
-              windowUs: (known.windowSeconds + clockAheadSeconds) * 1e6,
-            },
-          }),
         })
-        if (!added) {
-          throw new RevocationError(
-            `there were ${maxYielding} revocations within the last ${known.windowSeconds + clockAheadSeconds} s; the rest up to ${maxRevocations} is for administrators`,
-          )
-        }
-        // The next poll brings it.
-        if (added === 'kept') return
         const announcedUs = added.changedUs
         putChanged(key, { revocation: stored, removed: false, ...added, announcedUs })
-      })
-      if (!isYielding) return added
-      return added.catch((error: RevocationError) => {
-        if (!error.isTemporary || owed.size >= maxOwedYielding) throw error
-        return owe(stored)
       })
     },
     remove: (kind, id) =>

@@ -30,8 +30,8 @@ function countingReads() {
   const seen = { reads: 0 }
   const wrap = (connection: StoreConnection): StoreConnection => ({
     ...connection,
-    async poll(since, limit) {
-      const answer = await connection.poll(since, limit)
+    async poll(since, ...more) {
+      const answer = await connection.poll(since, ...more)
       if (since.us === 0 && answer.announced > 0) seen.reads++
       return answer
     },
@@ -210,8 +210,8 @@ describe('what HAProxy has to know', () => {
     let aheadUs = 0
     const wrap = (connection: StoreConnection): StoreConnection => ({
       ...connection,
-      async poll(since, limit) {
-        const answer = await connection.poll(since, limit)
+      async poll(since, ...more) {
+        const answer = await connection.poll(since, ...more)
         return { ...answer, timeUs: answer.timeUs + aheadUs }
       },
     })

@@ -185,8 +185,8 @@ describe('keys and values that are too long', () => {
     let longest = 0
     const wrap = (connection: StoreConnection): StoreConnection => ({
       ...connection,
-      async poll(since, limit) {
-        const answer = await connection.poll(since, limit)
+      async poll(since, ...more) {
+        const answer = await connection.poll(since, ...more)
         for (const { key, value } of answer.changes) {
           longest = Math.max(longest, key.length, value.length)
         }
@@ -278,8 +278,8 @@ describe('keys of another type, or taken away', () => {
     let isFlushDue = false
     const wrap = (connection: StoreConnection): StoreConnection => ({
       ...connection,
-      async poll(since, limit) {
-        const answer = await connection.poll(since, limit)
+      async poll(since, ...more) {
+        const answer = await connection.poll(since, ...more)
         // The first page of a look at everything.
         if (isFlushDue && since.us === 0) {
           isFlushDue = false

@@ -1,6 +1,8 @@
 /** Sign-outs that the store cannot take: nobody tries them again, so the service does. */
 import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
+import { setTimeout as wait } from 'node:timers/promises'
+import { eventually } from '../support/eventually.ts'
 import { keyNamed, prepareReplicas } from './replica.ts'
 import { startStoreServer } from './server.ts'
 
@@ -58,13 +60,89 @@ describe('a sign-out while the store is down', () => {
 
   it('is one of a thousand at most', async () => {
     await begin()
-    const one = await open({ clock: now() })
+    const clock = now()
+    const one = await open({ clock })
     await server.kill('SIGKILL')
     for (let i = 0; i < 1_000; i++) await one.add(session(`s${i}`), { isYielding: true })
-    await assert.rejects(one.add(session('more'), { isYielding: true }), /cannot be reached/)
-    assert.equal(one.list.size, 1_000)
+    await assert.rejects(one.add(session('more'), { isYielding: true }), /1000 sign-outs wait/)
+    // Those that have ended by now make room.
+    clock.wallMs = until * 1_000
+    const later = { ...session('later'), until: until + 3_600 }
+    await one.add(later, { isYielding: true })
+    assert.ok(one.list.get('session', 'later'))
+    clock.wallMs = Date.now()
     await server.start()
     await one.reload()
-    assert.match(await server.ask('HLEN', '{entra-auth}:revocations'), /:1000/)
+    assert.match(await server.ask('HLEN', '{entra-auth}:revocations'), /:1001\r/)
+  })
+})
+
+describe('a sign-out while the store hangs', () => {
+  const running = {
+    get wallMs() {
+      return Date.now()
+    },
+    get monotonicMs() {
+      return performance.now()
+    },
+  }
+  /** What becomes of a promise within a time that is far below that of one question to a store that hangs. */
+  const soon = (promise: Promise<unknown>, ms: number) =>
+    Promise.race([promise.then(() => 'done'), wait(ms, 'late')])
+
+  it('is in force here at once, however many come, and no two of them wait one after the other', async () => {
+    await begin()
+    const [one, other] = [await open({ clock: running }), await open({ clock: running })]
+    await server.kill('SIGSTOP')
+    const ids = Array.from({ length: 50 }, (_, i) => `left-${i}`)
+    const polled = one.reload().catch((error: Error) => error.message)
+    const added = ids.map((id) => one.add(session(id), { isYielding: true }))
+    for (const id of ids) assert.ok(one.list.get('session', id), id)
+    assert.equal(await soon(Promise.all(added), 1_900), 'done')
+    assert.match(String(await polled), /no answer within 2000 ms/)
+    // From now on it is known: neither a person nor an administrator waits for it again.
+    const again = one.add(session('later'), { isYielding: true })
+    assert.ok(one.list.get('session', 'later'))
+    assert.equal(await soon(again, 400), 'done')
+    const byHand = one.add(session('by-hand')).catch((error: Error) => error.message)
+    assert.equal(await soon(byHand, 400), 'done')
+    assert.match(String(await byHand), /cannot be reached \(no answer within 2000 ms\)/)
+    assert.equal(one.list.get('session', 'by-hand'), undefined)
+    await server.kill('SIGCONT')
+    await eventually(
+      async () => {
+        for (const replica of [one, other]) await replica.reload().catch(() => {})
+        return [...ids, 'later'].filter((id) => !other.list.get('session', id))
+      },
+      (missing) => missing.length === 0,
+    )
+  })
+
+  it('holds up a change of an administrator behind it for no longer than one answer', async () => {
+    await begin()
+    const one = await open({ clock: running })
+    await server.kill('SIGSTOP')
+    const changes = Array.from({ length: 20 }, (_, i) =>
+      one.add(session(`by-hand-${i}`)).catch((error: Error) => error.message),
+    )
+    assert.equal(await soon(Promise.all(changes), 3_000), 'done')
+    await server.kill('SIGCONT')
+  })
+
+  it('leaves alone what an administrator made longer or ended elsewhere meanwhile', async () => {
+    await begin()
+    const [one, other] = [await open({ clock: now() }), await open({ clock: now() })]
+    await server.kill('SIGKILL')
+    await one.add(session('longer'), { isYielding: true })
+    await one.add(session('ended'), { isYielding: true })
+    await server.start()
+    await other.add({ ...session('longer'), until: until + 3_600 })
+    await other.add(session('ended'))
+    await other.remove('session', 'ended')
+    for (const replica of [one, other, one]) await replica.reload()
+    for (const replica of [one, other]) {
+      assert.equal(replica.list.get('session', 'longer')?.until, until + 3_600)
+      assert.equal(replica.list.get('session', 'ended'), undefined)
+    }
   })
 })

@@ -57,7 +57,7 @@ export function createFakeStore(nowMs: () => number): FakeStore {
         }
         return 0
       },
-      async poll(since, limit) {
+      async poll(since, limit, windowUs) {
         const changes = [...store.announced]
           .filter(([key, us]) => us > since.us || (us === since.us && key !== since.key))
           .toSorted(([, one], [, other]) => one - other)
@@ -72,6 +72,8 @@ export function createFakeStore(nowMs: () => number): FakeStore {
           announced: store.announced.size,
           newestUs: newest(),
           markUs: store.announced.get(since.key) ?? -1,
+          withinWindow: [...store.announced.values()].filter((us) => us >= nowMs() * 1e3 - windowUs)
+            .length,
           upToMark: [...store.announced.values()].filter((us) => us <= since.us).length,
           changes,
         }
