@@ -16,15 +16,22 @@ export function allowOrigin(reply: FastifyReply): FastifyReply {
   return reply.header('Referrer-Policy', 'same-origin')
 }
 
-/** Sends the page of an error, and counts it. */
+/** Sends the page of an error, and counts it, as another outcome where one is given. */
 export function sendProblem(
   { style, onOutcome }: Pick<SignInContext, 'style' | 'onOutcome'>,
   reply: FastifyReply,
   code: ProblemCode,
-  more: { readonly details?: EntraDetails; readonly action?: PageAction | undefined } = {},
+  {
+    outcome = code,
+    ...more
+  }: {
+    readonly details?: EntraDetails
+    readonly action?: PageAction | undefined
+    readonly outcome?: ProblemCode
+  } = {},
 ): FastifyReply {
   const { status } = problems[code]
-  onOutcome(code)
+  onOutcome(outcome)
   if (status === 503) reply.header('Retry-After', '60')
   reply.header('X-Entra-Auth-Reason', code)
   return sendPage(reply, createProblemPage(code, { ...more, style }), status)

@@ -27,7 +27,7 @@ import {
   openState,
 } from './login.ts'
 import { ownReasons, revokeSession } from './own-revocations.ts'
-import { isOutage, type ProblemCode, problemOf, readDetails } from './problems.ts'
+import { isHarmless, isOutage, type ProblemCode, problemOf, readDetails } from './problems.ts'
 import { begin, postpone, readLogin, redirectUriOf } from './start.ts'
 
 /** One answer of Entra, with all that it belongs to. */
@@ -316,7 +316,7 @@ async function refuse(
     // The same answer twice, as of a page that was reloaded: the first one brought what it could.
     if (error === 'invalid_grant') return redirect(reply, target)
     // An answer that is not Entra's, as of a proxy on the way, says nothing about the person.
-    if (isOutage(code) || code === 'id_token_refused') {
+    if (isHarmless(code)) {
       return postpone(context, reply, visit, session, target)
     }
     // Entra no longer confirms this person without showing a page, so the session ends. The person
@@ -329,11 +329,17 @@ async function refuse(
       return begin(context, request, reply, visit, beginning)
     }
   }
-  return sendProblem(context, reply, code, { details, action: tryAgain(target) })
+  // One that is counted calls somebody. In an address, Entra never says that our credential is wrong.
+  const isMadeUp = !isProven && code === 'invalid_client'
+  const outcome = isMadeUp ? 'sign_in_failed' : code
+  return sendProblem(context, reply, code, { details, action: tryAgain(target), outcome })
 }
 
 function report(context: SignInContext, code: ProblemCode, fields: object, isAlarm: boolean): void {
-  if (isAlarm) {
+  if (code === 'overloaded') {
+    // Anybody can cause this line.
+    context.log.info({ reason: code }, 'too many sign-ins at a time')
+  } else if (isAlarm) {
     context.log.error(fields, 'sign-in is out of order: Entra or the credential does not answer')
   } else {
     context.log.info({ ...fields, reason: code }, 'sign-in refused by Entra')

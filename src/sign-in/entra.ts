@@ -31,7 +31,10 @@ export interface CodeExchange {
 
 /** An answer of Entra that is no ID token. */
 export class EntraRefusal extends Error {
-  /** The OAuth error; `entra_unavailable` where there was no answer, `credential` where we have no proof. */
+  /**
+   * The OAuth error; `entra_unavailable` where there was no answer, `credential` where we have no proof,
+   * `overloaded` where Entra was not asked.
+   */
   readonly error: string
   /** For the log and, number and correlation id of it, for the page. */
   readonly description: string
@@ -92,6 +95,19 @@ export function createEntra(
     [oauth.clockTolerance]: 1e12,
   }
 
+  /** The answer in the address: whatever is wrong with it, anybody can have written it. */
+  function checkedAnswer(
+    server: oauth.AuthorizationServer,
+    parameters: URLSearchParams,
+    state: string,
+  ): URLSearchParams {
+    try {
+      return oauth.validateAuthResponse(server, client, parameters, state)
+    } catch (cause) {
+      throw new EntraRefusal('id_token_refused', (cause as Error).message)
+    }
+  }
+
   /** Adds who we are and the proof of it to a token request. */
   const authenticate =
     (token: string): oauth.ClientAuth =>
@@ -118,7 +134,7 @@ export function createEntra(
     { parameters, state, redirectUri, codeVerifier, nonce, onDate }: CodeExchange,
   ): Promise<string> {
     try {
-      const checked = oauth.validateAuthResponse(server, client, parameters, state)
+      const checked = checkedAnswer(server, parameters, state)
       const reply = await oauth.authorizationCodeGrantRequest(
         server,
         client,
@@ -163,7 +179,7 @@ export function createEntra(
     async redeem(exchange) {
       const { issuer, authorization, token } = await this.endpoints(Number.POSITIVE_INFINITY)
       if (exchanges >= maxExchanges) {
-        throw new EntraRefusal('entra_unavailable', 'too many code exchanges at a time')
+        throw new EntraRefusal('overloaded', 'too many code exchanges at a time')
       }
       exchanges++
       const server: oauth.AuthorizationServer = {

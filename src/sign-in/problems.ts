@@ -163,7 +163,8 @@ export function problemOf(error: string): ProblemCode {
     case 'invalid_grant':
       return 'invalid_grant'
     case 'id_token_refused':
-      return 'id_token_refused'
+    case 'overloaded':
+      return error
     case 'entra_unavailable':
     case 'server_error':
     case 'temporarily_unavailable':
@@ -173,7 +174,12 @@ export function problemOf(error: string): ProblemCode {
   }
 }
 
-/** Errors that say nothing of the person: a good session outlives them. */
+/** What nobody but whoever runs the service can mend. */
 export function isOutage(code: ProblemCode): boolean {
   return code === 'entra_unavailable' || code === 'invalid_client'
+}
+
+/** Errors that say nothing of the person: a good session outlives them. */
+export function isHarmless(code: ProblemCode): boolean {
+  return isOutage(code) || code === 'id_token_refused' || code === 'overloaded'
 }

@@ -85,7 +85,7 @@ describe('a code exchange', () => {
     await entra.endpoints(Number.POSITIVE_INFINITY)
     const waiting = Array.from({ length: 64 }, () => errorOf(entra.redeem(exchange)))
     assert.deepEqual(await errorOf(entra.redeem(exchange)), [
-      'entra_unavailable',
+      'overloaded',
       'too many code exchanges at a time',
     ])
     release()

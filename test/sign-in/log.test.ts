@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { beforeEach, describe, it } from 'node:test'
 import { sessionCookie } from '../../src/session/cookie.ts'
+import { eventually } from '../support/eventually.ts'
 import { ids } from '../support/ids.ts'
 import { cookieOf, host, sessionOf } from '../support/sessions.ts'
 import {
@@ -136,6 +137,60 @@ describe('the log', () => {
         msg: 'sign-in refused by Entra',
       },
     ])
+  })
+
+  it('has no alarm where strangers fill the 64 places for codes, and a session outlives that', async () => {
+    await signInWith(service, browser)
+    const asked = askedOf(await browser.visit('/oauth2/start?acrs=c1'))
+    service.time.nowMs += 3_600_000
+    const recheck = askedOf(await browser.visit('/oauth2/start?rd=/page'))
+    let open = () => {}
+    service.authority.contoso.v2.gate = new Promise((done) => {
+      open = () => done(undefined)
+    })
+    service.log.length = 0
+    const before = service.authority.requests.length
+    const madeUp = Array.from({ length: 64 }, () => browser.visit(callbackOf(asked, { code: 'x' })))
+    await eventually(
+      () => service.authority.requests.length - before,
+      (count) => count === 64,
+    )
+    const stranger = browser.copy()
+    stranger.cookies.delete(sessionCookie)
+    const page = await stranger.visit(callbackOf(asked, { code: 'x' }))
+    assert.deepEqual([page.status, page.reason], [503, 'overloaded'])
+    const rechecked = await browser.visit(callbackOf(recheck, { code: 'y' }))
+    assert.deepEqual([rechecked.status, rechecked.location], [302, '/page'])
+    assert.ok(browser.cookies.has(sessionCookie))
+    const line = { level: 30, reason: 'overloaded', msg: 'too many sign-ins at a time' }
+    assert.deepEqual(linesOf(), [line, line])
+    open()
+    await Promise.all(madeUp)
+  })
+
+  it('has no alarm, and no count that calls somebody, for a credential that an address calls wrong', async () => {
+    const counted = async (outcome: string) => {
+      const { body } = await service.app.metrics.inject('/metrics')
+      return Number(
+        body
+          .split('\n')
+          .find((line) => line.includes(`outcome="${outcome}"`))
+          ?.split(' ')[1],
+      )
+    }
+    const outcomes = ['invalid_client', 'sign_in_failed']
+    const before = await Promise.all(outcomes.map(counted))
+    for (const error of ['invalid_client', 'unauthorized_client', 'credential']) {
+      const asked = askedOf(await browser.visit('/oauth2/start'))
+      const page = await browser.visit(callbackOf(asked, { error }))
+      assert.equal(page.reason, 'invalid_client')
+    }
+    assert.ok(linesOf().every((line) => (line as { level: number }).level === 30))
+    const after = await Promise.all(outcomes.map(counted))
+    assert.deepEqual(
+      after.map((count, index) => count - Number(before[index])),
+      [0, 3],
+    )
   })
 
   it('names the claim for which an ID token was refused', async () => {

@@ -14,6 +14,7 @@ import {
   createSignOutPage,
 } from '../../src/sign-in/page.ts'
 import {
+  isHarmless,
   isOutage,
   type ProblemCode,
   problemOf,
@@ -414,6 +415,7 @@ describe('an error of Entra', () => {
       credential: 'invalid_client',
       invalid_grant: 'invalid_grant',
       id_token_refused: 'id_token_refused',
+      overloaded: 'overloaded',
       entra_unavailable: 'entra_unavailable',
       server_error: 'entra_unavailable',
       temporarily_unavailable: 'entra_unavailable',
@@ -423,9 +425,14 @@ describe('an error of Entra', () => {
     for (const [error, code] of Object.entries(codes)) assert.equal(problemOf(error), code, error)
   })
 
-  it('is an outage where it says nothing of the person', () => {
-    const outages = (Object.keys(expected) as ProblemCode[]).filter(isOutage)
-    assert.deepEqual(outages, ['invalid_client', 'entra_unavailable'])
+  it('is an outage where Entra or the credential fails, and harmless where it says nothing of the person', () => {
+    const codes = Object.keys(expected) as ProblemCode[]
+    const outages = ['invalid_client', 'entra_unavailable']
+    assert.deepEqual(codes.filter(isOutage), outages)
+    assert.deepEqual(
+      codes.filter(isHarmless).toSorted(),
+      [...outages, 'overloaded', 'id_token_refused'].toSorted(),
+    )
   })
 
   it('has its number in 4 to 8 digits and its id as a whole word, within 4,096 characters', () => {
