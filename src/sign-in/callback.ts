@@ -127,7 +127,6 @@ async function redeem(
   const { visit, state, sealedState, login } = returned
   const nonce = nonceOf(state, login)
   const askedAtMs = context.clock()
-  let answeredAtMs = askedAtMs
   let aheadMs = 0
   let token: string
   try {
@@ -138,7 +137,6 @@ async function redeem(
       codeVerifier: codeVerifierOf(state, login),
       nonce,
       onDate(ms) {
-        answeredAtMs = ms
         aheadMs = context.clock() - ms
       },
     })
@@ -168,8 +166,9 @@ async function redeem(
       isProven: error === 'entra_unavailable',
     })
   }
-  const isAhead = aheadMs > toleratedAheadMs && aheadMs <= maxAheadMs
-  const checkedAt = Math.floor((isAhead ? answeredAtMs : askedAtMs) / 1000)
+  const correctMs = askedAtMs - (aheadMs > toleratedAheadMs ? aheadMs : 0)
+  const latest = verified.value.issuedAt + mostDatedBackSeconds
+  const checkedAt = Math.floor(Math.min(correctMs / 1000, latest))
   return accept(
     context,
     request,
@@ -188,13 +187,14 @@ function asOfNow(context: SignInContext, request: FastifyRequest, returned: Retu
 /**
  * A session is dated by the moment before Entra was asked. A revocation of the user compares with it, and
  * may be made while Entra answers. It may also come from a replica with another clock: where ours is ahead
- * of Entra's, a session from before the revocation would count.
+ * of Entra's, by however much, a session from before the revocation would count. One that is dated too early is
+ * revoked too often, and never too rarely. So the earlier clock counts.
  *
  * `Date` has whole seconds, and a server may send that of the second before.
  */
 const toleratedAheadMs = 2_000
-/** Further ahead, one of the clocks is wrong in another way. */
-const maxAheadMs = 5 * 60_000
+/** Where something on the way writes `Date`, the ID token says it too: Entra dates it up to five minutes back. */
+const mostDatedBackSeconds = 5 * 60
 
 async function accept(
   context: SignInContext,

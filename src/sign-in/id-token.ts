@@ -25,6 +25,8 @@ export interface IdToken {
   readonly userId: string
   readonly subject: string
   readonly keyId: string
+  /** When Entra issued it, by its own clock (s). */
+  readonly issuedAt: number
   readonly roles: readonly string[]
   readonly groups: readonly string[]
   /** There are more groups than those above, whose ids are not known. */
@@ -74,7 +76,7 @@ export async function verifyIdToken(
   // Sessions count as those of a person, and rules on agents must not end there.
   if (isAgent) return fail('actor_not_allowed', agentClaims.join(', '))
   const failure = checkTimes(times, expected.nowMs / 1000, expected.clockSkewSeconds)
-  return failure ? fail(failure, 'exp') : pass({ tenantId, ...idToken })
+  return failure ? fail(failure, 'exp') : pass({ tenantId, issuedAt: times.issuedAt, ...idToken })
 }
 
 function readIdToken(payload: JsonObject, keyId: string) {

@@ -138,17 +138,19 @@ describe('a sign-in', () => {
   })
 
   it('that a replica makes whose clock is ahead is dated by the clock of Entra', async () => {
-    const checkedWith = async (aheadMs: number) => {
+    const checkedWith = async (aheadMs: number, { claims = {}, tookMs = 0 } = {}) => {
+      const askedAtMs = service.time.nowMs
       const other = openBrowser(service)
       const asked = askedOf(await other.visit('/oauth2/start'))
-      const { code } = grantCode(service.authority, asked)
+      const { code } = grantCode(service.authority, asked, claims)
       const granted = service.authority.token
-      const date = new Date(service.time.nowMs - aheadMs).toUTCString()
-      service.authority.token = (form) => ({
-        ...(granted?.(form) ?? { status: 500, body: '' }),
-        headers: { date },
-      })
+      service.authority.token = (form) => {
+        service.time.nowMs += tookMs
+        const date = new Date(service.time.nowMs - aheadMs).toUTCString()
+        return { ...(granted?.(form) ?? { status: 500, body: '' }), headers: { date } }
+      }
       await other.visit(callbackOf(asked, { code }))
+      service.time.nowMs = askedAtMs
       return { other, asked, code, ahead: startSeconds - Number(sessionIn(other)?.checkedAt) }
     }
     const { other, asked, code, ahead } = await checkedWith(30_000)
@@ -163,13 +165,19 @@ describe('a sign-in', () => {
     service.revocations.push({ ...user, before: startSeconds - 20, until: startSeconds + 9_999 })
     assert.equal((await verifyWith(other)).reason, 'session_revoked')
     service.revocations.length = 0
-    // `Date` has whole seconds; hours are no clock that is a bit ahead; one behind is left as it is.
-    for (const aheadMs of [0, 1_000, 2_000, 3_600_000, -30_000]) {
+    // `Date` has whole seconds; a clock that is behind dates too early, which no revocation misses.
+    for (const aheadMs of [0, 1_000, 2_000, -30_000]) {
       assert.equal((await checkedWith(aheadMs)).ahead, 0, `${aheadMs} ms`)
     }
-    for (const aheadMs of [3_000, 300_000]) {
+    // As far as an ID token can be ahead: later it has ended.
+    for (const aheadMs of [3_000, 300_000, 301_000, 3_600_000]) {
       assert.equal((await checkedWith(aheadMs)).ahead, aheadMs / 1000)
     }
+    // A revocation that is made while Entra answers counts, too.
+    assert.equal((await checkedWith(30_000, { tookMs: 5_000 })).ahead, 30)
+    // Where the way to Entra has the wrong time too, the ID token says it, up to five minutes back.
+    const claims = { iat: startSeconds - 1_800, nbf: startSeconds - 1_800 }
+    assert.equal((await checkedWith(0, { claims })).ahead, 1_500)
   })
 
   it('of two tabs at once is one session: a sign-out in one ends the cookie of the other', async () => {
