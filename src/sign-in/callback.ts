@@ -14,6 +14,7 @@ import {
   setCookie,
   single,
   type Visit,
+  wasEndedSince,
 } from './context.ts'
 import type { EntraRefusal } from './entra.ts'
 import { type IdToken, verifyIdToken } from './id-token.ts'
@@ -38,6 +39,8 @@ interface Return {
   readonly login: Login
   /** The session that the browser has already. */
   readonly session: CurrentSession | undefined
+  /** Whether it had one when the answer came. */
+  readonly hadSession: boolean
 }
 
 /** Errors that only say that Entra wants to show a page, which a re-check forbade it. */
@@ -79,7 +82,7 @@ export async function answerCallback(
   if (!isBound(state, login)) {
     return redirect(reply, `/oauth2/start?rd=${encodeURIComponent(state.target)}`)
   }
-  const returned = { visit, state, sealedState, login, session }
+  const returned = { visit, state, sealedState, login, session, hadSession: session !== undefined }
   const error = errorInAddress(single(query.error))
   // One of each: of two, Entra and we might mean different ones.
   if (error === undefined && single(query.code) === undefined) {
@@ -125,6 +128,11 @@ async function redeem(
   returned: Return,
 ): Promise<FastifyReply> {
   const { visit, state, sealedState, login } = returned
+  // Signed out after this sign-in began: its answer must not sign in again. The next sign-in begins after that.
+  if (wasEndedSince(context, request, visit, state.startedAt) && !parallelOf(context, state)) {
+    clearCookie(reply, sessionCookie)
+    return redirect(reply, state.target)
+  }
   const nonce = nonceOf(state, login)
   const askedAtMs = context.clock()
   let aheadMs = 0
@@ -200,7 +208,7 @@ async function accept(
   context: SignInContext,
   request: FastifyRequest,
   reply: FastifyReply,
-  { visit, state, session: former }: Return,
+  { visit, state, session: former, hadSession }: Return,
   idToken: IdToken,
   checkedAt: number,
 ): Promise<FastifyReply> {
@@ -208,8 +216,11 @@ async function accept(
   if (authContext !== undefined && !idToken.authContexts.includes(authContext)) {
     return sendProblem(context, reply, 'step_up_required', { action: tryAgain(target) })
   }
-  // Signed out in another tab meanwhile: a re-check must not bring back what was ended.
-  if (isRecheck && !former) return redirect(reply, target)
+  const parallel = isRecheck ? undefined : parallelOf(context, state)
+  const isOwn = parallel !== undefined && isSamePerson(parallel.session, idToken)
+  // Signed out in another tab meanwhile: this answer must not bring back what was ended.
+  if (isOwn && parallel.isEnded) return redirect(reply, target)
+  if (!former && (isRecheck || hadSession) && !isOwn) return redirect(reply, target)
   if (isRecheck && former && !isSamePerson(former, idToken)) {
     return begin(context, request, reply, visit, {
       target,
@@ -218,7 +229,9 @@ async function accept(
       loginHint: undefined,
     })
   }
-  const continued = isRecheck ? former : parallelOf(context, state, former, idToken)
+  // Two tabs at once have one session. One that the browser has already is replaced, as by any sign-in.
+  const isShared = isOwn && parallel.session.id !== former?.id
+  const continued = isRecheck ? former : isShared ? parallel.session : undefined
   const session = createSession(visit, idToken, continued, checkedAt)
   const sealed = sealSession(context.sealingKeys, session)
   if (sealed === undefined) {
@@ -240,19 +253,10 @@ async function accept(
   return redirect(reply, target)
 }
 
-/** The session of a tab that signed the same person in at the same time, if it still counts. */
-function parallelOf(
-  { parallelSignIns, revocations }: SignInContext,
-  state: LoginState,
-  former: Session | undefined,
-  idToken: IdToken,
-): Session | undefined {
-  const parallel = former ? undefined : parallelSignIns.find(state)
-  return parallel &&
-    isSamePerson(parallel, idToken) &&
-    revocations.list.get('session', parallel.id) === undefined
-    ? parallel
-    : undefined
+/** The session of a tab that signed in at the same time, and whether it was ended since. */
+function parallelOf({ parallelSignIns, revocations }: SignInContext, state: LoginState) {
+  const session = parallelSignIns.find(state)
+  return session && { session, isEnded: revocations.list.get('session', session.id) !== undefined }
 }
 
 /** OpenID Connect: `sub` is the person for this client; the others are how policies know it. */

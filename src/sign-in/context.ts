@@ -104,16 +104,38 @@ export function isHttps({ headers }: FastifyRequest): boolean {
 export function currentSession(
   context: SignInContext,
   request: FastifyRequest,
+  visit: Visit,
+): CurrentSession | undefined {
+  const session = sessionInCookie(context, request, visit)
+  if (!session) return undefined
+  const { list } = context.revocations
+  return isRevoked(list, claimsOf(session, ''), session.keyId, visit.nowMs) ? undefined : session
+}
+
+/** The same, also where it was revoked. */
+function sessionInCookie(
+  context: SignInContext,
+  request: FastifyRequest,
   { host, sessions, nowMs }: Visit,
 ): CurrentSession | undefined {
   const [cookie, second] = readCookies(request.raw.rawHeaders, sessionCookie)
   if (second !== undefined) return undefined
   const read = readSession(sessions, context.sealingKeys, { cookie, host }, nowMs)
-  if (!read.ok) return undefined
-  const claims = claimsOf(read.value, '')
-  return isRevoked(context.revocations.list, claims, read.value.keyId, nowMs)
-    ? undefined
-    : read.value
+  return read.ok ? read.value : undefined
+}
+
+/** Whether the session of the browser was ended after that time (s), here or at Entra. */
+export function wasEndedSince(
+  context: SignInContext,
+  request: FastifyRequest,
+  visit: Visit,
+  seconds: number,
+): boolean {
+  const session = sessionInCookie(context, request, visit)
+  return [session?.id, session?.entraSessionId].some((id) => {
+    const ended = id === undefined ? undefined : context.revocations.list.get('session', id)
+    return ended !== undefined && (ended.madeAt ?? ended.before) > seconds
+  })
 }
 
 /** Attributes of both cookies: what `__Host-` demands, and out of reach for scripts and other sites. */

@@ -106,6 +106,92 @@ describe('a revocation while Entra answers', () => {
   })
 })
 
+describe('a sign-out in another tab', () => {
+  const signOut = (from: Browser) => from.visit('/oauth2/sign_out', { method: 'POST' })
+  const stepUp = async () => askedOf(await browser.visit('/oauth2/start?rd=/room&acrs=c1'))
+  const strong = { acrs: ['c1'] }
+  const come = (from: Browser, asked: URLSearchParams, claims: Members = {}) =>
+    from.visit(callbackOf(asked, { code: grantCode(service.authority, asked, claims).code }))
+
+  it('while Entra answers a step-up leaves nobody signed in', async () => {
+    await signInWith(service, browser)
+    service.time.nowMs += 5_000
+    const asked = await stepUp()
+    const id = sessionIn(browser)?.id ?? ''
+    const page = await returnWhile(() => revoke('session', id), asked, strong)
+    assert.deepEqual([page.status, page.location], [302, '/room'])
+    assert.deepEqual(page.setCookies, [])
+  })
+
+  it('before the answer to a step-up leaves nobody signed in, and the next sign-in works', async () => {
+    for (const end of ['here', 'at Entra'] as const) {
+      browser = openBrowser(service)
+      await signInWith(service, browser)
+      service.time.nowMs += 5_000
+      const asked = await stepUp()
+      service.time.nowMs += 5_000
+      const session = sessionIn(browser)
+      // This tab still sends the cookies of before.
+      if (end === 'here') await signOut(browser.copy())
+      else await browser.copy().visit(`/oauth2/frontchannel_logout?sid=${session?.entraSessionId}`)
+      const page = await come(browser, asked, strong)
+      assert.deepEqual([page.status, page.location], [302, '/room'], end)
+      assert.equal(browser.cookies.has(sessionCookie), false, end)
+      service.time.nowMs += 1_000
+      await signInWith(service, browser, { claims: { sid: `another-session-${end}` } })
+      assert.equal((await judged(browser)).status, 200, end)
+    }
+  })
+
+  it('ends a session that began before this sign-in and does not stand in its way', async () => {
+    await signInWith(service, browser)
+    const former = browser.cookies.get(sessionCookie) ?? ''
+    service.time.nowMs += 5_000
+    revoke('session', sessionIn(browser)?.id ?? '')
+    service.time.nowMs += 5_000
+    await signInWith(service, browser)
+    assert.notEqual(browser.cookies.get(sessionCookie), former)
+    assert.equal((await judged(browser)).status, 200)
+  })
+
+  it('that signed in first ends the sign-in of this tab, too', async () => {
+    const [first, second] = [
+      askedOf(await browser.visit('/oauth2/start?rd=/a')),
+      askedOf(await browser.visit('/oauth2/start?rd=/b')),
+    ]
+    service.time.nowMs += 2_000
+    const other = browser.copy()
+    await come(other, first)
+    const page = await returnWhile(() => revoke('session', sessionIn(other)?.id ?? ''), second)
+    assert.deepEqual([page.status, page.location], [302, '/b'])
+    assert.deepEqual(page.setCookies, [])
+  })
+
+  it('ends both sessions of two step-ups at once, which are one', async () => {
+    for (const order of ['at once', 'one after the other'] as const) {
+      browser = openBrowser(service)
+      await signInWith(service, browser)
+      service.time.nowMs += 5_000
+      const [one, two] = [await stepUp(), await stepUp()]
+      service.time.nowMs += 2_000
+      const tabs = [browser.copy(), browser.copy()] as const
+      const codes = [one, two].map((asked) => grantCode(service.authority, asked, strong).code)
+      const arrive = (index: 0 | 1) =>
+        tabs[index].visit(callbackOf(index ? two : one, { code: codes[index] ?? '' }))
+      if (order === 'at once') await Promise.all([arrive(0), arrive(1)])
+      else for (const index of [0, 1] as const) await arrive(index)
+      assert.ok(sessionIn(tabs[0]), order)
+      assert.equal(sessionIn(tabs[0])?.id, sessionIn(tabs[1])?.id, order)
+      assert.notEqual(sessionIn(tabs[0])?.id, sessionIn(browser)?.id, order)
+      await signOut(tabs[1].copy())
+      service.time.nowMs += 1_000
+      for (const tab of [browser, ...tabs]) {
+        assert.equal((await judged(tab)).reason, 'session_revoked', order)
+      }
+    }
+  })
+})
+
 describe('a reload while Entra answers', () => {
   const session = { actor: 'user', session: true }
   const reloadWith = (section: object) =>
