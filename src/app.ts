@@ -33,7 +33,7 @@ import { createRefusalLog } from './verify/refusal-log.ts'
 import { addResourceMetadataRoutes } from './verify/resource-metadata.ts'
 import { addRevocationFeed } from './verify/revocation-feed.ts'
 import { addVerifyRoutes, verdictOf } from './verify/route.ts'
-import { compileRules, compileRulesInSteps, withRemovedKeys } from './verify/rules.ts'
+import { compileRules, compileRulesInSteps, withKeyMark } from './verify/rules.ts'
 import { createFirstSights } from './verify/session-verifier.ts'
 import { createTokenCache } from './verify/token-cache.ts'
 import { createVerifier } from './verify/verifier.ts'
@@ -121,9 +121,9 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const keysRuntime = { ...runtime, elapsed, onRefresh: measured.countRefresh }
   authorities = createAuthorities(config, authorities, keysRuntime)
   let rules = compileRules(config, authorities)
-  const removedKeys = runtime.signIn?.sealingKeys.removed
+  const markOfKeys = runtime.signIn?.sealingKeys.mark
   /** What verdicts and the feed are made of. */
-  const rulesOfVerdicts = removedKeys ? withRemovedKeys(() => rules, removedKeys) : () => rules
+  const rulesOfVerdicts = markOfKeys ? withKeyMark(() => rules, markOfKeys) : () => rules
   const overload = watchOverload(() => settings.overload.maxEventLoopLagMs)
   let stopping = false
   const isStopping = () => stopping

@@ -74,13 +74,16 @@ async function openSealingKeys(
   }
   let isReading = false
   const timer = setInterval(() => {
-    const say = (problem: string) =>
-      log.error({ problem }, 'sealing keys not read, the last ones stay')
-    if (isReading) return say('the disk does not answer')
+    const message = 'sealing keys not read, the last ones stay'
+    if (isReading) return log.error({ problem: 'the disk does not answer' }, message)
     isReading = true
     folder
       .read()
-      .catch(({ message }: Error) => say(message))
+      .catch((error: Error) => {
+        const isFile = error instanceof SealingKeyFileError
+        const problem = error.message
+        log.error({ problem }, isFile ? 'a file is no sealing key, the others count' : message)
+      })
       .finally(() => {
         isReading = false
       })

@@ -7,8 +7,16 @@ import { createSealingKey, type SealingKey, type SealingKeys } from './sealing.t
 /** Why the sealing keys cannot be used; the message says what to do. */
 export class SealingKeysError extends Error {}
 
-/** There are keys, and one of them cannot be used: other replicas may have good ones. */
-export class SealingKeyFileError extends SealingKeysError {}
+/** There are files, and one of them is no key that can be used: other replicas may have good ones. */
+export class SealingKeyFileError extends SealingKeysError {
+  /** Whether nobody knows what the file has. */
+  readonly isUnread: boolean
+
+  constructor(message: string, { isUnread = false } = {}) {
+    super(message)
+    this.isUnread = isUnread
+  }
+}
 
 /** What the folder needs from outside. */
 export interface KeyFolderRuntime {
@@ -38,9 +46,6 @@ export const knownToAllMs = 5 * 60_000
 /** A key of the service's own is replaced after this time. */
 export const rotationMs = 30 * 24 * 3_600_000
 
-/** HAProxy keeps no verdict for longer. */
-const removedKnownMs = 3_600_000
-
 const maxFiles = 100
 const minBytes = 32
 const maxBytes = 1_024
@@ -66,25 +71,43 @@ export function createKeyFolder(
 ): KeyFolder {
   let known: readonly KnownKey[] = []
   let byId: ReadonlyMap<string, SealingKey> = new Map()
+  let mark = ''
+  /** The folder was there, with keys. */
+  let wasThere = false
   let reading: Promise<void> | undefined
-  /** Ids of keys that are gone, and since when (ms by the clock that nobody sets). */
-  const removedAt = new Map<string, number>()
 
+  /**
+   * A file that is no key must not keep in force a key whose file is gone: whoever deletes one that was stolen would
+   * not notice. So all that can be read counts, and the first problem is the error.
+   */
   async function readOnce(): Promise<void> {
     const nowMs = monotonic()
     const former = new Map(known.map((entry) => [entry.key.id, entry]))
+    const names = await listKeyFiles(folder, wasThere)
+    let problem = names.length > maxFiles ? tooManyFiles(folder) : undefined
     const next: KnownKey[] = []
-    for (const name of await listKeyFiles(folder, known.length > 0)) {
-      const key = createSealingKey(await readKeyFile(join(folder, name), name))
-      if (next.some((entry) => entry.key.id === key.id)) continue
+    for (const name of names) {
+      const before = known.find((entry) => entry.name === name)
+      // Of too many files, those are read that were read before.
+      if (names.length > maxFiles && !before) continue
+      let key: SealingKey | undefined
+      try {
+        key = createSealingKey(await readKeyFile(join(folder, name), name))
+      } catch (error) {
+        problem ??= error as SealingKeyFileError
+        // What cannot be read may well be the key that it was.
+        if ((error as SealingKeyFileError).isUnread) key = before?.key
+      }
+      if (!key || next.some((entry) => entry.key.id === key.id)) continue
       next.push({ name, key, sinceMs: former.get(key.id)?.sinceMs ?? nowMs })
     }
     const changed = next.length !== known.length || next.some(({ key }) => !former.has(key.id))
     known = next
     byId = new Map(next.map(({ key }) => [key.id, key]))
-    for (const id of former.keys()) removedAt.set(id, nowMs)
-    for (const id of byId.keys()) removedAt.delete(id)
+    mark = markOf(byId.keys())
     if (changed) log.info({ keys: next.map(({ name }) => name) }, 'sealing keys read')
+    if (problem) throw problem
+    wasThere = next.length > 0
   }
 
   /** Whether a key is one of the service's own and due to be replaced; no other one has a day. */
@@ -132,12 +155,7 @@ export function createKeyFolder(
       return (ripe ?? known[0])?.key
     },
     get: (id) => byId.get(id),
-    removed() {
-      const sinceMs = monotonic() - removedKnownMs
-      for (const [id, atMs] of removedAt) if (atMs <= sinceMs) removedAt.delete(id)
-      const ids = [...removedAt.keys()].sort().join(' ')
-      return ids && createHash('sha256').update(ids).digest('base64url').slice(0, 8)
-    },
+    mark: () => mark,
     read() {
       // One at a time: a disk that hangs would collect readings, and the oldest could end last.
       reading ??= readAndRotate().finally(() => {
@@ -148,10 +166,17 @@ export function createKeyFolder(
   }
 }
 
+function markOf(ids: Iterable<string>): string {
+  const text = [...ids].sort().join(' ')
+  return text && createHash('sha256').update(text).digest('base64url').slice(0, 8)
+}
+
 /** Reads the keys of a folder and changes nothing there. Rejects with SealingKeysError, also where there is none. */
 export async function readSealingKeys(folder: string): Promise<SealingKeys> {
   const keys = new Map<string, SealingKey>()
-  for (const name of await listKeyFiles(folder)) {
+  const names = await listKeyFiles(folder)
+  if (names.length > maxFiles) throw tooManyFiles(folder)
+  for (const name of names) {
     const key = createSealingKey(await readKeyFile(join(folder, name), name))
     keys.set(key.id, key)
   }
@@ -159,24 +184,23 @@ export async function readSealingKeys(folder: string): Promise<SealingKeys> {
   return { sealing: undefined, get: (id) => keys.get(id) }
 }
 
+function tooManyFiles(folder: string): SealingKeyFileError {
+  return new SealingKeyFileError(
+    `${folder} has more than ${maxFiles} files; it is for sealing keys only`,
+  )
+}
+
 /** Names of key files, the oldest first. Those that begin with a dot belong to Kubernetes or to an editor. */
 async function listKeyFiles(folder: string, mustBeThere = false): Promise<readonly string[]> {
   try {
     // A volume of its own has a folder lost+found. Links are files here: Kubernetes mounts keys as such.
-    const names = (await readdir(folder, { withFileTypes: true }))
+    return (await readdir(folder, { withFileTypes: true }))
       .filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.'))
       .map(({ name }) => name)
       .sort()
-    if (names.length > maxFiles) {
-      throw new SealingKeyFileError(
-        `${folder} has more than ${maxFiles} files; it is for sealing keys only`,
-      )
-    }
-    return names
   } catch (error) {
     // Gone, as with a volume that is not mounted: that is no reason to end every session.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !mustBeThere) return []
-    if (error instanceof SealingKeysError) throw error
     throw new SealingKeysError(
       `${folder} cannot be read (${(error as NodeJS.ErrnoException).code})`,
     )
@@ -188,9 +212,10 @@ async function readKeyFile(path: string, name: string): Promise<Buffer> {
   try {
     content = await readRegularFile(path)
   } catch (error) {
-    throw new SealingKeyFileError(
-      `${name} cannot be read (${(error as NodeJS.ErrnoException).code})`,
-    )
+    const { code } = error as NodeJS.ErrnoException
+    // A link to nowhere, and a folder: that is no key any more.
+    const isUnread = code !== 'ENOENT' && code !== 'EISDIR'
+    throw new SealingKeyFileError(`${name} cannot be read (${code})`, { isUnread })
   }
   if (!content) throw new SealingKeyFileError(`${name} cannot be read (not a file)`)
   // A text ends with a line break or not, depending on who wrote it; bytes stay as they are.

@@ -28,10 +28,10 @@ export interface SealingKeys {
   /** Each key opens what it sealed. */
   get(id: string): SealingKey | undefined
   /**
-   * Names the keys that were removed within the last hour; empty where there are none. The same in
-   * each replica. Absent where no key is ever removed.
+   * A short name of all keys together, the same in each replica that has them. Absent where replicas cannot have the
+   * same keys.
    */
-  removed?(): string
+  mark?(): string
 }
 
 const idBytes = 6

@@ -49,14 +49,15 @@ export function* compileRulesInSteps(config: LiveConfig, authorities: Authoritie
 }
 
 /**
- * The rules with another version for an hour after a sealing key was removed: `removed` names those
- * keys. HAProxy drops its cache when the version changes, and with it what a removed key has sealed.
+ * The rules with a version that names the sealing keys too. HAProxy drops its cache when the version changes, and with
+ * it what a removed key has sealed. A replica that started after the removal has no memory of the key, so the version
+ * says which keys there are, and not which ones have gone.
  */
-export function withRemovedKeys(rules: () => Rules, removed: () => string): () => Rules {
+export function withKeyMark(rules: () => Rules, markOfKeys: () => string): () => Rules {
   let known: { readonly from: Rules; readonly mark: string; readonly rules: Rules } | undefined
   return () => {
     const from = rules()
-    const mark = removed()
+    const mark = markOfKeys()
     if (mark === '') return from
     if (known?.from !== from || known.mark !== mark) {
       known = { from, mark, rules: { ...from, version: `${from.version}.${mark}` } }

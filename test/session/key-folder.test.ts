@@ -122,25 +122,80 @@ describe('the folder of sealing keys', () => {
     assert.equal(keys.size, 1)
   })
 
-  it('names the keys that are gone for an hour, as each replica does', async () => {
+  it('names its keys together, as each replica with the same ones does, also after a restart', async () => {
+    write('1', 'a'.repeat(32))
+    const keys = createFolder()
+    assert.equal(keys.mark?.(), '')
+    await keys.read()
+    const one = keys.mark?.() ?? ''
+    assert.match(one, /^[\w-]{8}$/)
+    write('2', 'b'.repeat(32))
+    await keys.read()
+    const both = keys.mark?.()
+    assert.notEqual(both, one)
+    renameSync(join(folder, '1'), join(folder, '3'))
+    const other = createFolder()
+    for (const replica of [keys, other]) {
+      await replica.read()
+      assert.equal(replica.mark?.(), both)
+    }
+    rmSync(join(folder, '2'))
+    const restarted = createFolder()
+    for (const replica of [keys, restarted]) {
+      await replica.read()
+      assert.equal(replica.mark?.(), one)
+    }
+  })
+
+  it('drops a key whose file is gone, whatever is wrong with the others', async () => {
+    const problems: readonly [put: () => void, said: RegExp][] = [
+      [() => write('3', 'short'), /3 is no sealing key/],
+      [() => symlinkSync('nowhere', join(folder, '3')), /3 cannot be read \(ENOENT\)/],
+      [() => symlinkSync('3', join(folder, '3')), /3 cannot be read \(ELOOP\)/],
+      [
+        () => {
+          for (let i = 0; i <= 100; i++) write(`x-${i}`, `${i}`.padEnd(32, '.'))
+        },
+        /more than 100 files/,
+      ],
+    ]
+    for (const [index, [put, said]] of problems.entries()) {
+      folder = join(root, `gone-${index}`)
+      write('1', 'a'.repeat(32))
+      write('2', 'b'.repeat(32))
+      const keys = createFolder()
+      await keys.read()
+      const stolen = seal(keys, 'session', 'text') ?? ''
+      put()
+      rmSync(join(folder, '1'))
+      await assert.rejects(keys.read(), said)
+      assert.equal(open(keys, 'session', stolen), undefined, String(said))
+      assert.equal(keys.size, 1, String(said))
+    }
+  })
+
+  it('drops a key whose file has something else, and keeps one whose file cannot be read', async () => {
     write('1', 'a'.repeat(32))
     write('2', 'b'.repeat(32))
-    const replicas = [createFolder(), createFolder()]
-    for (const keys of replicas) await keys.read()
-    assert.deepEqual(
-      replicas.map((keys) => keys.removed?.()),
-      ['', ''],
-    )
+    const keys = createFolder()
+    await keys.read()
+    const sealed = seal(keys, 'session', 'text') ?? ''
     rmSync(join(folder, '1'))
-    for (const keys of replicas) await keys.read()
-    const [one = '', other] = replicas.map((keys) => keys.removed?.())
-    assert.match(one, /^[\w-]{8}$/)
-    assert.equal(other, one)
-    nowMs += 3_600_000 - 1
-    assert.equal(replicas[0]?.removed?.(), one)
-    nowMs += 1
-    assert.equal(replicas[0]?.removed?.(), '')
-    assert.equal(replicas[0]?.removed?.(), '')
+    symlinkSync('1', join(folder, '1'))
+    await assert.rejects(keys.read(), /1 cannot be read \(ELOOP\)/)
+    assert.equal(open(keys, 'session', sealed), 'text')
+    rmSync(join(folder, '1'))
+    write('1', 'overwritten')
+    await assert.rejects(keys.read(), /1 is no sealing key/)
+    assert.equal(open(keys, 'session', sealed), undefined)
+    // None is left, and none is made while a file is there that may be one.
+    write('2', 'overwritten')
+    await assert.rejects(keys.read(), /1 is no sealing key/)
+    assert.equal(keys.size, 0)
+    assert.deepEqual(readdirSync(folder), ['1', '2'])
+    renameSync(folder, `${folder}-away`)
+    await assert.rejects(keys.read(), /cannot be read \(ENOENT\)/)
+    assert.equal(existsSync(folder), false)
   })
 
   it('reads text with and without a line break as one key, bytes as they are, and links', async () => {

@@ -97,6 +97,7 @@ describe('an ID token that the library has let through', () => {
       userId: ids.user,
       subject: 'pairwise',
       keyId: `key of ${ids.contoso}`,
+      issuedAt: startSeconds,
       roles: [],
       groups: [],
       groupsOverage: false,
