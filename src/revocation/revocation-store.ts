@@ -34,6 +34,8 @@ export interface AddOptions {
   readonly untilDefault?: boolean
   /** Whoever signs in can cause it, so it leaves room for those of administrators. */
   readonly isYielding?: boolean
+  /** Anybody can cause it, for a session that is made up: it leaves room for those who sign in. */
+  readonly isGuess?: boolean
 }
 
 /**

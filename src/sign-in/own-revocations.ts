@@ -25,7 +25,7 @@ const maxAccounts = maxOwnRevocations
 /** Above the time for which HAProxy keeps a recent one. */
 const recentSeconds = 2 * 3_600
 
-/** The session that ends; without an account where only Entra's id of it is known. */
+/** The session that ends; without an account where there is only an id, which anybody can make up. */
 type EndingSession = Pick<CurrentSession, 'id' | 'hardEnd' | 'sealedHardEnd'> &
   Partial<Pick<CurrentSession, 'tenantId' | 'userId'>>
 
@@ -102,7 +102,7 @@ export async function revokeSession(
   try {
     await context.revocations.add(
       { kind: 'session', id, before: nowSeconds, until, reason },
-      { isYielding: true },
+      { isYielding: true, isGuess: account === undefined },
     )
   } catch (error) {
     context.log.error(

@@ -10,7 +10,7 @@ import {
   single,
 } from './context.ts'
 import { comesFromHere, isNavigation } from './navigation.ts'
-import { countOwn, ownReasons, revokeSession } from './own-revocations.ts'
+import { countOwn, createAccountCounts, ownReasons, revokeSession } from './own-revocations.ts'
 import { createSignedOutPage, createSignOutPage } from './page.ts'
 
 const metadataMs = 24 * 3_600_000
@@ -70,14 +70,21 @@ export function answerSignedOut(
 }
 
 /**
- * Calls of the front channel for sessions that nobody was seen with here, in a minute, and revocations of
- * the front channel at a time: anybody can make these calls, and administrators must always find room.
+ * Calls of the front channel for sessions that nobody was seen with here, in a minute, and recent revocations of
+ * the front channel: anybody can make these calls, and administrators must always find room.
  */
 const maxFrontchannelCalls = 120
 const maxFrontchannelRevocations = 1_000
 
+/**
+ * The same in all, recent or not: each is kept for `sessionHours`, up to a week. As many as those limits leave in eight
+ * hours, at about 600 bytes.
+ */
+export const maxGuesses = 24_000
+
 /** Creates `GET /oauth2/frontchannel_logout`: somebody signed out elsewhere (OpenID Connect Front-Channel Logout 1.0). */
 export function createFrontchannelLogout(context: SignInContext) {
+  const guesses = createAccountCounts()
   let windowStartMs = 0
   let calls = 0
   let loggedAtMs = Number.NEGATIVE_INFINITY
@@ -91,6 +98,7 @@ export function createFrontchannelLogout(context: SignInContext) {
     }
     calls++
     if (calls > maxFrontchannelCalls) return true
+    if (guesses.count('', nowMs / 1_000) >= maxGuesses) return true
     return countOwn(context, ownReasons.elsewhere) >= maxFrontchannelRevocations
   }
 
@@ -115,6 +123,7 @@ export function createFrontchannelLogout(context: SignInContext) {
     }
     // Another replica may have made one that ends later.
     const hardEnd = Math.max(visit.nowSeconds + visit.sessions.sessionSeconds, known?.hardEnd ?? 0)
+    if (!known) guesses.add('', hardEnd, visit.nowSeconds)
     const ending = { ...known, id: sid, hardEnd }
     await revokeSession(context, ending, visit.nowSeconds, ownReasons.elsewhere)
     return reply.code(200).type('text/html; charset=utf-8').send('')

@@ -73,7 +73,10 @@ const [leastAuditPauseMs, mostAuditPauseMs] = [1_000, 60_000]
 const maxYielding = 8_000
 
 /** Sign-outs that wait for the store: while it does not answer, nothing else limits their number. */
-const maxPending = 1_000
+const maxPending = 2_000
+
+/** So many of them leave room for people: the others may be made up. */
+const maxPendingGuesses = 1_000
 
 /** How long a sign-out waits for the store, in ms: it is in force here already, and a person waits. */
 const signOutPatienceMs = 1_000
@@ -413,7 +416,6 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
 
   /** All that is to be done with the store at a time, in steps that hold nobody up for long. */
   async function exchange(from: StoreConnection, isPatient: boolean): Promise<void> {
-    await givePending(from)
     // Before anything is known, the audit brings it all.
     if (cursor.us > 0 || !audit) {
       const [since, readBefore] = [cursor, readCount]
@@ -429,6 +431,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     const hasAudit = audit !== undefined
     if (hasAudit && !(await advanceAudit(from, isPatient))) return
     if (isExtensionDue) extendDefaults()
+    // After the news: a store that is full takes nothing, and tells what others revoked all the same.
+    await givePending(from)
     if (!(await giveOwed(from, isPatient)) || !hasAudit) return
     const [since, readBefore] = [cursor, readCount]
     const { answer, at } = await takeNews(from)
@@ -567,18 +571,20 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
    * Puts a revocation in force here before the store has it. For what nobody can try again: a person who signs out is
    * gone. Resolves once the store has it too, or cannot be reached, or takes its time.
    */
-  async function addPending(revocation: StoredRevocation): Promise<void> {
+  async function addPending(revocation: StoredRevocation, isGuess: boolean): Promise<void> {
     const key = revocationKey(revocation.kind, revocation.id)
     const inForce = known.list.get(revocation.kind, revocation.id)
     // That of an administrator may last longer, and stays.
-    if (!inForce || known.list.endOf(inForce) < revocation.until) putPending(key, revocation)
+    if (!inForce || known.list.endOf(inForce) < revocation.until) {
+      putPending(key, revocation, isGuess ? maxPendingGuesses : maxPending)
+    }
     const given = givePendingSoon().catch(() => {})
     // Where the store is known not to answer, nobody waits for it.
     const answered = problem === undefined && Promise.race([given, pause(signOutPatienceMs)])
     await Promise.all([answered, keep()])
   }
 
-  function putPending(key: string, revocation: StoredRevocation): void {
+  function putPending(key: string, revocation: StoredRevocation, most: number): void {
     const former = known.get(key)
     // Beyond the upper limit HAProxy caches nothing anyway. While the store is away, the count is an old one.
     const isFull = keptCount >= maxYielding && keptCount <= maxRevocations
@@ -587,12 +593,12 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         `there were ${maxYielding} revocations within the last ${keptSeconds()} s; the rest up to ${maxRevocations} is for administrators`,
       )
     }
-    if (pending.size >= maxPending) {
+    if (pending.size >= most) {
       for (const [each, entry] of pending) if (known.hasEnded(entry)) pending.delete(each)
     }
-    if (!pending.has(key) && pending.size >= maxPending) {
+    if (!pending.has(key) && pending.size >= most) {
       throw new RevocationError(
-        `${maxPending} sign-outs wait for the store (${problem ?? 'it is slow'})`,
+        `${most} sign-outs wait for the store (${problem ?? 'it is slow'})`,
         { isTemporary: true },
       )
     }
@@ -612,10 +618,10 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     },
     start: () => enqueue(begin),
     reload: () => enqueue(reload),
-    add: (revocation, { untilDefault = false, isYielding = false } = {}) => {
+    add: (revocation, { untilDefault = false, isYielding = false, isGuess = false } = {}) => {
       const madeAt = Math.floor(now() / 1e3)
       const stored = { ...revocation, madeAt, ...(untilDefault && { untilDefault }) }
-      if (isYielding) return addPending(stored)
+      if (isYielding) return addPending(stored, isGuess)
       return changeAndKeep(async (to) => {
         const key = revocationKey(revocation.kind, revocation.id)
         const former = known.get(key)

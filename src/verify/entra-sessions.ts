@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
-import type { Session } from '../session/session.ts'
+import { type CurrentSession, sealedHardEndOf } from '../session/read-session.ts'
 
-/** What is known of a session of Entra's: who has it, and when the last session here with it ends (s). */
+/** What is known of a session of Entra's: who has it, and when the last cookie here with it ends (s). */
 export interface EntraSession {
   readonly tenantId: string
   readonly userId: string
@@ -11,7 +11,7 @@ export interface EntraSession {
 /** Entra's own sessions (`sid`) that a session here was seen with. */
 export interface EntraSessions {
   /** Notes a session that counts. */
-  see(session: Session): void
+  see(session: CurrentSession): void
   /** Undefined for a `sid` that nobody here had, or that no session has any more. */
   find(sid: string, nowSeconds: number): EntraSession | undefined
 }
@@ -27,8 +27,10 @@ const maxKnown = 20_000
 export function createEntraSessions(): EntraSessions {
   const known = new LRUCache<string, EntraSession>({ max: maxKnown })
   return {
-    see({ entraSessionId: sid, tenantId, userId, hardEnd }) {
+    see(session) {
+      const { entraSessionId: sid, tenantId, userId } = session
       if (sid === undefined) return
+      const hardEnd = sealedHardEndOf(session)
       const former = known.get(sid)
       if (former && former.hardEnd >= hardEnd) return
       known.set(sid, { tenantId, userId, hardEnd })

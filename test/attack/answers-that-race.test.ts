@@ -225,6 +225,22 @@ describe('a reload while Entra answers', () => {
 })
 
 describe('a session that was made under longer hours', () => {
+  it('is ended at Entra for as long as its cookie lasts, whatever the hours are then', async (t) => {
+    const shorter = await startSignIn({ section: { sessionHours: 1 } })
+    t.after(() => shorter.close())
+    await signInWith(service, browser)
+    const session = sessionIn(browser)
+    const cookie = browser.cookies.get(sessionCookie) ?? ''
+    assert.equal((await verify(shorter, 'default', withSession(cookie))).status, 200)
+    await openBrowser(shorter).visit(`/oauth2/frontchannel_logout?sid=${session?.entraSessionId}`)
+    const [revocation] = shorter.revocations
+    assert.ok(Number(revocation?.until) >= Number(session?.hardEnd))
+    // The hours are as before.
+    service.revocations.push(...shorter.revocations)
+    service.time.nowMs += 2 * hour
+    assert.equal((await judged(browser)).reason, 'session_revoked')
+  })
+
   it('keeps the hard end of its first cookie, so that a sign-out ends each copy', async (t) => {
     await signInWith(service, browser)
     const first = sessionIn(browser)

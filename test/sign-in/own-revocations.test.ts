@@ -1,8 +1,10 @@
 /** The revocations that sign-in makes by itself: how many, how long, and what the log says of the others. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Revocation } from '../../src/revocation/revocation.ts'
 import { createRevocationList } from '../../src/revocation/revocation-list.ts'
+import type { CurrentSession } from '../../src/session/read-session.ts'
 import type { SignInContext } from '../../src/sign-in/context.ts'
 import {
   countOwn,
@@ -11,6 +13,8 @@ import {
   ownReasons,
   revokeSession,
 } from '../../src/sign-in/own-revocations.ts'
+import { createFrontchannelLogout, maxGuesses } from '../../src/sign-in/sign-out.ts'
+import { createEntraSessions } from '../../src/verify/entra-sessions.ts'
 import { startSeconds as now, startMs } from '../support/ids.ts'
 
 /** What sign-in asks for, and lines of the log. */
@@ -116,6 +120,63 @@ describe('the counts of accounts', () => {
   })
 })
 
+describe('the front channel', () => {
+  const seconds = 7 * 24 * 3_600
+  const create = () => {
+    const time = { seconds: now }
+    const added: string[] = []
+    // As of a store: only recent ones are counted, and after a while none is.
+    const { context } = contextOf([], { recent: () => [] })
+    Object.assign(context, {
+      clock: () => time.seconds * 1_000,
+      entraSessions: createEntraSessions(),
+      rules: () => ({ sessions: { hosts: { match: () => 'host' }, sessionSeconds: seconds } }),
+      revocations: {
+        list: context.revocations.list,
+        add: async ({ id }: Revocation) => void added.push(id),
+      },
+    })
+    Object.assign(context.log, { warn() {} })
+    const answer = createFrontchannelLogout(context)
+    const call = async (sid: string) => {
+      let status = 0
+      const reply = {
+        code: (code: number) => {
+          status = code
+          return reply
+        },
+        header: () => reply,
+        type: () => reply,
+        send: () => reply,
+      }
+      const request = { query: { sid }, headers: {} }
+      await answer(request as unknown as FastifyRequest, reply as unknown as FastifyReply)
+      return status
+    }
+    return { context, time, added, call }
+  }
+
+  it('revokes 24,000 made-up ids in all, however slowly they come, and each that is known', async () => {
+    const { context, time, added, call } = create()
+    let count = 0
+    for (let minute = 0; minute < 300; minute++) {
+      time.seconds += 60
+      for (let i = 0; i < 100; i++) await call(`made-up-session-${count++}`)
+    }
+    assert.equal(added.length, maxGuesses)
+    assert.equal(maxGuesses, 24_000)
+    assert.equal(await call('one-more-made-up-id'), 429)
+    const entraSessionId = 'seen-here-with-a-session'
+    const { hardEnd } = { hardEnd: time.seconds + 100 }
+    context.entraSessions.see({ entraSessionId, hardEnd } as CurrentSession)
+    assert.equal(await call(entraSessionId), 200)
+    assert.equal(added.at(-1), entraSessionId)
+    // Their ends make room.
+    time.seconds += seconds
+    assert.equal(await call('the-next-made-up-id'), 200)
+  })
+})
+
 describe('the revocation of a session', () => {
   it('lasts a minute longer than the session can, and makes room for others', async () => {
     const { context, added, lines } = contextOf([])
@@ -123,9 +184,19 @@ describe('the revocation of a session', () => {
     await revokeSession(context, { ...session, sealedHardEnd: now + 200.5 }, now + 1, 'signed out')
     const revocation = { kind: 'session', id: 'a', reason: 'signed out' }
     assert.deepEqual(added, [
-      [{ ...revocation, before: now, until: now + 160 }, { isYielding: true }],
-      [{ ...revocation, before: now + 1, until: now + 261 }, { isYielding: true }],
+      [
+        { ...revocation, before: now, until: now + 160 },
+        { isYielding: true, isGuess: true },
+      ],
+      [
+        { ...revocation, before: now + 1, until: now + 261 },
+        { isYielding: true, isGuess: true },
+      ],
     ])
+    // Of a person who signed in, nobody made up the id.
+    const account = { tenantId: 't', userId: 'u' }
+    await revokeSession(context, { ...session, id: 'b', ...account }, now, 'signed out')
+    assert.deepEqual((added.at(-1) as unknown[])[1], { isYielding: true, isGuess: false })
     assert.deepEqual(lines, [])
   })
 

@@ -58,13 +58,25 @@ describe('a sign-out while the store is down', () => {
     assert.ok(other.list.get('session', 'left'), 'given to the store')
   })
 
-  it('is one of a thousand at most', async () => {
+  it('finds room where a thousand ids were made up', async () => {
+    await begin()
+    const one = await open({ clock: now() })
+    await server.kill('SIGKILL')
+    const guess = (id: string) => one.add(session(id), { isYielding: true, isGuess: true })
+    for (let i = 0; i < 1_000; i++) await guess(`made-up-${i}`)
+    await assert.rejects(guess('made-up'), /1000 sign-outs wait/)
+    await one.add(session('person'), { isYielding: true })
+    assert.ok(one.list.get('session', 'person'))
+    await server.start()
+  })
+
+  it('is one of two thousand at most', async () => {
     await begin()
     const clock = now()
     const one = await open({ clock })
     await server.kill('SIGKILL')
-    for (let i = 0; i < 1_000; i++) await one.add(session(`s${i}`), { isYielding: true })
-    await assert.rejects(one.add(session('more'), { isYielding: true }), /1000 sign-outs wait/)
+    for (let i = 0; i < 2_000; i++) await one.add(session(`s${i}`), { isYielding: true })
+    await assert.rejects(one.add(session('more'), { isYielding: true }), /2000 sign-outs wait/)
     // Those that have ended by now make room.
     clock.wallMs = until * 1_000
     const later = { ...session('later'), until: until + 3_600 }
@@ -73,7 +85,27 @@ describe('a sign-out while the store is down', () => {
     clock.wallMs = Date.now()
     await server.start()
     await one.reload()
-    assert.match(await server.ask('HLEN', '{entra-auth}:revocations'), /:1001\r/)
+    assert.match(await server.ask('HLEN', '{entra-auth}:revocations'), /:2001\r/)
+  })
+})
+
+describe('a sign-out while the store is full', () => {
+  it('is in force here, and what others revoke still comes', async () => {
+    await begin()
+    const [one, other] = [await open({ clock: now() }), await open({ clock: now() })]
+    const limit = (bytes: number) => server.ask('CONFIG', 'SET', 'maxmemory', `${bytes}`)
+    await limit(1)
+    await one.add(session('left'), { isYielding: true })
+    assert.ok(one.list.get('session', 'left'))
+    await limit(0)
+    await other.add(keyNamed('stolen', { until }))
+    await limit(1)
+    await assert.rejects(one.reload(), /cannot be reached/)
+    assert.ok(one.list.get('key', 'stolen'))
+    await limit(0)
+    await one.reload()
+    await other.reload()
+    assert.ok(other.list.get('session', 'left'))
   })
 })
 
