@@ -64,7 +64,12 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
       // Whoever revokes a token may write it there, and the reason is logged, kept and shown.
       const clean = reason === undefined ? {} : { reason: withoutTokens(reason) }
       const revocation: Revocation = { ...rest, ...clean }
-      await store.add(revocation, { untilDefault })
+      await store.add(revocation, { untilDefault }).catch((error: unknown) => {
+        if (isMadeHere(error)) {
+          log.warn({ revocation, ...callerOf(request) }, 'revoked on this replica only')
+        }
+        throw error
+      })
       log.warn({ revocation, ...callerOf(request) }, 'revoked')
       return reply.code(201).send(revocation)
     })
@@ -75,15 +80,24 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
         const { kind, id } = request.query
         const named = parseRevocation({ kind, id, before: 0, until: 0 })
         if (typeof named === 'string') return refuse(reply, 400, named)
-        if (!(await store.remove(named.kind, named.id))) {
-          return refuse(reply, 404, `no such revocation; kinds are ${kinds}`)
-        }
         const { kind: endedKind, id: endedId } = named
+        const removed = await store.remove(endedKind, endedId).catch((error: unknown) => {
+          if (isMadeHere(error)) {
+            const fields = { kind: endedKind, id: endedId, ...callerOf(request) }
+            log.warn(fields, 'revocation ended on this replica only')
+          }
+          throw error
+        })
+        if (!removed) return refuse(reply, 404, `no such revocation; kinds are ${kinds}`)
         log.warn({ kind: endedKind, id: endedId, ...callerOf(request) }, 'revocation ended')
         return reply.code(204).send()
       },
     )
   })
+}
+
+function isMadeHere(error: unknown): boolean {
+  return error instanceof RevocationError && error.isMadeHere
 }
 
 /**

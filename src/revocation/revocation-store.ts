@@ -18,10 +18,13 @@ import { followLinks, keepCopy, readIfThere, UnflushedError, writeWhole } from '
 export class RevocationError extends Error {
   /** Whether the same call may succeed later, with nothing changed by anybody. */
   readonly isTemporary: boolean
+  /** Whether the change counts here all the same, and other replicas do not know of it yet. */
+  readonly isMadeHere: boolean
 
-  constructor(message: string, { isTemporary = false } = {}) {
+  constructor(message: string, { isTemporary = false, isMadeHere = false } = {}) {
     super(message)
     this.isTemporary = isTemporary
+    this.isMadeHere = isMadeHere
   }
 }
 
@@ -41,7 +44,7 @@ export interface AddOptions {
 /**
  * The active revocations. One test suite, test/revocation/contract.ts, runs against each
  * implementation. A change that resolves is active and survives a restart. A change that rejects
- * with a RevocationError was not made, or may not survive a restart, as its message says.
+ * with a RevocationError was not made, may not survive a restart, or counts on this replica only, as its message says.
  */
 export interface RevocationStore {
   /** The list in force; another object whenever anything changed. */

@@ -81,6 +81,8 @@ export async function revokeSession(
   if (known && list.endOf(known) >= until) return
   const { id, tenantId, userId } = session
   const account = userId === undefined ? undefined : `${tenantId}/${userId}`
+  // An alarm only for a session that there is: anybody can make up an id.
+  const level = account === undefined ? 'warn' : 'error'
   if (!known) {
     if (account !== undefined && context.accounts.count(account, nowSeconds) >= maxOfAccount) {
       context.log.error(
@@ -90,7 +92,7 @@ export async function revokeSession(
       return
     }
     if (countOwn(context) >= maxOwnRevocations) {
-      context.log.error(
+      context.log[level](
         { session: id },
         'session not revoked, too many are already: a copy of its cookie goes on to its hard end',
       )
@@ -105,7 +107,7 @@ export async function revokeSession(
       { isYielding: true, isGuess: account === undefined },
     )
   } catch (error) {
-    context.log.error(
+    context.log[level](
       { problem: (error as Error).message, session: id },
       'session not revoked: a copy of its cookie goes on to its hard end',
     )

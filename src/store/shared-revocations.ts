@@ -72,10 +72,13 @@ const [leastAuditPauseMs, mostAuditPauseMs] = [1_000, 60_000]
 /** So many within the time that HAProxy keeps them leave room for those of administrators. */
 const maxYielding = 8_000
 
-/** Sign-outs that wait for the store: while it does not answer, nothing else limits their number. */
-const maxPending = 2_000
+/** Changes that wait for the store: while it does not answer, nothing else limits their number. */
+const maxPending = 3_000
 
-/** So many of them leave room for people: the others may be made up. */
+/** So many of them leave room for administrators: the others may be sign-outs. */
+const maxPendingSignOuts = 2_000
+
+/** And so many for people: the others may be made up. */
 const maxPendingGuesses = 1_000
 
 /** How long a sign-out waits for the store, in ms: it is in force here already, and a person waits. */
@@ -143,7 +146,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   let readCount = Infinity
   /** Keys that have to be given to the store. */
   const owed = new Set<string>()
-  /** Sign-outs that are in force here, and that the store does not have yet. */
+  /** Changes that are in force here, and that the store does not have yet. */
   const pending = new Map<string, Entry>()
   /** How many revocations of this store HAProxy may keep, as it last said. */
   let keptCount = 0
@@ -388,7 +391,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     return owed.size === 0
   }
 
-  /** Gives the store the sign-outs that it does not have. Of two states of one, it keeps the later. */
+  /** Gives the store the changes that it does not have. Of two states of one, it keeps the later. */
   async function givePending(to: StoreConnection): Promise<void> {
     while (pending.size > 0) {
       const page = [...pending].slice(0, mergeSize)
@@ -403,7 +406,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     }
   }
 
-  /** However many sign-outs come at a time, the store takes them together. */
+  /** However many changes come at a time, the store takes them together. */
   async function givePendingSoon(): Promise<void> {
     if (isGivingDue) return giving
     isGivingDue = true
@@ -568,15 +571,15 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   }
 
   /**
-   * Puts a revocation in force here before the store has it. For what nobody can try again: a person who signs out is
-   * gone. Resolves once the store has it too, or cannot be reached, or takes its time.
+   * Puts a sign-out in force here before the store has it: nobody can try it again, because the person is gone.
+   * Resolves once the store has it too, or cannot be reached, or takes its time.
    */
   async function addPending(revocation: StoredRevocation, isGuess: boolean): Promise<void> {
-    const key = revocationKey(revocation.kind, revocation.id)
     const inForce = known.list.get(revocation.kind, revocation.id)
     // That of an administrator may last longer, and stays.
     if (!inForce || known.list.endOf(inForce) < revocation.until) {
-      putPending(key, revocation, isGuess ? maxPendingGuesses : maxPending)
+      requireRoom(revocation)
+      putPending(revocation, isGuess ? maxPendingGuesses : maxPendingSignOuts)
     }
     const given = givePendingSoon().catch(() => {})
     // Where the store is known not to answer, nobody waits for it.
@@ -584,8 +587,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     await Promise.all([answered, keep()])
   }
 
-  function putPending(key: string, revocation: StoredRevocation, most: number): void {
-    const former = known.get(key)
+  function requireRoom({ kind, id }: StoredRevocation): void {
+    const former = known.get(revocationKey(kind, id))
     // Beyond the upper limit HAProxy caches nothing anyway. While the store is away, the count is an old one.
     const isFull = keptCount >= maxYielding && keptCount <= maxRevocations
     if (!former && isFull && problem === undefined) {
@@ -593,23 +596,64 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         `there were ${maxYielding} revocations within the last ${keptSeconds()} s; the rest up to ${maxRevocations} is for administrators`,
       )
     }
+  }
+
+  function putPending(revocation: StoredRevocation, most: number): void {
+    const key = revocationKey(revocation.kind, revocation.id)
     if (pending.size >= most) {
       for (const [each, entry] of pending) if (known.hasEnded(entry)) pending.delete(each)
     }
     if (!pending.has(key) && pending.size >= most) {
-      throw new RevocationError(
-        `${most} sign-outs wait for the store (${problem ?? 'it is slow'})`,
-        { isTemporary: true },
-      )
+      throw new RevocationError(`${most} changes wait for the store (${problem ?? 'it is slow'})`, {
+        isTemporary: true,
+      })
     }
+    const formerEnd = formerEndOf(key, revocation)
+    const kept = formerEnd > revocation.until && { keptUntil: formerEnd }
+    keepPending(key, { revocation, removed: false, ...kept })
+  }
+
+  function keepPending(key: string, state: Omit<Entry, 'changedUs' | 'announcedUs'>): void {
     // No clock of ours: one that is ahead would date every later change.
     const changedUs = known.latestUs + 1
-    const formerEnd = former ? known.keptUntil(former) : 0
-    const kept = formerEnd > revocation.until && { keptUntil: formerEnd }
-    const entry = { revocation, removed: false, ...kept, changedUs, announcedUs: changedUs }
+    const entry = { ...state, changedUs, announcedUs: changedUs }
     known.put(key, entry, 0)
     known.renew()
     pending.set(key, entry)
+  }
+
+  /** Until when somebody may have an earlier state of it (s). */
+  function formerEndOf(
+    key: string,
+    { before, madeAt = 0, untilDefault }: StoredRevocation,
+  ): number {
+    const former = known.get(key)
+    return Math.max(
+      former ? known.keptUntil(former) : 0,
+      untilDefault ? Math.max(before, madeAt) + usualLifetimeSeconds : 0,
+    )
+  }
+
+  /** Whether a revocation rejects all that the one in force does, for as long. */
+  function isNoLess(revocation: StoredRevocation): boolean {
+    const { list } = known
+    const inForce = list.get(revocation.kind, revocation.id)
+    if (!inForce) return true
+    return revocation.before >= inForce.before && list.endOf(revocation) >= list.endOf(inForce)
+  }
+
+  /**
+   * A change that the store did not take is in force here all the same where it rejects more, and where it ends what
+   * the store never had. The error stays: the other replicas do not know of it.
+   */
+  async function makeHere(error: RevocationError, make: () => void): Promise<never> {
+    if (!error.isTemporary) throw error
+    make()
+    await keep()
+    throw new RevocationError(
+      `the store cannot be reached (${problem ?? 'it is slow'}); the change counts on this replica, and the others get it later`,
+      { isTemporary: true, isMadeHere: true },
+    )
   }
 
   return {
@@ -624,21 +668,20 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       if (isYielding) return addPending(stored, isGuess)
       return changeAndKeep(async (to) => {
         const key = revocationKey(revocation.kind, revocation.id)
-        const former = known.get(key)
         const added = await to.add(key, JSON.stringify(stored), {
           floorUs: known.latestUs,
-          formerEnd: Math.max(
-            former ? known.keptUntil(former) : 0,
-            untilDefault ? Math.max(revocation.before, madeAt) + usualLifetimeSeconds : 0,
-          ),
+          formerEnd: formerEndOf(key, stored),
         })
         const announcedUs = added.changedUs
         putChanged(key, { revocation: stored, removed: false, ...added, announcedUs })
+      }).catch((error: RevocationError) => {
+        if (!isNoLess(stored)) throw error
+        return makeHere(error, () => putPending(stored, maxPending))
       })
     },
-    remove: (kind, id) =>
-      changeAndKeep(async (to) => {
-        const key = revocationKey(kind, id)
+    remove: (kind, id) => {
+      const key = revocationKey(kind, id)
+      return changeAndKeep(async (to) => {
         const former = known.get(key)
         const value = former && !former.removed ? formatValue(former) : ''
         const changedUs = await to.remove(key, { floorUs: known.latestUs, value })
@@ -647,7 +690,13 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
         if (!former) return true
         putChanged(key, { ...former, removed: true, changedUs, announcedUs: changedUs })
         return true
-      }),
+      }).catch((error: RevocationError) => {
+        // Whoever made it by mistake must not wait for the store.
+        const waiting = pending.get(key)
+        if (!waiting || waiting.removed) throw error
+        return makeHere(error, () => keepPending(key, { ...waiting, removed: true }))
+      })
+    },
     setLongest(seconds) {
       if (known.setLongest(seconds)) isExtensionDue = true
     },

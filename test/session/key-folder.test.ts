@@ -171,6 +171,7 @@ describe('the folder of sealing keys', () => {
       await assert.rejects(keys.read(), said)
       assert.equal(open(keys, 'session', stolen), undefined, String(said))
       assert.equal(keys.size, 1, String(said))
+      await assert.rejects(readSealingKeys(folder), said)
     }
   })
 

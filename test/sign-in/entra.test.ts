@@ -93,6 +93,21 @@ describe('a code exchange', () => {
     assert.equal((await errorOf(entra.redeem(exchange)))[0], 'credential')
   })
 
+  it('whose address is not an answer of this authority is refused before Entra is asked', async (t) => {
+    const entra = await start(t, secret, () => assert.fail('asked'))
+    for (const [name, value] of [
+      ['iss', 'https://login.microsoftonline.com/another/v2.0'],
+      ['id_token', 'x'],
+      ['response', 'x'],
+      ['error', 'server_error'],
+    ] as const) {
+      const parameters = new URLSearchParams(exchange.parameters)
+      parameters.set(name, value)
+      const [error] = await errorOf(entra.redeem({ ...exchange, parameters }))
+      assert.equal(error, 'id_token_refused', name)
+    }
+  })
+
   it('that is answered with a challenge is refused for the credential', async (t) => {
     const entra = await start(t, secret, (response) => {
       response.writeHead(401, {

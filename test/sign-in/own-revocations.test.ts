@@ -31,6 +31,7 @@ function contextOf(
   } = {},
 ) {
   const lines: [fields: object, message: string][] = []
+  const warnings: [fields: object, message: string][] = []
   const added: unknown[] = []
   const context = {
     clock: () => startMs,
@@ -43,9 +44,12 @@ function contextOf(
         await add()
       },
     },
-    log: { error: (fields: object, message: string) => void lines.push([fields, message]) },
+    log: {
+      error: (fields: object, message: string) => void lines.push([fields, message]),
+      warn: (fields: object, message: string) => void warnings.push([fields, message]),
+    },
   } as unknown as SignInContext
-  return { context, lines, added }
+  return { context, lines, warnings, added }
 }
 
 const own = (id: string, more: object = {}): Revocation =>
@@ -58,6 +62,7 @@ const own = (id: string, more: object = {}): Revocation =>
     ...more,
   }) as Revocation
 const session = { id: 'a', hardEnd: now + 100 }
+const account = { tenantId: 't', userId: 'u' }
 
 describe('the reasons of own revocations', () => {
   it('are those that the store and the list of the operator show', () => {
@@ -136,7 +141,6 @@ describe('the front channel', () => {
         add: async ({ id }: Revocation) => void added.push(id),
       },
     })
-    Object.assign(context.log, { warn() {} })
     const answer = createFrontchannelLogout(context)
     const call = async (sid: string) => {
       let status = 0
@@ -194,7 +198,6 @@ describe('the revocation of a session', () => {
       ],
     ])
     // Of a person who signed in, nobody made up the id.
-    const account = { tenantId: 't', userId: 'u' }
     await revokeSession(context, { ...session, id: 'b', ...account }, now, 'signed out')
     assert.deepEqual((added.at(-1) as unknown[])[1], { isYielding: true, isGuess: false })
     assert.deepEqual(lines, [])
@@ -221,27 +224,34 @@ describe('the revocation of a session', () => {
 
   it('that cannot be kept is an error in the log', async () => {
     const add = () => Promise.reject(new Error('disk full'))
-    const { context, lines } = contextOf([], { add })
-    await revokeSession(context, session, now, 'signed out')
-    assert.deepEqual(lines, [
+    const { context, lines, warnings } = contextOf([], { add })
+    await revokeSession(context, { ...session, ...account }, now, 'signed out')
+    const said = [
       [
         { problem: 'disk full', session: 'a' },
         'session not revoked: a copy of its cookie goes on to its hard end',
       ],
-    ])
+    ]
+    assert.deepEqual([lines, warnings], [said, []])
+    // Anybody can make up an id.
+    await revokeSession(context, session, now, 'signed out elsewhere')
+    assert.deepEqual([lines, warnings], [said, said])
   })
 
   it('is one of 8,000 at most, and a known one is still made longer then', async () => {
     const entries = Array.from({ length: 8_000 }, (_, index) => own(`${index}`))
-    const { context, lines, added } = contextOf(entries)
-    await revokeSession(context, session, now, 'signed out')
+    const { context, lines, warnings, added } = contextOf(entries)
+    await revokeSession(context, { ...session, ...account }, now, 'signed out')
     assert.deepEqual(added, [])
-    assert.deepEqual(lines, [
+    const said = [
       [
         { session: 'a' },
         'session not revoked, too many are already: a copy of its cookie goes on to its hard end',
       ],
-    ])
+    ]
+    assert.deepEqual([lines, warnings], [said, []])
+    await revokeSession(context, session, now, 'signed out elsewhere')
+    assert.deepEqual([lines, warnings], [said, said])
     await revokeSession(context, { ...session, id: '7' }, now, 'signed out')
     assert.equal(added.length, 1)
     const one = contextOf(entries.slice(1))
@@ -251,7 +261,6 @@ describe('the revocation of a session', () => {
 
   it('is one of 500 at most of one account in one tenant', async () => {
     const { context, lines, added } = contextOf([])
-    const account = { tenantId: 't', userId: 'u' }
     for (let index = 0; index < maxOfAccount; index++) {
       await revokeSession(context, { ...session, id: `${index}`, ...account }, now, 'signed out')
     }
