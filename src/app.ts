@@ -107,7 +107,8 @@ export function buildApp(config: Config, runtime: Runtime): App {
   const refusals = createRefusalLog(runtime.log, () => settings.log.refusalsPerSecond, clock)
   const measured = createMetrics({
     authorities: () => authorities,
-    rules: () => rules,
+    // With the sealing keys: replicas that have others must not look alike.
+    rules: () => rulesOfVerdicts(),
     serviceVersion: runtime.serviceVersion,
     cache,
     revocations: () => revocations.list,

@@ -64,6 +64,8 @@ describe('an old sealing key', () => {
     const [before] = await versionsOf('/verify/default', forged)
     assert.ok(before)
     assert.deepEqual(await versionsOf('/revocations'), [before, before])
+    const metrics = await replicas[0]?.app.metrics.inject('/metrics')
+    assert.ok(metrics?.body.includes(`config_version="${before}"`))
 
     rmSync(join(own, '1'))
     await readAll()
