@@ -4,13 +4,15 @@ import type { CachedToken } from './token-cache.ts'
 export interface RecentTokens {
   get(authorization: string): CachedToken | undefined
   set(authorization: string, token: CachedToken): void
+  /** Counts what a token that was just got or set has grown by. */
+  grow(authorization: string, token: CachedToken, bytes: number): void
   delete(authorization: string): void
 }
 
-/** Of each of the two generations. A usual token takes some 5 KB with its outcome and its reply. */
+/** Of each of the two generations. A usual token takes some 7 KB with its outcome and both its replies. */
 const maxTokens = 2_000
-/** Characters of headers in a generation: with the largest tokens and identities some 25 MB. */
-const maxCharacters = 8 * 1024 * 1024
+/** What a generation holds, about: its headers, their claims, and what each policy said of them. */
+const maxBytes = 16 * 1024 * 1024
 
 /** Characters of a signature that find an entry; the whole header decides whether it is the one. */
 const handleLength = 16
@@ -29,16 +31,17 @@ interface Entry {
 export function createRecentTokens(): RecentTokens {
   let young = new Map<string, Entry>()
   let old = new Map<string, Entry>()
-  let characters = 0
+  let bytes = 0
 
   function add(handle: string, entry: Entry): void {
-    if (young.size >= maxTokens || characters >= maxCharacters) {
+    if (young.size >= maxTokens || bytes >= maxBytes) {
       old = young
       young = new Map()
-      characters = 0
+      bytes = 0
     }
     young.set(handle, entry)
-    characters += entry.authorization.length
+    // Its claims take about as much again.
+    bytes += 2 * entry.authorization.length + entry.token.outcomeBytes
   }
 
   return {
@@ -58,6 +61,9 @@ export function createRecentTokens(): RecentTokens {
       const handle = authorization.slice(-handleLength)
       old.delete(handle)
       add(handle, { authorization, token })
+    },
+    grow(authorization, token, more) {
+      if (young.get(authorization.slice(-handleLength))?.token === token) bytes += more
     },
     delete(authorization) {
       const handle = authorization.slice(-handleLength)

@@ -12,7 +12,7 @@ import { createRecentTokens } from './recent-tokens.ts'
 export interface SignedToken {
   /** The key that verified it. */
   readonly key: Key
-  /** Names of the policies that have admitted it so far. */
+  /** Names of the policies that have admitted it last. */
   admittedBy: readonly string[]
   /** How many tokens had been read when this one last was. */
   readAt: number
@@ -32,6 +32,8 @@ export interface CachedToken extends VerifiedToken {
   rulesMark: Mark | undefined
   /** By the name of the policy. */
   readonly outcomes: Map<string, PolicyOutcome>
+  /** What the outcomes take in memory, about, with their replies. */
+  outcomeBytes: number
   /** The mark of the list that `revocations` were looked up in. */
   listMark: Mark | undefined
   revocations: readonly RevokedToken[]
@@ -57,6 +59,13 @@ export interface TokenCache {
   getSigned(cacheKey: string): SignedToken | undefined
   getFailure(cacheKey: string): FailedToken | undefined
   set(cacheKey: string, authorization: string, token: VerifiedToken): CachedToken
+  /** Keeps what a policy said of the token of an `Authorization` header. */
+  addOutcome(
+    authorization: string,
+    token: CachedToken,
+    policyName: string,
+    outcome: PolicyOutcome,
+  ): void
   /** Remembers a wrong signature for some seconds: finding it out is the dear part. */
   setFailure(cacheKey: string, failed: FailedToken): void
   delete(cacheKey: string, authorization: string): void
@@ -77,6 +86,12 @@ const soon = 4_000
 const maxFailures = 5_000
 const failureTtlMs = 10_000
 
+/**
+ * Outcomes of one token, about 400 of usual size; beyond that it starts again. So the recent tokens take
+ * some 35 MB at most, however many policies one token is used with.
+ */
+const maxOutcomeBytes = 1024 * 1024
+
 /** A cache that keeps nothing, for a verification of which each step is to be seen. */
 export const noTokenCache: TokenCache = {
   getRecent: () => undefined,
@@ -85,6 +100,7 @@ export const noTokenCache: TokenCache = {
   getFailure: () => undefined,
   set: (cacheKey, _authorization, token) =>
     createCachedToken(cacheKey, token, createSignedToken(token, 0)),
+  addOutcome() {},
   setFailure() {},
   delete() {},
   size: 0,
@@ -141,6 +157,13 @@ export function createTokenCache(isUsable: (key: Key) => boolean): TokenCache {
       signed.set(cacheKey, fresh)
       return createCachedToken(cacheKey, token, fresh)
     },
+    addOutcome(authorization, token, policyName, outcome) {
+      const bytes = sizeOf(outcome)
+      if (token.outcomeBytes + bytes > maxOutcomeBytes) clearOutcomes(token)
+      token.outcomes.set(policyName, outcome)
+      token.outcomeBytes += bytes
+      recent.grow(authorization, token, bytes)
+    },
     setFailure: (cacheKey, failed) => void failures.set(cacheKey, failed),
     delete(cacheKey, authorization) {
       signed.delete(cacheKey)
@@ -159,6 +182,18 @@ export function createTokenCache(isUsable: (key: Key) => boolean): TokenCache {
       return evictions
     },
   }
+}
+
+/** Forgets what policies said of a token. */
+export function clearOutcomes(token: CachedToken): void {
+  token.outcomes.clear()
+  token.outcomeBytes = 0
+}
+
+/** Headers of an identity stand in memory as such, and in each of two replies. */
+function sizeOf(outcome: PolicyOutcome): number {
+  const headers = outcome.allow ? outcome.headers : []
+  return 500 + 3 * headers.reduce((sum, text) => sum + text.length, 0)
 }
 
 const noPolicies: readonly string[] = []
@@ -180,6 +215,7 @@ function createCachedToken(
     signed,
     rulesMark: undefined,
     outcomes: new Map(),
+    outcomeBytes: 0,
     listMark: undefined,
     revocations: noRevocations,
   }

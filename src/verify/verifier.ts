@@ -18,7 +18,7 @@ import {
 } from './outcome.ts'
 import type { VerifyRequest } from './request.ts'
 import type { Rules } from './rules.ts'
-import type { CachedToken, TokenCache } from './token-cache.ts'
+import { type CachedToken, clearOutcomes, type TokenCache } from './token-cache.ts'
 
 /** The answer to one request. */
 export type Verdict =
@@ -103,7 +103,7 @@ export function createVerifier(context: VerifierContext): Verifier {
     if (revoked) return { allow: false, ...revoked, token: token.claims }
     const rulesMark = markRules(rules)
     const known = token.rulesMark === rulesMark ? token.outcomes.get(policy.name) : undefined
-    const outcome = known ?? workOutOutcome(rules, rulesMark, policy, token, observe)
+    const outcome = known ?? workOutOutcome(rules, rulesMark, policy, authorization, token, observe)
     if (!outcome.allow) return { ...outcome, token: token.claims }
     const longest = longestUse(token, nowMs, elapsed(), rules.clockSkewSeconds)
     return {
@@ -113,6 +113,24 @@ export function createVerifier(context: VerifierContext): Verifier {
       actionMaxAgeSeconds: Math.min(longest, policy.cacheLife.action),
       firstSight: known ? undefined : () => firstSightOf(policy, token),
     }
+  }
+
+  /** Works out what a policy says of a token, at the first request with it under these rules. */
+  function workOutOutcome(
+    rules: Rules,
+    rulesMark: Mark,
+    policy: Policy,
+    authorization: string,
+    token: CachedToken,
+    observe?: Observe<OutcomeStep>,
+  ): PolicyOutcome {
+    if (token.rulesMark !== rulesMark) {
+      token.rulesMark = rulesMark
+      clearOutcomes(token)
+    }
+    const outcome = createOutcome(policy, token, rules.headerSet, observe)
+    cache.addOutcome(authorization, token, policy.name, outcome)
+    return outcome
   }
 
   /** The revocation of a token, looked up once for each list of revocations. */
@@ -199,27 +217,15 @@ function findMisuse(request: VerifyRequest): FailureCode | undefined {
   return request.ambiguous ? 'ambiguous_credentials' : undefined
 }
 
-/** Works out what a policy says of a token, at the first request with it under these rules. */
-function workOutOutcome(
-  rules: Rules,
-  rulesMark: Mark,
-  policy: Policy,
-  token: CachedToken,
-  observe?: Observe<OutcomeStep>,
-): PolicyOutcome {
-  if (token.rulesMark !== rulesMark) {
-    token.rulesMark = rulesMark
-    token.outcomes.clear()
-  }
-  const outcome = createOutcome(policy, token, rules.headerSet, observe)
-  token.outcomes.set(policy.name, outcome)
-  return outcome
-}
+/** Policies that a token is noted with, 100,000 times at most. A policy before these is seen for the first time again. */
+const maxAdmittedBy = 20
 
 /** Claims for the audit, unless this policy has admitted the token before; it has from now on. */
 function firstSightOf({ name }: Policy, { claims, signed }: CachedToken): AccessToken | undefined {
-  if (signed.admittedBy.includes(name)) return undefined
-  signed.admittedBy = signed.admittedBy.length === 0 ? listOf(name) : [...signed.admittedBy, name]
+  const { admittedBy } = signed
+  if (admittedBy.includes(name)) return undefined
+  signed.admittedBy =
+    admittedBy.length === 0 ? listOf(name) : [...admittedBy.slice(1 - maxAdmittedBy), name]
   return claims
 }
 

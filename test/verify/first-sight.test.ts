@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import { holdKey } from '../support/held-key.ts'
 import { ids } from '../support/ids.ts'
-import { fixtureConfig, loadFile, startService, verify } from '../support/service.ts'
+import { fixtureConfig, grants, loadFile, startService, verify } from '../support/service.ts'
 import { openBrowser, signInWith, startSignIn } from '../support/sign-in.ts'
 import { v2User } from '../support/tokens.ts'
 
@@ -24,6 +24,28 @@ it('a token that a reload refused at first stands in the audit once it is admitt
   await service.app.reload(await loadFile(file({})))
   assert.equal((await verify(service, 'default', token)).status, 200)
   assert.equal(lines.length, 1)
+})
+
+it('a token is noted with its last 20 policies, so that its entry stays small', async (t) => {
+  const lines: { policy?: string }[] = []
+  const policies = Object.fromEntries(
+    Array.from({ length: 21 }, (_, i) => [`p${i}`, { audiences: [ids.api], allow: [grants.user] }]),
+  )
+  const service = await startService({
+    config: { policies },
+    audit: { info: (line: object) => void lines.push(line) } as never,
+  })
+  t.after(() => service.close())
+  const token = v2User()
+  const askEach = async (...names: string[]) => {
+    for (const name of names) assert.equal((await verify(service, name, token)).status, 200)
+    return lines.splice(0).map(({ policy }) => policy)
+  }
+  const names = Object.keys(policies)
+  assert.deepEqual(await askEach(...names), names)
+  // A reload forgets what policies said, and not that they admitted the token.
+  await service.reload(fixtureConfig(service.authority.url, { config: { policies } }))
+  assert.deepEqual(await askEach('p20', 'p1', 'p0'), ['p0'])
 })
 
 it('a session whose first request at /oauth2/auth is cross-site stands in the audit once it is admitted', async (t) => {

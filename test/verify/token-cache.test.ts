@@ -14,6 +14,15 @@ function header(index: number): string {
   return `Bearer header.payload.${String(index).padStart(342, '0')}`
 }
 
+/** What a policy says of a usual identity. */
+function allowance() {
+  return {
+    allow: true,
+    headers: ['X-Auth-Request-User', 'u'.repeat(980)],
+    lines: undefined,
+  } as const
+}
+
 /** Only a token that comes again is kept in full. */
 function setTwice(cache: TokenCache, cacheKey: string, authorization: string) {
   cache.set(cacheKey, authorization, token)
@@ -82,6 +91,53 @@ describe('the token cache', () => {
     const kept = Array.from({ length: 30 }, (_, index) => cache.getRecent(large(index)))
     assert.ok(kept.filter(Boolean).length <= 18)
     assert.ok(kept.at(-1))
+  })
+
+  it('keeps fewer tokens in full that many policies spoke of', () => {
+    const cache = createTokenCache(isUsable)
+    const ask = (index: number) => {
+      const cached = cache.getRecent(header(index)) ?? setTwice(cache, `${index}`, header(index))
+      for (let i = 0; i < 100; i++) {
+        cache.addOutcome(header(index), cached, `policy-${i}`, allowance())
+      }
+      return cached
+    }
+    const asked = Array.from({ length: 2_000 }, (_, index) => ask(index))
+    const kept = asked.filter((_, index) => cache.getRecent(header(index)))
+    const characters = kept
+      .flatMap(({ outcomes }) => [...outcomes.values()])
+      .flatMap((outcome) => (outcome.allow ? outcome.headers : []))
+      .reduce((sum, text) => sum + text.length, 0)
+    assert.ok(kept.length >= 40, `${kept.length} tokens`)
+    assert.ok(3 * characters < 34 * 2 ** 20, `${characters} characters of ${kept.length} tokens`)
+    assert.equal(cache.getRecent(header(1_999)), asked.at(-1))
+  })
+
+  it('counts a token that is used again with all that policies said of it', () => {
+    const cache = createTokenCache(isUsable)
+    const large = setTwice(cache, 'large', header(0))
+    for (let i = 0; i < 300; i++) cache.addOutcome(header(0), large, `${i}`, allowance())
+    // A third of a generation each time that it moves to the next.
+    for (let index = 1; index < 40; index++) {
+      const other = setTwice(cache, `${index}`, header(index))
+      for (let i = 0; i < 300; i++) cache.addOutcome(header(index), other, `${i}`, allowance())
+      assert.equal(cache.getRecent(header(0)), large)
+    }
+    const kept = Array.from({ length: 40 }, (_, index) => cache.getRecent(header(index)))
+    assert.ok(kept.filter(Boolean).length < 40)
+  })
+
+  it('keeps for one token what some hundred policies said, and starts again beyond', () => {
+    const cache = createTokenCache(isUsable)
+    const cached = setTwice(cache, 'one', header(0))
+    const sizes: number[] = []
+    for (let i = 0; i < 2_000; i++) {
+      cache.addOutcome(header(0), cached, `policy-${i}`, allowance())
+      assert.ok(cached.outcomes.has(`policy-${i}`))
+      sizes.push(cached.outcomes.size)
+    }
+    assert.ok(Math.max(...sizes) < 500, `${Math.max(...sizes)} outcomes`)
+    assert.ok(Math.max(...sizes) > 200)
   })
 
   it('counts the tokens that made room for others', () => {
