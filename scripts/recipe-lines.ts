@@ -42,7 +42,8 @@ export const targets: readonly Target[] = [
 ]
 
 /** Rate limits of the controllers take the counters 0 and 1, and HAProxy ignores who comes second. */
-const ownCounter = (line: string) => line.replace(/\b(track-|BAD_TOKENS )?sc0\b/, '$1sc2')
+const ownCounter = (line: string) =>
+  line.replace(/\b(track-|BAD_TOKENS )?sc0\b/, '$1sc2').replace('gpc0(0)', 'gpc0(2)')
 
 /** What a controller writes itself, or what its other lines do not allow. */
 const controllersOwn =
@@ -65,7 +66,7 @@ export async function renewLines(target: Target): Promise<string> {
   text = replaceBlock(text, target.verifier, verifier)
   return replaceBlock(text, target.frontend, [
     ...withoutOwn(section('frontend www')).map(ownCounter),
-    ...withoutFastLane(withoutOwn(section('backend orders'))),
+    ...withoutFastLane(withoutOwn(section('backend orders'))).map(ownCounter),
   ])
 }
 

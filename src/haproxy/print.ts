@@ -241,6 +241,8 @@ function backendLines(policy: string, backend: string, hasSessions: boolean): st
     '    # What an earlier action on this request said must not count for this one.',
     '    http-request unset-var(txn.entra.ok)',
     ...fastLane(policy),
+    '    # Nothing ends the action early but an error, or a client that goes away during a call: a bad token.',
+    '    http-request sc-inc-gpc0(0) if { var(txn.entra.ok) -m found } !{ var(txn.entra.ok) -m bool }',
     '    # An action that fails lets the request through, so this line belongs to the one above.',
     '    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }',
     ...(hasSessions ? removeSessionCookies : []),

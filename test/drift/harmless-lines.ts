@@ -54,6 +54,7 @@ export const harmless: readonly (readonly [line: RegExp, loss: Loss])[] = [
     /^backend orders: (backend orders|http-request unset-var\(txn\.entra\.(ok|hit|reason)\))$/,
     'said twice',
   ],
+  [/^backend orders: http-request sc-inc-gpc0\(0\) /, 'limit'],
   [/^backend orders: http-request set-var\(txn\.entra\.(cache|ms|status)\) /, 'log'],
   [/^backend orders: http-request (replace-header cookie|del-header cookie if) /, 'log'],
   [/^backend orders: server /, 'refuses'],

@@ -192,7 +192,7 @@ describe('haproxy-entra-auth haproxy-config', () => {
     const { stdout } = await print({ policies: { orders: '', 'entra-verifier': '' } })
     assert.match(
       stdout,
-      /^backend orders\n {4}mode http\n {4}log global\n(.*#.*\n)*.*unset-var\(txn\.entra\.ok\)\n(.*#.*\n)* {4}\.if !version_atleast\(3\.4\).*\n {4}http-request lua\.entra-auth orders\n {4}\.else\n( {4}http-request (?!deny).*\n)+ {4}\.endif\n(.*#.*\n)*.*deny deny_status 503 unless \{ var\(txn\.entra\.ok\) -m bool \}$/m,
+      /^backend orders\n {4}mode http\n {4}log global\n(.*#.*\n)*.*unset-var\(txn\.entra\.ok\)\n(.*#.*\n)* {4}\.if !version_atleast\(3\.4\).*\n {4}http-request lua\.entra-auth orders\n {4}\.else\n( {4}http-request (?!deny).*\n)+ {4}\.endif\n(.*#.*\n)*.*sc-inc-gpc0\(0\) .*\n(.*#.*\n)*.*deny deny_status 503 unless \{ var\(txn\.entra\.ok\) -m bool \}$/m,
     )
     assert.match(
       stdout,

@@ -9,7 +9,7 @@ import { loadRecipeConfig } from './recipe-files.ts'
 /** The ingress controllers have the action in the frontend, and no mode in their `defaults`. */
 const harmlessInSnippets: readonly (readonly [line: RegExp, loss: Loss])[] = [
   ...harmless.filter(([pattern]) => !pattern.test('listen entra-verifier: mode http')),
-  [/^frontend www: http-request track-sc2 /, 'limit'],
+  [/^frontend www: http-request (track-sc2|sc-inc-gpc0\(2\)) /, 'limit'],
   // Read before the line that loads the action, in one recipe.
   [/^global: setenv ENTRA_AUTH_LUA_FILE /, 'no start'],
   [/^frontend www: http-request unset-var\(txn\.entra\.ok\)$/, 'said twice'],
