@@ -276,7 +276,23 @@ describe('a verifier address that leads back to HAProxy', () => {
     const reply = await stack.ask({ headers: [bearer] })
     assert.ok(reply.status >= 500, `status ${reply.status}`)
     assert.equal(stack.app.requests.length, 0)
+    // The health check is such a request too: once it has failed, there is no server to call.
+    assert.match(values(reply, 'x-entra-auth-reason').join(), /^(bad_setup|verifier_unavailable)$/)
     await stack.haproxy.waitForLog((line) => line.includes('leads back to HAProxy itself'))
+  })
+
+  it('is not what a client can pretend, or anybody could raise the alarm', async (t) => {
+    const stack = await startStack()
+    t.after(() => stack.stop())
+    const headers = [bearer, ['User-Agent', 'haproxy-entra-auth/action']] as const
+    const reply = await stack.ask({ headers })
+    assert.equal(reply.status, 400)
+    assert.deepEqual(values(reply, 'x-entra-auth-reason'), ['verification_loop'])
+    assert.equal(stack.verifier.calls.length + stack.app.requests.length, 0)
+    await stack.haproxy.waitForLog((line) => line.includes('reason=verification_loop'))
+    assert.ok(!stack.haproxy.logLines.some((line) => line.includes('leads back')))
+    const rules = readFileSync(resolve(import.meta.dirname, '../../monitoring/alerts.yaml'), 'utf8')
+    assert.ok(rules.includes('|bad_setup|') && !rules.includes('verification_loop'))
   })
 })
 

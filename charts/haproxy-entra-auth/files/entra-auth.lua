@@ -123,6 +123,11 @@ local FAILURES = {
         error = "cross_site_request",
         text = "The request comes from a page of another site and was not passed on; send it from a page of this site.",
     },
+    verification_loop = {
+        status = 400,
+        error = "invalid_request",
+        text = "The request says that it is a call of HAProxy to the verifier, and those are not verified.",
+    },
     verifier_unavailable = {
         status = 503,
         error = "temporarily_unavailable",
@@ -1467,6 +1472,8 @@ local function judge(txn, response, policy, credentials)
     local contract = single(headers, "x-entra-auth-contract")
     if reason and contract and contract ~= CONTRACT then
         return badSetup(contractProblem(contract))
+    elseif reason == "verification_loop" then
+        return badSetup("the address of the verifier leads back to HAProxy itself")
     elseif status == 404 and reason == "unknown_policy" then
         logOnceInAWhile("unknown_policy", "the verifier has no policy " .. policy)
         return refuse("unknown_policy")
@@ -2944,7 +2951,8 @@ local function refuseByFeed(policy, problem)
     }
 end
 
--- Whether this request is a call of this action, which its verifier's address led back here.
+-- Whether this request says that it is a call of this action, as one does that the verifier's address led back
+-- here. Any client can say that. So only the call that gets this refusal as its answer is a matter of the setup.
 local function isOwnCall(txn, headerNames)
     return headerNames:find("user-agent", 1, true) ~= nil
         and txn.sf:req_fhdr("user-agent") == OWN_NAME
@@ -2972,7 +2980,7 @@ local function decide(txn, policy, headerNames, requestId, plain)
         if problem and (refusal or not credentials) then
             outcome = refusal or refuse(problem)
         elseif isOwnCall(txn, headerNames) then
-            outcome = badSetup("the address of the verifier leads back to HAProxy itself")
+            outcome = refuse("verification_loop")
         elseif isWithout then
             if not credentials then
                 session, isSent = readSession(txn, headerNames)
