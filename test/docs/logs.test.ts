@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { shippedConfig } from '../../scripts/local-stack/haproxy.ts'
+import { contoso, ordersId, startAuthority } from '../serve/authority.ts'
+import { makeFolder, startService as startProcess } from '../serve/process.ts'
 import { startService, verify } from '../support/service.ts'
 import { v2User } from '../support/tokens.ts'
 
@@ -10,6 +12,13 @@ const page = readFileSync(new URL('../../docs/logs.md', import.meta.url), 'utf8'
 const examples: Readonly<Record<string, unknown>>[] = [...page.matchAll(/```json\n(.*)\n```/g)].map(
   ([, line = '']) => JSON.parse(line),
 )
+
+/** The names of all members, those inside of others too. */
+function fieldsOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(fieldsOf)
+  if (typeof value !== 'object' || value === null) return undefined
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, fieldsOf(inner)]))
+}
 
 function exampleOf(message: string) {
   return examples.find(({ msg }) => msg === message) ?? assert.fail(`no example of ${message}`)
@@ -113,6 +122,28 @@ describe('the page of logs', () => {
     assert.deepEqual(Object.keys(exampleOf('refused')), Object.keys(refused))
     const own = Object.keys(exampleOf('allowed')).filter((key) => !/^(level|time)$/.test(key))
     assert.deepEqual(own, Object.keys(allowed[0] ?? {}))
+  })
+
+  it('says of each field of a refusal what it is', () => {
+    const rows = [...page.matchAll(/^\|(.*?)\|/gm)].map(([, cell = '']) => cell).join()
+    const unsaid = Object.keys(exampleOf('refused')).filter((key) => !rows.includes(`\`${key}\``))
+    assert.deepEqual(unsaid, [])
+  })
+
+  it('shows the first line of a process with the fields that it has', async () => {
+    const life = { after: (cleanUp: () => unknown) => after(() => cleanUp()) }
+    const authority = await startAuthority(life)
+    const file = join(makeFolder(life), 'config.yaml')
+    writeFileSync(
+      file,
+      `
+tenants: { contoso: { id: ${contoso}, authority: "${authority.origin}" } }
+policies: { orders: { audiences: [${ordersId}], allow: [{ actor: user, scopes: any }] } }
+`,
+    )
+    const process = await startProcess(life, { ENTRA_AUTH_CONFIG: file })
+    const line = await process.waitForLog(({ msg }) => msg === 'listening')
+    assert.deepEqual(fieldsOf(exampleOf('listening')), fieldsOf(line))
   })
 
   it('shows the line of HAProxy with the fields of the shipped log format', () => {

@@ -85,6 +85,23 @@ describe('the reasons of the action', () => {
     }
   })
 
+  it("stand in the action's own page, each with its status", () => {
+    const reference = readFileSync(new URL('../../haproxy-lua/README.md', import.meta.url), 'utf8')
+    const part = reference.split(/^## /m).find((text) => text.startsWith('Reason codes')) ?? ''
+    const listed = [...part.matchAll(/^\|\s*`(\w+)`\s*\|\s*(\d+)\s*\|(.*)\|$/gm)]
+    for (const [, reason, , meaning = ''] of listed) assert.ok(meaning.trim().length > 10, reason)
+    // Besides the table, a few are made where they are used.
+    const others = [...lua.matchAll(/status = (\d+),\s+reason = "(\w+)"/g)]
+    assert.ok(others.length >= 3, `${others.length} outside of the table`)
+    assert.deepEqual(
+      listed.map(([, reason, status]) => `${reason} ${status}`).toSorted(),
+      actions
+        .map(({ reason, status }) => `${reason} ${status}`)
+        .concat(others.map(([, status, reason]) => `${reason} ${status}`))
+        .toSorted(),
+    )
+  })
+
   it('stand in the page with the status and the error that the action has', () => {
     const own = page.split(/^## /m).find((part) => part.startsWith('Reasons of the action')) ?? ''
     const found = [...own.matchAll(/^\|\s*`(\w+)`\s*\|\s*(\d+)\s*\|\s*`(\w+)`\s*\|(.*)\|(.*)\|$/gm)]
