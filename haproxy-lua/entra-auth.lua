@@ -2073,8 +2073,11 @@ do
     local canShare = isCacheOn and core.get_patref and settings["shared-bytes"] > 0
 
     -- HAProxy tells the number of threads once it runs. Then there is the part of `shared-bytes` that this Lua state
-    -- may use.
-    local threads, limit
+    -- may use: `limit`, and `whole` as long as HAProxy has room for that.
+    local threads, limit, whole
+    -- So long after HAProxy had no room, it is tried again. Not sooner, because a try takes the room of requests.
+    local TRIED_AGAIN_MS = 600000
+    local shortUntilMs = 0
 
     -- Of shared verdicts that were found while the cache of this thread was full.
     local ADMITTED, found = 8, 0
@@ -2087,7 +2090,8 @@ do
             canShare = txn.c.sha2 ~= nil
             threads = math.max(1, math.tointeger(tonumber(core.get_info().Nbthread)) or 1)
             -- With `lua-load`, this state is that of all threads.
-            limit = settings["shared-bytes"] // (core.thread > 0 and threads or 1)
+            whole = settings["shared-bytes"] // (core.thread > 0 and threads or 1)
+            limit = whole
         end
         return canShare and (threads > 1 or numbers.evictions > 0)
     end
@@ -2214,6 +2218,9 @@ do
         local hash = hashOf(txn, policy, digest)
         local value = prepared .. policy .. digest .. pack(NUMBERS, askedAtMs, seconds, #prepared)
         local size = #value + VARIABLE_BYTES
+        if limit < whole and askedAtMs >= shortUntilMs then
+            limit = whole
+        end
         if size > limit then
             return false
         end
@@ -2228,6 +2235,7 @@ do
                 -- same limit, so leave them some.
                 txn:unset_var(SHARED .. hash)
                 limit = written.bytes - written.bytes // 4
+                shortUntilMs = askedAtMs + TRIED_AGAIN_MS
                 makeRoom(txn, 0)
             end
         end)

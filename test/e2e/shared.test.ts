@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { eventually } from '../support/eventually.ts'
-import { type CacheStack, isHit, startCacheStack } from './cache-stack.ts'
+import { type CacheStack, isHit, pollingFast, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
 import { alice, allowPrepared, deny, revocations } from './fake-verifier.ts'
 
@@ -214,6 +214,44 @@ describe('verdicts that one thread alone has asked for', () => {
 })
 
 describe('shared verdicts where HAProxy has little room for variables', () => {
+  it('are as many as before again, some time after the shortage', async () => {
+    const stack = await startCacheStack({
+      editConfig: (text) =>
+        text.replace(/^ +nbthread .*\n/m, '').replace(/^global$/m, 'global\n    nbthread 1'),
+      editLua: (text) =>
+        pollingFast(text)
+          .replace('TRIED_AGAIN_MS = 600000', 'TRIED_AGAIN_MS = 300')
+          .replace(
+            'isSet = txn:set_var(',
+            'isSet = not value:find("scarce", 1, true) and txn:set_var(',
+          ),
+      env: { ...manyRefusals, ENTRA_AUTH_CACHE_ENTRIES: '1' },
+    })
+    try {
+      await warmUp(stack)
+      stack.verifier.script = (call) =>
+        allowPrepared({ ...alice, 'X-Auth-Request-User': values(call, 'authorization').join() })
+      const hitsOf = async (tokens: readonly string[]) => {
+        for (const token of tokens) await stack.askFor(token)
+        let hits = 0
+        for (const token of tokens.toReversed()) if (isHit(await stack.askFor(token))) hits++
+        return hits
+      }
+      const six = (name: string) => Array.from({ length: 6 }, (_, index) => `${name}-${index}`)
+      if (!(await sharesVerdicts())) return
+      await hitsOf(six('before'))
+      for (const token of six('scarce')) await stack.askFor(token)
+      assert.ok((await hitsOf(six('after'))) < 6)
+      let round = 0
+      await eventually(
+        () => hitsOf(six(`later-${round++}`)),
+        (hits) => hits === 6,
+      )
+    } finally {
+      await stack.stop()
+    }
+  })
+
   it('leave room for those of requests, and are shared as far as there is room', async () => {
     const stack = await startCacheStack({
       editConfig: (text) =>
