@@ -36,6 +36,10 @@ export const findingTable = {
   'connection-unprotected': ['error', 'clients can have identity headers dropped'],
   'violations-accepted': ['error', 'invalid HTTP requests are accepted'],
   'policy-mismatch': ['error', 'the policy is chosen by another expression than the route'],
+  'method-override': [
+    'warning',
+    'the policy is chosen by method, and clients can send another one in a header',
+  ],
   'path-bypass': ['error', 'the path decides between policies for one application'],
   'path-ambiguous': ['warning', 'the path decides between backends with different policies'],
   'verifier-missing': ['error', 'no section listens at the address that the action calls'],

@@ -6,6 +6,7 @@ import { checkEarlyAnswers } from './early-answer.ts'
 import { type Finding, finding } from './finding.ts'
 import { checkGlobal } from './global-section.ts'
 import type { HaproxyConfig } from './haproxy-file.ts'
+import { checkMethodOverride } from './method-override.ts'
 import { checkPaths } from './paths.ts'
 import { checkPolicyChoice } from './policy-choice.ts'
 import { checkPolicyNames, checkReached, policiesOf } from './policy-names.ts'
@@ -81,6 +82,7 @@ function checkReading(haproxy: HaproxyConfig, config: Config): Reading {
     ...checkCaching(ways, config.policies),
     ...checkSharedServers(topology, all, isExempt),
     ...checkPolicyChoice(ways),
+    ...checkMethodOverride(ways),
     ...checkPaths(ways, policiesOf, isExempt),
     ...checkVerifier(topology, verifier, config.listen.tls !== undefined),
     ...checkVerifierRules(verifier.sections, config.identityHeaders),

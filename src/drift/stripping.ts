@@ -50,7 +50,7 @@ export function checkStripping(
 }
 
 /** After an `allow` that may fire, no rule of its section is sure to be evaluated. */
-function surelyMet({ known }: Way, steps: readonly Step[]): readonly Rule[] {
+export function surelyMet({ known }: Way, steps: readonly Step[]): readonly Rule[] {
   const left = new Set<unknown>()
   return steps.flatMap(({ rule, proxy }) => {
     if (left.has(proxy)) return []
@@ -64,7 +64,8 @@ function fires(rule: Rule, way: Way, request: Request = {}): boolean {
   return conditionHolds(rule.condition, known) === true
 }
 
-function unstripped(way: Way, rules: readonly Rule[], set: IdentityHeaderSet): Gap[] {
+/** Spellings of these names that the rules leave to a client, the first of each name. */
+export function unremoved(way: Way, rules: readonly Rule[], names: readonly string[]): string[] {
   const removers = rules
     .filter((rule) => fires(rule, way))
     .flatMap((rule) => headerRemover(rule) ?? [])
@@ -72,12 +73,16 @@ function unstripped(way: Way, rules: readonly Rule[], set: IdentityHeaderSet): G
   const isPlain = sections.some((section) =>
     /^(delete|reject)$/.test(optionOf(section, 'http-restrict-req-hdr-names')?.words[2] ?? ''),
   )
-  const open = managedHeaders(set).flatMap((name) => {
+  return names.flatMap((name) => {
     const spelling = spellingsOf(name)
       .filter((one) => !isPlain || /^[a-z0-9-]+$/.test(one))
       .find((one) => !removers.some((removes) => removes(one)))
     return spelling === undefined ? [] : [spelling]
   })
+}
+
+function unstripped(way: Way, rules: readonly Rule[], set: IdentityHeaderSet): Gap[] {
+  const open = unremoved(way, rules, managedHeaders(set))
   if (open.length === 0) return []
   const shown =
     open.slice(0, 3).join(', ') + (open.length > 3 ? `, and ${open.length - 3} more` : '')
@@ -142,6 +147,11 @@ function connectionGap(way: Way, rules: readonly Rule[]): Gap[] {
 }
 
 function connectGap(way: Way, rules: readonly Rule[]): Gap[] {
+  // A route by method, where no rule sets another one.
+  const isForOthers =
+    conditionHolds(way.route?.condition, { facts: [], request: { method: 'CONNECT' } }) === false &&
+    !rules.some(({ action }) => action === 'set-method')
+  if (isForOthers) return []
   const isSafe = !passes(rules, way, { method: 'CONNECT' }, ({ action, words, condition }) => {
     if (action !== 'set-method') return undefined
     const values = valuesOf(words[0] ?? '', condition)

@@ -25,6 +25,8 @@ const route = '    use_backend stock if { req.hdr(host) -i stock.example.com }\n
 const stripping =
   '    http-request del-header ^x[^a-z0-9]auth[^a-z0-9]request -m reg\n    http-request del-header ^x[^a-z0-9]entra[^a-z0-9]auth -m reg\n'
 const upgrade = '    http-request del-header upgrade unless is_one_upgrade is_websocket\n'
+/** Frameworks take another method from these. */
+const withoutOverride = 'http-request del-header ^x[^a-z0-9](http[^a-z0-9])?method -m reg'
 const guard = '    http-request deny deny_status 503 unless { var(txn.entra.ok) -m bool }\n'
 const refusedConnect = '    http-request deny deny_status 405 if { method CONNECT }\n'
 const cache = 'cache small\n    total-max-size 4\n    max-age 60\n\n'
@@ -109,6 +111,21 @@ const rows: readonly Row[] = [
       ],
     ],
     found: ['action-conditional at http-request lua.entra-auth orders if METH_GET'],
+  },
+  {
+    name: 'policies by method, where a client may send another one',
+    changes: [
+      [
+        action,
+        '    http-request del-header x-http-method-override\n    http-request del-header x-http-method\n    http-request lua.entra-auth orders if METH_GET\n    http-request lua.entra-auth stock unless METH_GET\n',
+      ],
+    ],
+    found: ['method-override at http-request lua.entra-auth orders if METH_GET'],
+  },
+  {
+    name: 'routes by method, where a client may send another one',
+    changes: [['    default_backend', '    use_backend orders if METH_GET\n    default_backend']],
+    found: ['method-override at use_backend orders if METH_GET'],
   },
   {
     name: 'no guard',
@@ -537,7 +554,10 @@ const rows: readonly Row[] = [
         '    http-request lua.entra-auth stock\n    http-request lua.entra-auth orders if METH_GET\n',
       ],
     ],
-    found: ['verdict-stale at http-request lua.entra-auth orders if METH_GET'],
+    found: [
+      'method-override at http-request lua.entra-auth orders if METH_GET',
+      'verdict-stale at http-request lua.entra-auth orders if METH_GET',
+    ],
   },
   ...[
     'http-request set-var(txn.entra.ok) bool(true) if { src 10.0.0.0/8 }',
@@ -782,7 +802,9 @@ const alike: readonly [name: string, changes: Changes][] = [
     [
       [
         action,
-        '    http-request lua.entra-auth orders if METH_GET\n    http-request lua.entra-auth stock unless METH_GET\n',
+        `    ${withoutOverride}\n`.concat(
+          '    http-request lua.entra-auth orders if METH_GET\n    http-request lua.entra-auth stock unless METH_GET\n',
+        ),
       ],
     ],
   ],
