@@ -57,6 +57,7 @@ function describeGrantCondition(grant: Grant, name: GrantConditionName): string 
   if (name === 'session') return 'a session of a browser, not a token'
   if (name === 'guests') return 'no guest (acct = 0)'
   if (name === 'confidential') return 'a client with a secret or certificate (1 or 2)'
+  if (name === 'roles' && grant.roles === 'any') return 'any but an id of a group'
   return describeWanted(grant[name])
 }
 

@@ -138,7 +138,12 @@ const grantTable: { readonly [Name in keyof Required<GrantConfig>]: GrantConditi
     has(grant.clients, token.clientId) ? undefined : 'client_not_allowed',
   confidential: (_grant, token) => (isConfidential(token) ? undefined : 'client_not_confidential'),
   scopes: (grant, token) => (satisfies(grant.scopes, token.scopes) ? undefined : 'scope_missing'),
-  roles: (grant, token) => (satisfies(grant.roles, token.roles) ? undefined : 'role_missing'),
+  roles: (grant, token) => {
+    // Entra can be told to write ids of groups into roles (`emit_as_roles`). Everybody is in some group.
+    const held =
+      grant.roles === 'any' ? token.roles.filter((role) => !isObjectId(role)) : token.roles
+    return satisfies(grant.roles, held) ? undefined : 'role_missing'
+  },
   groups: (grant, token) => {
     if (hasAny(grant.groups, token.groups)) return undefined
     return token.groupsOverage ? 'groups_overage' : 'group_missing'

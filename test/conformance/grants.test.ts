@@ -156,6 +156,17 @@ describe('roles', () => {
   )
   admits('whatever role where any will do', 'any-role', v2App({ roles: ['Whatever'] }))
   refuses('no role where any will do', 'any-role', v2App({ roles: [] }), 'role_missing')
+  refuses(
+    'ids of groups in roles (emit_as_roles) where any role will do',
+    'any-role',
+    v2App({ roles: [ids.group] }),
+    'role_missing',
+  )
+  admits(
+    'a role beside ids of groups where any role will do',
+    'any-role',
+    v2App({ roles: [ids.group, 'Whatever'] }),
+  )
 })
 
 describe('clients', () => {

@@ -189,6 +189,7 @@ describe('a grant', () => {
     ['scopes', { scopes: ['Orders.Read', 'x'] }, 'scope_missing', { scp: 'orders.read' }],
     ['roles', { roles: ['Admin', 'x'] }, 'role_missing', { roles: ['admin'] }],
     ['any role', { roles: 'any' }, 'role_missing', { roles: [] }],
+    ['any role', { roles: 'any' }, 'role_missing', { roles: [ids.group, ids.otherGroup] }],
     ['groups', { groups: [ids.group] }, 'group_missing', { groups: [ids.otherGroup] }],
     ['groups', { groups: [ids.group] }, 'groups_overage', { groups: undefined, hasgroups: true }],
     ['guests', { guests: false }, 'guest_not_allowed', { acct: 1 }],
