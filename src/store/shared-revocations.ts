@@ -150,6 +150,8 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
   const pending = new Map<string, Entry>()
   /** How many revocations of this store HAProxy may keep, as it last said. */
   let keptCount = 0
+  /** When they last counted as just heard of (monotonic, ms). */
+  let renewedMs = Number.NEGATIVE_INFINITY
   let isGivingDue = false
   let giving: Promise<void> = Promise.resolve()
   /** The store hangs, and is asked again from then on (monotonic, ms). */
@@ -406,6 +408,20 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
     }
   }
 
+  /**
+   * HAProxy has to know them for as long as other replicas do not: each verdict of those may be newer than the
+   * change. So they stay recent.
+   */
+  function renewPending(): void {
+    const nowMs = monotonic()
+    if (nowMs - renewedMs < (known.windowSeconds * 1_000) / 2) return
+    renewedMs = nowMs
+    for (const key of pending.keys()) {
+      const entry = known.get(key)
+      if (entry) known.put(key, entry, 0)
+    }
+  }
+
   /** However many changes come at a time, the store takes them together. */
   async function givePendingSoon(): Promise<void> {
     if (isGivingDue) return giving
@@ -464,6 +480,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
 
   async function reload({ isPatient = false } = {}): Promise<boolean> {
     const before = known.list
+    renewPending()
     try {
       await withStore(async (from) => {
         await exchange(from, isPatient)
@@ -708,6 +725,7 @@ export function createSharedRevocations(options: SharedRevocationsOptions): Revo
       const elapsedMs = Math.max(now() - synced.wallMs, monotonic() - synced.monotonicMs)
       return known.windowSeconds - slackSeconds - elapsedMs / 1e3
     },
+    storeMs: known.storeMs,
     state: () => ({
       reachable: connection !== undefined && problem === undefined,
       ...(synced && { secondsSinceSync: Math.round((monotonic() - synced.monotonicMs) / 1e3) }),

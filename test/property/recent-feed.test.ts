@@ -152,7 +152,8 @@ async function createWorld(skewsMs: readonly number[]): Promise<World> {
       const { revocations } = verifier(index)
       const before = Math.ceil(nowMs / 1_000)
       await revocations
-        .add({ kind: 'key', id, before, until: before + 90_000 })
+        // One of the three signs out.
+        .add({ kind: 'key', id, before, until: before + 90_000 }, { isYielding: id === 'c' })
         .then(settle)
         .catch(() => {})
     },
