@@ -49,8 +49,9 @@ export function addRevocationRoutes(app: FastifyInstance, options: RevocationRou
     )
 
     scope.post('/revocations', { bodyLimit: maxBodyBytes }, async (request, reply) => {
-      // Rounded up: a token that was issued in this second may be from before.
-      const nowSeconds = Math.ceil(clock() / 1000)
+      // Rounded up: a token that was issued in this second may be from before. Where our clock is behind, so may be
+      // one that another replica admitted since: the store's clock tells.
+      const nowSeconds = Math.ceil(Math.max(clock(), store.storeMs?.() ?? 0) / 1000)
       const parsed = parseRevocation(withDefaults(request.body, nowSeconds, longestSeconds()))
       if (typeof parsed === 'string') return refuse(reply, 400, parsed)
       if (parsed.until <= nowSeconds) return refuse(reply, 400, 'until is in the past')

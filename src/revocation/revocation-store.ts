@@ -66,6 +66,8 @@ export interface RevocationStore {
   setVerdictLife?(seconds: number): void
   /** For how long a verdict of this moment may be kept at most, in seconds. */
   verdictLife?(): number
+  /** What the clock of the store that replicas share says (ms), as far as it was heard; absent where there is none. */
+  storeMs?(): number | undefined
   /** How the store that replicas share is doing; absent where there is none. */
   state?(): StoreState
   stop?(): Promise<void>

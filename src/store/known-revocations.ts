@@ -38,6 +38,8 @@ export interface KnownRevocations {
   keptUntil(entry: Entry): number
   /** What the store's clock was heard to say. */
   hear(moment: Moment): void
+  /** What it says now (ms), by our clock that only goes forward; undefined before it was heard. */
+  storeMs(): number | undefined
   /** HAProxy has to know what was announced since (µs). */
   recentSinceUs(): number
   put(key: string, entry: Entry, recentSinceUs?: number): void
@@ -231,11 +233,10 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
 
   const hasEnded = (entry: Entry) => keptUntil(entry) <= now() / 1e3
 
+  const storeMs = () => heard && heard.storeUs / 1e3 + monotonic() - heard.monotonicMs
+
   /** Also by the store's clock: ours may be ahead for a moment, and nothing brings back what was dropped. */
-  function certainMs(): number {
-    if (!heard) return now()
-    return Math.min(now(), heard.storeUs / 1e3 + monotonic() - heard.monotonicMs)
-  }
+  const certainMs = () => Math.min(now(), storeMs() ?? Infinity)
 
   const minuteOf = (seconds: number) => Math.floor(seconds / endStepSeconds)
 
@@ -320,6 +321,7 @@ export function createKnownRevocations(options: KnownRevocationsOptions): KnownR
       // The first time, and where the store's clock was set back.
       if (recentSinceUs() < beforeUs - 1e6) refillRecent()
     },
+    storeMs,
     recentSinceUs,
     put,
     take(change, sinceUs) {

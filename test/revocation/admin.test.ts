@@ -63,6 +63,30 @@ describe('the admin listener', () => {
     })
   })
 
+  it('revokes from the later of its own clock and that of the store', async (t) => {
+    for (const [aheadMs, isLater] of [
+      [180_000, true],
+      [-180_000, false],
+      [undefined, false],
+    ] as const) {
+      const storeMs = () => aheadMs && other.time.nowMs + aheadMs
+      const shared = Object.assign(Object.create(store), { storeMs })
+      const other = await startService({ revocations: shared })
+      t.after(() => other.close())
+      const reply = await other.app.admin.inject({
+        method: 'POST',
+        url: '/revocations',
+        headers: { ...local, 'content-type': 'application/json' },
+        payload: { kind: 'user', id: user },
+      })
+      const nowSeconds = Math.ceil(other.time.nowMs / 1000)
+      const { before, until } = reply.json()
+      assert.equal(before - nowSeconds, isLater ? 180 : 0, `${aheadMs}`)
+      assert.ok(until >= before + 90_300, `${aheadMs}`)
+    }
+    await store.remove('user', user)
+  })
+
   it('ends a revocation, once', async () => {
     await post({ kind: 'tenant', id: ids.fabrikam })
     const remove = () =>

@@ -4,7 +4,7 @@ import { keyNamed, prepareReplicas } from './replica.ts'
 import { startStoreServer } from './server.ts'
 
 const server = await startStoreServer({ after })
-const { begin, open } = prepareReplicas(server, { after })
+const { begin, create, open } = prepareReplicas(server, { after })
 
 it('a wall clock that is ahead for one poll loses no revocation', async () => {
   await begin()
@@ -21,6 +21,20 @@ it('a wall clock that is ahead for one poll loses no revocation', async () => {
   }
   assert.match(await server.ask('HLEN', '{entra-auth}:revocations'), /:1/)
   assert.ok(store.list.get('key', 'thief'), 'revoked still')
+})
+
+it('a replica whose clock is behind or ahead hears what the clock of the store says', async () => {
+  await begin()
+  for (const offMs of [-180_000, 180_000]) {
+    const clock = { wallMs: Date.now() + offMs, monotonicMs: performance.now() }
+    const store = create({ clock })
+    assert.equal(store.storeMs?.(), undefined)
+    await store.start()
+    const offBy = () => Math.abs(Number(store.storeMs?.()) - Date.now())
+    assert.ok(offBy() < 60_000, `${offBy()} ms`)
+    clock.monotonicMs += 600_000
+    assert.ok(Math.abs(offBy() - 600_000) < 60_000, `${offBy()} ms`)
+  }
 })
 
 it('a logout never shortens the revocation that an administrator makes meanwhile', async () => {
