@@ -7,6 +7,7 @@ export const findingTable = {
   'zero-warning-missing': ['warning', '`zero-warning` is not in the global section'],
   'noreuseport-missing': ['warning', '`noreuseport` is not in the global section'],
   'buffers-small': ['warning', 'large tokens or identity headers do not fit into the buffers'],
+  'socket-open': ['error', 'a command socket of HAProxy is open to the network'],
   'mode-not-http': [
     'error',
     'a section with HTTP rules or behind the action is not in `mode http`',

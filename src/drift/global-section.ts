@@ -1,5 +1,6 @@
+import { isLocal } from './address.ts'
 import { type Finding, finding } from './finding.ts'
-import type { HaproxyConfig } from './haproxy-file.ts'
+import type { HaproxyConfig, Line } from './haproxy-file.ts'
 import { placeOf, settingOf } from './proxy.ts'
 
 /** A token has up to 16 KiB, and the rest of a request's head needs room beside it. */
@@ -56,6 +57,18 @@ export function checkGlobal({ sections, files }: HaproxyConfig): Finding[] {
       )
     }
   }
+  for (const section of globals) {
+    for (const line of section.lines.filter(isOpenSocket)) {
+      findings.push(
+        finding(
+          'socket-open',
+          placeOf(line, section),
+          'lets everybody on the network command HAProxy, such as to ask another program in place of the verifier',
+          'Listen on a unix socket with mode 600 or on loopback, or add: ssl crt FILE verify required ca-file FILE.',
+        ),
+      )
+    }
+  }
   const bufsize = lineOf('tune.bufsize')
   const maxrewrite = lineOf('tune.maxrewrite')
   const isUnknown = [bufsize, maxrewrite].some((line) => line && line.unresolved.length > 0)
@@ -72,6 +85,17 @@ export function checkGlobal({ sections, files }: HaproxyConfig): Finding[] {
     )
   }
   return findings
+}
+
+/**
+ * A command socket beyond this host. Level `admin` changes the address of a server; `operator`, the default, reads
+ * the environment with the caller key in it, and the identities that threads share.
+ */
+function isOpenSocket({ words: [first, second, addresses = '', ...options] }: Line): boolean {
+  if (first !== 'stats' || second !== 'socket') return false
+  if (addresses.split(',').every(isLocal)) return false
+  const text = options.join(' ')
+  return !/\blevel user\b/.test(text) && !/\bverify required\b/.test(text)
 }
 
 /** A size of HAProxy, `32k` as well. */

@@ -127,6 +127,16 @@ const rows: readonly Row[] = [
     changes: [['    default_backend', '    use_backend orders if METH_GET\n    default_backend']],
     found: ['method-override at use_backend orders if METH_GET'],
   },
+  ...[
+    'stats socket ipv4@0.0.0.0:9999 level admin',
+    'stats socket :9999',
+    'stats socket 10.0.0.1:9999 level operator',
+    'stats socket /run/haproxy.sock,*:9999 level admin',
+  ].map((line) => ({
+    name: `a command socket for the network: ${line}`,
+    changes: [['    zero-warning\n', `    zero-warning\n    ${line}\n`]] as Changes,
+    found: [`socket-open at ${line}`],
+  })),
   {
     name: 'no guard',
     changes: withGuard(''),
@@ -797,6 +807,16 @@ const alike: readonly [name: string, changes: Changes][] = [
     'acl ok var(txn.entra.ok) -m bool\n    http-request deny unless ok',
     'http-request deny',
   ].map((guard): [string, Changes] => [`the guard as: ${guard}`, withGuard(`    ${guard}\n`)]),
+  ...[
+    'stats socket /run/haproxy/admin.sock mode 660 level admin',
+    'stats socket unix@/run/haproxy/admin.sock level admin',
+    'stats socket 127.0.0.1:9999 level admin',
+    'stats socket ipv6@[::1]:9999 level admin',
+    'stats socket :9999 level user',
+  ].map((line): [string, Changes] => [
+    `a command socket that few can use: ${line}`,
+    [['    zero-warning\n', `    zero-warning\n    ${line}\n`]],
+  ]),
   [
     'two actions by method',
     [

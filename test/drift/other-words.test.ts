@@ -512,6 +512,11 @@ const mistakes: readonly (readonly [
     { frontend: 'http-request set-header connection x-auth-request-user' },
   ],
   [
+    'a command socket for the network that asks for a certificate, and does without',
+    'socket-open',
+    { global: 'stats socket :9999 level admin ssl crt a.pem verify optional ca-file ca.pem' },
+  ],
+  [
     'requests with a length and chunks at once',
     'violations-accepted',
     { global: 'h1-do-not-close-on-insecure-transfer-encoding' },
@@ -738,6 +743,10 @@ const harmless: readonly (readonly [name: string, parts: Parts, hasBoth?: boolea
     {
       more: 'frontend plain\n  bind :80\n  http-request redirect scheme https unless { ssl_fc }\n  default_backend orders',
     },
+  ],
+  [
+    'a command socket for whoever has a certificate',
+    { global: 'stats socket :9999 level admin ssl crt a.pem verify required ca-file ca.pem' },
   ],
   [
     'a port that redirects to https in the old form',
