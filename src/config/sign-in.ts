@@ -160,6 +160,14 @@ function checkCredential(
       return { kind, certificateFile: certificateFile ?? '', keyFile: keyFile ?? '' }
     }
     case 'keyVaultKey':
+      // The vault would sign with a new version from its rotation on, and Entra refuse each sign-in.
+      if (certificateFile !== undefined && /^[^/]*\/\/[^/]+\/keys\/[^/]+$/.test(key ?? '')) {
+        report(
+          [...path, kind],
+          'names no version of the key, and certificateFile is the certificate of one version',
+          'Add the version, as in https://contoso.vault.azure.net/keys/sign-in/VERSION, or remove certificateFile if the vault has the certificate.',
+        )
+      }
       return {
         kind,
         key: checkVaultKey(key ?? '', [...path, kind], report),

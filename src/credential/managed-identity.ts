@@ -74,8 +74,8 @@ async function fetchToken(
   headers: Readonly<Record<string, string>>,
   http: Pick<Http, 'fetchOptions'>,
 ): Promise<Record<string, unknown>> {
-  // The endpoint is this machine's own, so no proxy has a part in it.
-  const { dispatcher: _, ...options } = http.fetchOptions() as RequestInit & { dispatcher: unknown }
+  // The endpoint is this machine's own, and its answer is a secret: no proxy has a part in it.
+  const options = http.fetchOptions({ direct: true })
   let reply: Response
   try {
     reply = await fetch(url, { ...options, headers: { ...plain(options.headers), ...headers } })

@@ -1,4 +1,4 @@
-import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
+import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import { readProxies } from './proxy.ts'
 
 /** Limits of one call to an authority. */
@@ -13,9 +13,10 @@ export interface HttpLimits {
 export interface Http {
   /**
    * Options for one call of `fetch`, made anew for each: the deadline begins here. get-jwks gets
-   * them too, since its own `timeout` option is never read.
+   * them too, since its own `timeout` option is never read. A `direct` call goes past each proxy, also
+   * that of `NODE_USE_ENV_PROXY`.
    */
-  fetchOptions(): RequestInit
+  fetchOptions(call?: { readonly direct?: boolean }): RequestInit
   /** GET of a JSON document; rejects on each other status than 200, redirects among them. */
   fetchJson(url: string): Promise<unknown>
   close(): Promise<void>
@@ -49,17 +50,19 @@ export function createHttp(
   onReply?: OnReply,
   env?: Readonly<Record<string, string | undefined>>,
 ): Http {
-  const agent = new EnvHttpProxyAgent({
-    ...(env && readProxies(env)),
+  const bounds = {
     connect: { timeout: limits.connectTimeoutMs },
     headersTimeout: limits.deadlineMs,
     bodyTimeout: limits.deadlineMs,
     maxResponseSize: limits.maxReplyBytes,
-  })
+  }
+  const agent = new EnvHttpProxyAgent({ ...(env && readProxies(env)), ...bounds })
+  const directAgent = new Agent(bounds)
   const dispatcher = agent.compose(refuseCompressed)
-  const fetchOptions = (): RequestInit => ({
+  const directDispatcher = directAgent.compose(refuseCompressed)
+  const fetchOptions: Http['fetchOptions'] = ({ direct = false } = {}) => ({
     // The types of Node's fetch name the undici that Node was built with, not this one.
-    dispatcher: dispatcher as never,
+    dispatcher: (direct ? directDispatcher : dispatcher) as never,
     redirect: 'error',
     signal: AbortSignal.timeout(limits.deadlineMs),
     headers: { accept: 'application/json', 'accept-encoding': 'identity' },
@@ -75,7 +78,9 @@ export function createHttp(
       }
       return reply.json()
     },
-    close: () => agent.destroy(),
+    async close() {
+      await Promise.all([agent.destroy(), directAgent.destroy()])
+    },
   }
 }
 

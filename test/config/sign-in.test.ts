@@ -82,6 +82,10 @@ describe('the section signIn', () => {
       [{ keyVaultKey: 'http://vault.example/keys/x' }, 'is no key of a vault'],
       [{ keyVaultKey: 'https://vault.example/secrets/x' }, 'is no key of a vault'],
       [
+        { keyVaultKey: 'https://vault.example/keys/x', certificateFile: '/c' },
+        'names no version of the key, and certificateFile is the certificate of one version',
+      ],
+      [
         { clientSecret: 'hunter2' },
         'is a literal secret, which a configuration file must not hold',
       ],

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import {
   constants,
   createHash,
@@ -256,6 +257,53 @@ describe('a managed identity', () => {
         return true
       })
     }
+  })
+
+  it('that answers with more than an answer may have is not read to the end', async () => {
+    env.AZURE_POD_IDENTITY_AUTHORITY_HOST = origin
+    const rest = 'a'.repeat(2 * 1024 * 1024)
+    answer = () => ({ status: 200, body: { access_token: 't', expires_in: 60, rest } })
+    await assert.rejects(credential(config).proof(tokenEndpoint), /without a token/)
+  })
+
+  it('is asked past the proxy that Node itself takes from the environment', async (t) => {
+    const seen: string[] = []
+    const proxy = createServer((request, response) => {
+      seen.push(request.url ?? '')
+      response.writeHead(200).end('{"access_token":"of-the-proxy","expires_in":60}')
+    })
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+    t.after(() => proxy.close())
+    answer = () => ({ status: 200, body: { access_token: 'of-the-machine', expires_in: 60 } })
+    const modules = ['../../src/credential/managed-identity.ts', '../../src/keys/http.ts'].map(
+      (path) => JSON.stringify(new URL(path, import.meta.url).href),
+    )
+    const child = spawn(
+      process.execPath,
+      [
+        '--disable-warning=ExperimentalWarning',
+        '--input-type=module',
+        '--eval',
+        `const { createIdentityTokens } = await import(${modules[0]})
+        const { createHttp, defaultLimits } = await import(${modules[1]})
+        const http = createHttp(defaultLimits, undefined, process.env)
+        const runtime = { clock: Date.now, env: process.env, http }
+        console.log(await createIdentityTokens('system', runtime).get('api://x').catch(String))
+        await http.close()`,
+      ],
+      {
+        env: {
+          PATH: process.env.PATH,
+          NODE_USE_ENV_PROXY: '1',
+          HTTP_PROXY: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+          AZURE_POD_IDENTITY_AUTHORITY_HOST: origin,
+        },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    )
+    let printed = ''
+    for await (const text of child.stdout.setEncoding('utf8')) printed += text
+    assert.deepEqual([printed.trim(), seen], ['of-the-machine', []])
   })
 
   it('is asked again after a day, however long its token lives by its own word', async () => {

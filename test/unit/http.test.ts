@@ -70,6 +70,35 @@ describe('a call to an authority', () => {
       return true
     })
   })
+  it('goes past each proxy where it must, within the same limits', async (t) => {
+    const proxied: string[] = []
+    const proxy = createServer((request, response) => {
+      proxied.push(request.url ?? '')
+      response.writeHead(502).end()
+    })
+    proxy.on('connect', (request, socket) => {
+      proxied.push(request.url ?? '')
+      socket.end('HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n')
+    })
+    await once(proxy.listen(0, '127.0.0.1'), 'listening')
+    t.after(() => proxy.close())
+    const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+    const client = createHttp({ ...defaultLimits, maxReplyBytes: 64 * 1024 }, undefined, {
+      HTTP_PROXY: url,
+      HTTPS_PROXY: url,
+    })
+    t.after(() => client.close())
+    const read = async () => (await fetch(keysUrl, client.fetchOptions({ direct: true }))).text()
+    authority.contoso.v2.keysFault = undefined
+    assert.match(await read(), /"keys"/)
+    for (const fault of ['huge', 'zip bomb', 'redirect'] as const) {
+      authority.contoso.v2.keysFault = fault
+      await assert.rejects(read(), fault)
+    }
+    assert.deepEqual(proxied, [])
+    await assert.rejects(client.fetchJson(keysUrl))
+    assert.ok(proxied.length > 0)
+  })
   it('tells of each reply, before its body is read', async () => {
     const replies: [number, string | null][] = []
     const client = createHttp(undefined, ({ status, headers }) =>
