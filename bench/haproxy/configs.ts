@@ -344,7 +344,8 @@ function action(): string {
 
 /** What the printed configuration has, without the variables: as many headers as the native side. */
 function fastLane(): string {
-  return `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(orders)
+  return `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(orders,shared)
+    http-request set-var(txn.entra.hit) req.fhdr(authorization),sha2(256),base64,concat(,txn.entra.hit),lua.entra-auth-shared(orders) if { var(txn.entra.hit) -m beg -- - }
     http-request set-var(txn.entra.ok) var(txn.entra.hit),ltrim(-0123456789),length,bool
     http-request add-headers-bin var(txn.entra.hit) if { var(txn.entra.ok) -m bool }
     http-request lua.entra-auth orders unless { var(txn.entra.ok) -m bool }

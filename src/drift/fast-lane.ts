@@ -30,6 +30,8 @@ const hit = 'var(txn.entra.hit)'
  * number, and as headers it is none. So what counts is the length of what follows the digits.
  */
 const hitLength = `${hit},ltrim(-0123456789),length`
+/** What the second converter looks for: the whole credentials, and what the first one said. */
+const sharedKey = 'req.fhdr(authorization),sha2(256),base64,concat(,txn.entra.hit)'
 
 /** Lines that neither end a request nor write a header may stand between those of the fast lane. */
 const neutral =
@@ -71,13 +73,15 @@ interface FastLane {
 /** A complete fast lane that begins with this line; undefined where it is none. */
 function fastLaneAt(section: Section, start: number): FastLane | undefined {
   const [first] = section.lines.slice(start)
-  const policy =
-    first &&
-    /^http-request set-var\(txn\.entra\.hit\) req\.hdrs,lua\.entra-auth-hit\(([\w.-]+)\)$/.exec(
-      textOf(first),
-    )?.[1]
+  const [, policy, shared] =
+    (first &&
+      /^http-request set-var\(txn\.entra\.hit\) req\.hdrs,lua\.entra-auth-hit\(([\w.-]+)(,shared)?\)$/.exec(
+        textOf(first),
+      )) ??
+    []
   if (policy === undefined) return undefined
   const missing = new Set([...required, 'headers', 'ok'])
+  if (shared !== undefined) missing.add('shared')
   const others: Line[] = []
   for (let end = start + 1; end < section.lines.length; end++) {
     const line = section.lines[end] as Line
@@ -86,7 +90,9 @@ function fastLaneAt(section: Section, start: number): FastLane | undefined {
       return missing.size === 0 ? { action: line, end, others } : undefined
     }
     // Twice the headers would be two values for each of them.
-    if (part === 'headers' && !missing.has(part)) return undefined
+    if ((part === 'headers' || part === 'shared') && !missing.has(part)) return undefined
+    // What stands before it does not see its hits.
+    if (part !== undefined && part !== 'shared' && missing.has('shared')) return undefined
     if (part !== undefined) missing.delete(part)
     else if (neutral.test(`${textOf(line)} `)) others.push(line)
     else return undefined
@@ -95,7 +101,7 @@ function fastLaneAt(section: Section, start: number): FastLane | undefined {
 }
 
 /**
- * What a line of the fast lane does: the name of the variable that it sets, `headers`, or `action`.
+ * What a line of the fast lane does: the name of the variable that it sets, `shared`, `headers`, or `action`.
  * `isJudged` if `txn.entra.ok` is set already, so that a condition on it means a hit.
  */
 function partOf(
@@ -106,6 +112,11 @@ function partOf(
 ): string | undefined {
   const { rule, isOnHit } = readRule(line, section)
   const [, variable, value = ''] = /^set-var\(txn\.entra\.(\w+)\) (.*)$/.exec(rule) ?? []
+  if (isOnHit === 'marked') {
+    return rule === `set-var(txn.entra.hit) ${sharedKey},lua.entra-auth-shared(${policy})`
+      ? 'shared'
+      : undefined
+  }
   if (isOnHit === 'other') return undefined
   if (isOnHit === 'without' || (isOnHit === 'refused' && isJudged)) {
     return rule === `lua.entra-auth ${policy}` ? 'action' : undefined
@@ -129,8 +140,11 @@ function partOf(
 
 interface LaneRule {
   readonly rule: string
-  /** Whether it fires always, with a hit or without, with an allow in `txn.entra.ok` or without, or on something else. */
-  readonly isOnHit: 'always' | 'with' | 'without' | 'allowed' | 'refused' | 'other'
+  /**
+   * Whether it fires always, with a hit or without, with an allow in `txn.entra.ok` or without, where the converter asks
+   * for a look at the shared verdicts, or on something else.
+   */
+  readonly isOnHit: 'always' | 'with' | 'without' | 'allowed' | 'refused' | 'marked' | 'other'
 }
 
 /** A rule without its condition; quotes inside arguments mean nothing here. */
@@ -147,6 +161,7 @@ function readRule(line: Line, section: Section): LaneRule {
     return { rule, isOnHit: 'other' }
   }
   const isPositive = (condition.keyword === 'if') !== term.negated
+  if (isMark(test)) return { rule, isOnHit: isPositive ? 'marked' : 'other' }
   if (!isHitTest(test)) {
     const isOnAllow = isPositive ? 'allowed' : 'refused'
     return { rule, isOnHit: isAllow(test) ? isOnAllow : 'other' }
@@ -160,6 +175,11 @@ function isHitTest(test: readonly string[]): boolean {
   const text = rest.join(' ')
   if (fetch === `${hitLength},bool`) return text === '' || text === '-m bool'
   return fetch === hitLength && /^(-m int )?(gt 0|ge 1|1:)$|^-m bool$/.test(text)
+}
+
+/** True where the first converter has looked at the headers and found no hit of its own thread. */
+function isMark(test: readonly string[]): boolean {
+  return test[0] === hit && /^-m beg (-- )?-$/.test(test.slice(1).join(' '))
 }
 
 /** True after an allow. The lane does not set the name of haproxy-auth-request. */

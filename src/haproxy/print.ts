@@ -265,6 +265,7 @@ const hitFields = ['token_id', 'actor', 'client', 'tenant', 'user']
  */
 function fastLane(policy: string): string[] {
   const hit = 'var(txn.entra.hit)'
+  const sharedKey = 'req.fhdr(authorization),sha2(256),base64,concat(,txn.entra.hit)'
   const constants = [
     ['status', 'int(200)'],
     ['policy', `str(${policy})`],
@@ -273,12 +274,13 @@ function fastLane(policy: string): string[] {
   ]
   return [
     '    # From HAProxy 3.4 on, an allow in the cache needs no action.',
-    '    .if !version_atleast(3.4) || streq("$ENTRA_AUTH_FAST_LANE","off")',
+    '    .if !version_atleast(3.4) || !feature(OPENSSL) || streq("$ENTRA_AUTH_FAST_LANE","off")',
     `    http-request lua.entra-auth ${policy}`,
     '    .else',
     '    http-request unset-var(txn.entra.hit)',
     '    http-request unset-var(txn.entra.reason)',
-    `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(${policy})`,
+    `    http-request set-var(txn.entra.hit) req.hdrs,lua.entra-auth-hit(${policy},shared)`,
+    `    http-request set-var(txn.entra.hit) ${sharedKey},lua.entra-auth-shared(${policy}) if { ${hit} -m beg -- - }`,
     `    http-request set-var(txn.entra.ok) ${hit},ltrim(-0123456789),length,bool`,
     `    http-request add-headers-bin ${hit} if { var(txn.entra.ok) -m bool }`,
     ...constants.map(

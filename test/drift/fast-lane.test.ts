@@ -41,12 +41,29 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     })
   }
 
+  const sharedLine = `${lines.find((line) => line.includes('entra-auth-shared'))}\n`
+
   it('is none with another policy, another order, another field or another condition', () => {
     const okCondition = 'if { var(txn.entra.ok) -m bool }'
     const okLine =
       '    http-request set-var(txn.entra.ok) var(txn.entra.hit),ltrim(-0123456789),length,bool\n'
     for (const [what, by] of [
-      ['entra-auth-hit(orders)', 'entra-auth-hit(public)'],
+      ['entra-auth-hit(orders,shared)', 'entra-auth-hit(public,shared)'],
+      ['entra-auth-shared(orders)', 'entra-auth-shared(public)'],
+      ['entra-auth-hit(orders,shared)', 'entra-auth-hit(orders)'],
+      ['entra-auth-hit(orders,shared)', 'entra-auth-hit(orders,other)'],
+      [sharedLine, ''],
+      [sharedLine, `${sharedLine}${sharedLine}`],
+      // The headers are those of the first converter, and the verdict that of the second.
+      [sharedLine, sharedLine.replace(/ if .*/, '')],
+      [sharedLine, sharedLine.replace('if {', 'unless {')],
+      [sharedLine, sharedLine.replace('-m beg -- -', '-m found')],
+      [sharedLine, sharedLine.replace('-m beg -- -', '-m beg -- a')],
+      [sharedLine, sharedLine.replace('req.fhdr(authorization)', 'req.fhdr(x-token)')],
+      [sharedLine, sharedLine.replace('sha2(256),base64', 'base64')],
+      [sharedLine, sharedLine.replace(',concat(,txn.entra.hit)', '')],
+      [/(.*entra-auth-shared.*\n)(.*#.*\n.*set-var\(txn\.entra\.ok\).*\n)/, '$2$1'],
+      [/(.*entra-auth-shared.*\n)([\s\S]*?)(.*entra-auth orders unless)/, '$2$1$3'],
       ['policy) str(orders)', 'policy) str(public)'],
       ['policy) str(orders)', 'policy) req.hdr(x-policy)'],
       ['status) int(200)', 'status) int(403)'],
@@ -81,7 +98,7 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
       ],
     ] as const) {
       const changed = text.replace(what, by)
-      assert.notEqual(changed, text, String(what))
+      assert.ok(changed !== text, String(what))
       assert.ok(
         actionsIn(changed).some((line) => line.includes('set-var')),
         String(what),
@@ -101,9 +118,13 @@ describe('the fast lane of HAProxy 3.4, to drift', () => {
     [onAllow, '{   "var(txn.entra.hit),ltrim(-0123456789),length"  gt 0 }'],
     [/unless (\{ var\(txn\.entra\.ok\) -m bool \})(?=\n {4}\.endif)/, 'if !$1'],
     [/field\(-5,\|\)/, "field(-5,'|')"],
-    [/entra-auth-hit\(orders\)/, 'entra-auth-hit("orders")'],
+    [/entra-auth-hit\(orders,/, 'entra-auth-hit("orders",'],
+    [/entra-auth-shared\(orders\)/, "entra-auth-shared('orders')"],
+    [/-m beg -- -/, '-m beg -'],
+    [/(.*entra-auth-shared.*)if \{ (.*) \}/, '    acl may_be_shared $2\n$1if may_be_shared'],
     [/(.*set-var\(txn\.entra\.ok\).*\n)/, '    http-request set-log-level debug\n$1'],
     // As haproxy-config printed it before.
+    [/,shared\)\n.*/, ')'],
     [/policy\) str\(orders\) if .*/, 'policy) var(txn.entra.hit),field(-6,|)'],
     [/status\) int\(200\) if .*/, 'status) var(txn.entra.hit),field(-9,|)'],
     [

@@ -308,7 +308,9 @@ describe('an error in the action', () => {
     ...['describeRefusals', 'describeFeed', 'describeNumbers', 'serveMetrics'],
     ...['forgetIfBroken', 'sweepSlice', 'parseString', 'pauseCollector', 'setCollectorSteps'],
     // An error in the converter leaves the request to the action.
-    ...['encodeVarint', 'createNative', 'mayHoldManaged'],
+    ...['encodeVarint', 'createNative', 'mayHoldManaged', 'recallSharedNative', 'convertDigest'],
+    ...['decodeVarint', 'readPart', 'readNative', 'readForLane', 'complete', 'markMiss'],
+    ...['isSharing', 'ofVerdict', 'isOf', 'hashOfPolicy', 'hashOfList', 'listOf', 'createValue'],
     ...[
       'recallNative',
       'convertHeaders',
@@ -318,7 +320,6 @@ describe('an error in the action', () => {
       'hashOf',
       'isFound',
       'addWritten',
-      'readValue',
       'unsetIfOld',
       'digestOf',
       'makeRoom',

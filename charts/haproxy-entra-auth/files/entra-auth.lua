@@ -46,7 +46,7 @@ local POLL_SPREAD_MS = 400
 local REVOCATION_LIMIT = 10000
 local FEED_LIMIT_BYTES = 4 * 1024 * 1024
 -- Ends of tokens are as good as random, so that many bytes find an entry; the whole is compared.
-local TAIL_BYTES = 32
+local TAIL_BYTES = 16
 -- The size of an entry without its strings: tables, list, keys. Measured, rounded up.
 local ENTRY_BYTES = 2048
 -- After each poll, at most this many entries are checked for expiry, in steps between which other
@@ -1043,48 +1043,60 @@ local function contractProblem(theirs)
     )
 end
 
--- The beginning that all names have in common, empty where there is none.
-local function commonStem(names)
-    local stem = names[1] or ""
-    for _, name in ipairs(names) do
-        while name:sub(1, #stem) ~= stem do
-            stem = stem:sub(1, -2)
-        end
-    end
-    return stem
-end
-
 -- The names that the verifier manages. The list is the same in every answer of a configuration.
 local lastManaged
 
-local function readManagedList(list)
-    local known = lastManaged
-    if known and known.list == list then
-        return known
-    end
-    local names, seen = {}, {}
-    for item in list:gmatch("[^,]+") do
-        local name = item:match("^%s*(.-)%s*$"):lower()
-        if not name:find("^[%w][%w_-]*$") or NEVER_IDENTITY[name] or seen[name] then
-            return nil, "X-Entra-Auth-Headers has a name that is twice there or no identity's"
+local readManagedList
+do
+    -- The beginning that all names have in common, empty where there is none.
+    local function commonStem(names)
+        local stem = names[1] or ""
+        for _, name in ipairs(names) do
+            while name:sub(1, #stem) ~= stem do
+                stem = stem:sub(1, -2)
+            end
         end
-        seen[name] = true
-        names[#names + 1] = name
+        return stem
     end
-    local stem = commonStem(names)
-    local managed = {
-        list = list,
-        names = names,
-        stem = stem,
-        -- As a line of req.hdrs begins, and the first byte of such a line; nil where there is no stem.
-        line = stem ~= "" and "\n" .. stem or nil,
-        first = stem:byte(),
-        -- What a prepared value calls an order → these names in it.
-        orders = {},
-        orderCount = 0,
-    }
-    lastManaged = managed
-    return managed
+
+    local managedLists = 0
+
+    function readManagedList(list)
+        local known = lastManaged
+        if known and known.list == list then
+            return known
+        end
+        local names, seen = {}, {}
+        for item in list:gmatch("[^,]+") do
+            local name = item:match("^%s*(.-)%s*$"):lower()
+            if not name:find("^[%w][%w_-]*$") or NEVER_IDENTITY[name] or seen[name] then
+                return nil, "X-Entra-Auth-Headers has a name that is twice there or no identity's"
+            end
+            seen[name] = true
+            names[#names + 1] = name
+        end
+        local stem = commonStem(names)
+        managedLists = managedLists + 1
+        local managed = {
+            list = list,
+            -- What the fast lane says of headers that it has compared with this list. It has no more than what the
+            -- configuration takes off before it looks for a hit.
+            marker = "-" .. managedLists,
+            number = managedLists,
+            -- Names the list among threads, once it is needed.
+            hash = nil,
+            names = names,
+            stem = stem,
+            -- As a line of req.hdrs begins, and the first byte of such a line; nil where there is no stem.
+            line = stem ~= "" and "\n" .. stem or nil,
+            first = stem:byte(),
+            -- What a prepared value calls an order → these names in it.
+            orders = {},
+            orderCount = 0,
+        }
+        lastManaged = managed
+        return managed
+    end
 end
 
 local function readManaged(headers)
@@ -1812,35 +1824,6 @@ local function unlink(entry)
     numbers.bytes = numbers.bytes - entry.size
 end
 
--- Only inside of `atomically`.
-local function link(entry)
-    entry.older = newest
-    if newest then
-        newest.newer = entry
-    else
-        oldest = entry
-    end
-    newest = entry
-    numbers.entries = numbers.entries + 1
-    numbers.bytes = numbers.bytes + entry.size
-end
-
--- Removes the first entry, from the oldest on, that was not used since the last pass (SIEVE, nearly
--- always better than LRU). Only inside of `atomically`.
-local function evict()
-    local entry = evictNext or oldest
-    for _ = 1, SECOND_CHANCES do
-        if not entry.used then
-            break
-        end
-        entry.used = false
-        entry = entry.newer or oldest
-    end
-    evictNext = entry.newer
-    unlink(entry)
-    numbers.evictions = numbers.evictions + 1
-end
-
 local function forget(entry)
     atomically(function()
         if isKept(entry) then
@@ -1877,96 +1860,131 @@ local function entrySize(outcome, credentials)
     return size
 end
 
--- An allow in the form in which it is kept. Its time counts from when it was asked for.
-local function createEntry(policy, credentials, outcome, askedAtMs)
-    local host, cookie = credentials:match("^\n([^\n]*)\n(.*)$")
-    return {
-        ok = true,
-        status = 200,
-        policy = policy,
-        user = outcome.user,
-        tenant = outcome.tenant,
-        client = outcome.client,
-        actor = outcome.actor,
-        token_id = outcome.token_id,
-        cache = "hit",
-        ms = 0,
-        managed = outcome.managed,
-        names = outcome.names,
-        values = outcome.values,
-        issuedAt = outcome.issuedAt,
-        keyId = outcome.keyId,
-        sessionId = outcome.sessionId,
-        entraSession = outcome.entraSession,
-        isSession = outcome.isSession,
-        allowsCrossSite = outcome.allowsCrossSite,
-        isRecheckDue = outcome.isRecheckDue,
-        cookie = outcome.isSession and cookie and "=" .. cookie or nil,
-        hostLine = host and "host: " .. host .. "\r\n",
-        credentials = credentials,
-        tail = tailOf(credentials),
-        size = entrySize(outcome, credentials),
-        expiresMs = askedAtMs + outcome.maxAgeSeconds * 1000,
-        used = false,
-    }
-end
-
 -- Whether an entry of this size has room only after another one is evicted.
 local function isCacheFull(size)
     return numbers.entries >= settings["cache-entries"]
         or numbers.bytes + size > settings["cache-bytes"]
 end
 
--- Only inside of `atomically`.
-local function insert(entry)
-    local bucket = buckets[entry.policy]
-    if not bucket then
-        bucket = {}
-        buckets[entry.policy] = bucket
-    end
-    if bucket[entry.tail] then
-        unlink(bucket[entry.tail])
-    end
-    while newest and isCacheFull(entry.size) do
-        evict()
-    end
-    bucket[entry.tail] = entry
-    link(entry)
-end
-
--- Whether everything known now permits an entry of this version. Returns what is known too.
-local function isPermitted(entry, version)
-    local known = feed.known
-    return version == known.version
-        and isBefore(entry.expiresMs)
-        and isBefore(feed.usableUntilMs)
-        and not isRevoked(known.revoked, entry),
-        known
-end
-
--- Caches an entry of this version if it is permitted, and returns whether it is. A revocation made
--- during the call is known by now or comes with the next poll. So checking and storing must be one
--- step.
-local function keepEntry(entry, version)
-    if entry.size > settings["cache-bytes"] then
-        return false
-    end
-    local isKept
-    atomically(function()
-        local known
-        isKept, known = isPermitted(entry, version)
-        if isKept then
-            entry.seen = known
-            insert(entry)
+local isPermitted, keepEntry
+do
+    -- Only inside of `atomically`.
+    local function link(entry)
+        entry.older = newest
+        if newest then
+            newest.newer = entry
+        else
+            oldest = entry
         end
-    end)
-    return isKept
+        newest = entry
+        numbers.entries = numbers.entries + 1
+        numbers.bytes = numbers.bytes + entry.size
+    end
+
+    -- Removes the first entry, from the oldest on, that was not used since the last pass (SIEVE, nearly
+    -- always better than LRU). Only inside of `atomically`.
+    local function evict()
+        local entry = evictNext or oldest
+        for _ = 1, SECOND_CHANCES do
+            if not entry.used then
+                break
+            end
+            entry.used = false
+            entry = entry.newer or oldest
+        end
+        evictNext = entry.newer
+        unlink(entry)
+        numbers.evictions = numbers.evictions + 1
+    end
+
+    -- Only inside of `atomically`.
+    local function insert(entry)
+        local bucket = buckets[entry.policy]
+        if not bucket then
+            bucket = {}
+            buckets[entry.policy] = bucket
+        end
+        if bucket[entry.tail] then
+            unlink(bucket[entry.tail])
+        end
+        while newest and isCacheFull(entry.size) do
+            evict()
+        end
+        bucket[entry.tail] = entry
+        link(entry)
+    end
+
+    -- Whether everything known now permits an entry of this version. Returns what is known too.
+    function isPermitted(entry, version)
+        local known = feed.known
+        return version == known.version
+            and isBefore(entry.expiresMs)
+            and isBefore(feed.usableUntilMs)
+            and not isRevoked(known.revoked, entry),
+            known
+    end
+
+    -- Caches an entry of this version if it is permitted, and returns whether it is. A revocation made
+    -- during the call is known by now or comes with the next poll. So checking and storing must be one
+    -- step.
+    function keepEntry(entry, version)
+        if entry.size > settings["cache-bytes"] then
+            return false
+        end
+        local isKept
+        atomically(function()
+            local known
+            isKept, known = isPermitted(entry, version)
+            if isKept then
+                entry.seen = known
+                insert(entry)
+            end
+        end)
+        return isKept
+    end
 end
 
--- Caches an allow, if it may be cached.
-local function remember(policy, credentials, outcome, askedAtMs)
-    if outcome.ok and outcome.issuedAt and outcome.maxAgeSeconds > 0 then
-        keepEntry(createEntry(policy, credentials, outcome, askedAtMs), outcome.version)
+local remember
+do
+    -- An allow in the form in which it is kept. Its time counts from when it was asked for.
+    local function createEntry(policy, credentials, outcome, askedAtMs)
+        local host, cookie = credentials:match("^\n([^\n]*)\n(.*)$")
+        return {
+            ok = true,
+            status = 200,
+            policy = policy,
+            user = outcome.user,
+            tenant = outcome.tenant,
+            client = outcome.client,
+            actor = outcome.actor,
+            token_id = outcome.token_id,
+            cache = "hit",
+            ms = 0,
+            managed = outcome.managed,
+            names = outcome.names,
+            values = outcome.values,
+            issuedAt = outcome.issuedAt,
+            keyId = outcome.keyId,
+            sessionId = outcome.sessionId,
+            entraSession = outcome.entraSession,
+            isSession = outcome.isSession,
+            allowsCrossSite = outcome.allowsCrossSite,
+            isRecheckDue = outcome.isRecheckDue,
+            cookie = outcome.isSession and cookie and "=" .. cookie or nil,
+            hostLine = host and "host: " .. host .. "\r\n",
+            credentials = credentials,
+            tail = tailOf(credentials),
+            size = entrySize(outcome, credentials),
+            expiresMs = askedAtMs + outcome.maxAgeSeconds * 1000,
+            used = false,
+        }
+    end
+
+    -- Caches an allow, if it may be cached.
+    function remember(policy, credentials, outcome, askedAtMs)
+        if outcome.ok and outcome.issuedAt and outcome.maxAgeSeconds > 0 then
+            keepEntry(createEntry(policy, credentials, outcome, askedAtMs), outcome.version)
+        end
     end
 end
 
@@ -2048,6 +2066,103 @@ local function forgetExpired()
     end
 end
 
+-- Hits without the action: the value ------------------------------------------------------------
+-- From HAProxy 3.4 on, `add-headers-bin` adds all headers of one value.
+
+local createNative, readNative
+do
+    -- Between the names that the configuration reads from the end of the value.
+    local FIELD_SEPARATOR = "|"
+
+    -- A number in the variable length form of HAProxy (`encode_varint`).
+    local function encodeVarint(number)
+        if number < 240 then
+            return string.char(number)
+        end
+        local bytes = { string.char(240 + number % 16) }
+        number = (number - 240) // 16
+        while number >= 128 do
+            bytes[#bytes + 1] = string.char(128 + number % 128)
+            number = (number - 128) // 128
+        end
+        bytes[#bytes + 1] = string.char(number)
+        return table.concat(bytes)
+    end
+
+    -- The value that the configuration reads: the headers for add-headers-bin, which stops after
+    -- the empty name, and then status, ms, cache, policy, user, tenant, client, actor and token id,
+    -- for the variables. False if a field could be read as two. Also returns where the second part begins.
+    function createNative(entry)
+        local said = { "200", "0", "hit", entry.policy }
+        for _, name in ipairs({ "user", "tenant", "client", "actor", "token_id" }) do
+            said[#said + 1] = entry[name] or ""
+        end
+        local text = table.concat(said, FIELD_SEPARATOR)
+        if select(2, text:gsub(FIELD_SEPARATOR, "", #said)) ~= #said - 1 then
+            return false
+        end
+        local parts = {}
+        for index, name in ipairs(entry.names) do
+            local value = entry.values[index]
+            parts[#parts + 1] = encodeVarint(#name) .. name .. encodeVarint(#value) .. value
+        end
+        local headers = table.concat(parts) .. "\0\0"
+        if headers:sub(1, 1) == "-" then
+            -- The length of a name, but the configuration would read the mark of a miss.
+            return false
+        end
+        return headers .. FIELD_SEPARATOR .. text, #headers + 1
+    end
+
+    -- The number at a position, and the position behind it.
+    local function decodeVarint(text, at)
+        local number, shift, part = text:byte(at), 4, 128
+        if number >= 240 then
+            while part >= 128 do
+                at = at + 1
+                part = text:byte(at)
+                number = number + (part << shift)
+                shift = shift + 7
+            end
+        end
+        return number, at + 1
+    end
+
+    local function readPart(text, at)
+        local size, from = decodeVarint(text, at)
+        return text:sub(from, from + size - 1), from + size
+    end
+
+    -- The names and the values of the headers in a value that `createNative` made.
+    function readNative(text)
+        local names, values, at, name = {}, {}, 1, nil
+        while true do
+            name, at = readPart(text, at)
+            if name == "" then
+                return names, values
+            end
+            names[#names + 1] = name
+            values[#names], at = readPart(text, at)
+        end
+    end
+end
+
+-- Whether the client may have sent a header of a managed name: then the action deletes it.
+local function mayHoldManaged(headers, managed)
+    for _, name in ipairs(managed.names) do
+        if headers:find(name, 1, true) then
+            return true
+        end
+    end
+    return false
+end
+
+-- HAProxy lets nothing else run in this state while a converter does, so this needs no `count`. It is
+-- added to the other numbers before they are shown.
+local hitsOfLane = 0
+-- Whether the configuration has the second converter of the fast lane.
+local isLaneShared = false
+
 -- Verdicts of other threads ---------------------------------------------------------------------
 -- Each thread has its own Lua state, and all threads share the variables of the process. A verdict is a
 -- variable named by a hash of policy and token. Each thread keeps a list of what it shared, and removes the
@@ -2056,18 +2171,27 @@ end
 -- version, revocations, age, and the age of the feed. The variable has the policy and the SHA-256 of the token, not the
 -- token. So the whole token is compared, and a dump of variables shows none.
 
-local share, recallShared, forgetExpiredShared
+local share, recallShared, recallSharedNative, markMiss, forgetExpiredShared
 do
     -- The prefix of the variables' names; the size of a variable without its value, and of its place in the
     -- list (measured, rounded up); how many expired verdicts a thread removes about once a second, and with each
     -- new one; and the largest difference between the clocks of two threads.
-    local SHARED, VARIABLE_BYTES, SWEPT, SWEPT_BY_NEW, CLOCKS_APART_MS = "proc.entra_auth_verdict_", 256, 64, 2, 1000
-    -- Behind the prepared value stand the policy, the SHA-256 of the credentials, and numbers: when the verdict was
-    -- asked for, for how many seconds it holds, and the length of the prepared value.
-    local DIGEST_BYTES, NUMBERS = 32, "<i8I4I4"
+    local SHARED, LIST, VARIABLE_BYTES, SWEPT, SWEPT_BY_NEW, CLOCKS_APART_MS = "proc.entra_auth_verdict_", "proc.entra_auth_list_", 256, 64, 2, 1000
+    -- A value begins with the prepared one and the policy. For the fast lane, it begins with what that returns, so that
+    -- the lane need not make it: the headers, what is SAID, and FACTS. These are the time of issue, the hash of the list
+    -- of managed names, the id of the key, and the version.
+    local PREPARED, NATIVE = 0, 1
+    local SAID = "^|200|0|hit|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|()"
+    local FACTS, FACT_LIMIT = "<i8i8s1s1", 255
+    -- A variable for each list of managed names stays for as long as the process. There is one for each configuration.
+    local MOST_LISTS = 16
+    -- Then follow the SHA-256 of the credentials in Base64, because a converter gets nothing behind a NUL, and numbers:
+    -- when the verdict was asked for, for how many seconds it holds, the length of the prepared value or of the headers,
+    -- and which of the two it is.
+    local DIGEST_BYTES, NUMBERS = 44, "<i8I4I4B"
     local NUMBER_BYTES = string.packsize(NUMBERS)
     local BEHIND_POLICY = DIGEST_BYTES + NUMBER_BYTES
-    local sub, pack, unpack = string.sub, string.pack, string.unpack
+    local sub, pack, unpack, match = string.sub, string.pack, string.unpack, string.match
 
     -- HAProxy 3.2, the first with this function, finds variables in a tree; those before go through a list.
     local canShare = isCacheOn and core.get_patref and settings["shared-bytes"] > 0
@@ -2081,9 +2205,15 @@ do
 
     -- Of shared verdicts that were found while the cache of this thread was full.
     local ADMITTED, found = 8, 0
+    -- More than most tokens have: what the fast lane leaves to the action, the action admits.
+    local LONG_TOKEN_BYTES = 4096
 
     -- Whether a shared verdict saves a call: for other threads, or once the cache of this thread evicts what
     -- it still needs.
+    local function isSharing()
+        return canShare and threads and (threads > 1 or numbers.evictions > 0)
+    end
+
     local function isShared(txn)
         if canShare and not threads then
             -- Without OpenSSL there is no SHA-256.
@@ -2093,7 +2223,7 @@ do
             whole = settings["shared-bytes"] // (core.thread > 0 and threads or 1)
             limit = whole
         end
-        return canShare and (threads > 1 or numbers.evictions > 0)
+        return isSharing()
     end
 
     -- What this thread shared, the oldest first: three places of a piece for each, with the hash, when it ends, and
@@ -2131,14 +2261,17 @@ do
 
     -- The value of a variable, if it is one of a verdict. Where HAProxy has no room for a value, the variable is there
     -- all the same, with a boolean.
-    local function readValue(txn, name)
-        local value = txn:get_var(name)
+    local function ofVerdict(value)
         return type(value) == "string" and #value > BEHIND_POLICY and value or nil
+    end
+
+    local function isOf(value, digest)
+        return sub(value, -BEHIND_POLICY, -NUMBER_BYTES - 1) == digest
     end
 
     -- Another thread may have written a newer verdict since, which is in its own list.
     local function unsetIfOld(txn, name, expiresMs)
-        local value = readValue(txn, name)
+        local value = ofVerdict(txn:get_var(name))
         if value then
             local askedAtMs, seconds = unpack(NUMBERS, value, -NUMBER_BYTES)
             if askedAtMs + seconds * 1000 > expiresMs then
@@ -2176,13 +2309,37 @@ do
     -- policy → its hash; policies come from the configuration, so there are few.
     local policyHashes = {}
 
-    -- Names the variable: one number, because a list of a hundred thousand strings is work for the collector.
-    local function hashOf(txn, policy, digest)
-        local ofPolicy = policyHashes[policy]
-        if not ofPolicy then
-            ofPolicy = txn.c:xxh64(policy, 0)
-            policyHashes[policy] = ofPolicy
+    local function hashOfPolicy(txn, policy)
+        local hash = policyHashes[policy]
+        if not hash then
+            hash = txn.c:xxh64(policy, 0)
+            policyHashes[policy] = hash
         end
+        return hash
+    end
+
+    -- Names a list of managed names. Its first use in this thread also tells the others what it names.
+    local function hashOfList(txn, managed)
+        if not managed.hash then
+            local hash = txn.c:xxh64(managed.list, 0) & math.maxinteger
+            txn:set_var(LIST .. hash, managed.list)
+            managed.hash = hash
+        end
+        return managed.hash
+    end
+
+    -- The list that a hash names, or nil.
+    local function listOf(txn, hash)
+        local managed = lastManaged
+        if not managed or managed.hash ~= hash then
+            local list = txn:get_var(LIST .. hash)
+            managed = type(list) == "string" and readManagedList(list)
+        end
+        return managed and hashOfList(txn, managed) == hash and managed or nil
+    end
+
+    -- Names the variable: one number, because a list of a hundred thousand strings is work for the collector.
+    local function hashOf(digest, ofPolicy)
         return (unpack("<i8", digest) ~ ofPolicy) & math.maxinteger
     end
 
@@ -2192,7 +2349,27 @@ do
             local token = tokenOf(credentials)
             credentials = token and "Bearer " .. token or credentials
         end
-        return txn.c:sha2(credentials, 256)
+        return txn.c:base64(txn.c:sha2(credentials, 256))
+    end
+
+    -- All of a value but the digest and the numbers; also returns the length of its first part, and its form.
+    local function createValue(txn, policy, outcome)
+        if
+            isLaneShared
+            and outcome.managed.number <= MOST_LISTS
+            and math.type(outcome.issuedAt) == "integer"
+            and #outcome.keyId <= FACT_LIMIT
+            and #outcome.version <= FACT_LIMIT
+        then
+            outcome.policy = policy
+            local native, length = createNative(outcome)
+            if native then
+                local hash = hashOfList(txn, outcome.managed)
+                local facts = pack(FACTS, outcome.issuedAt, hash, outcome.keyId, outcome.version)
+                return native .. "|" .. facts, length - 1, NATIVE
+            end
+        end
+        return outcome.prepared .. policy, #outcome.prepared, PREPARED
     end
 
     -- Removes the oldest until there is room. Only inside of `atomically`.
@@ -2204,9 +2381,9 @@ do
 
     -- Returns whether the verdict is shared now.
     function share(txn, policy, credentials, outcome, askedAtMs)
-        local prepared, seconds = outcome.prepared, outcome.maxAgeSeconds
+        local seconds = outcome.maxAgeSeconds
         if
-            not prepared
+            not outcome.prepared
             or not outcome.issuedAt
             or seconds <= 0
             or feed.usableUntilMs == 0
@@ -2215,8 +2392,9 @@ do
             return false
         end
         local digest = digestOf(txn, credentials)
-        local hash = hashOf(txn, policy, digest)
-        local value = prepared .. policy .. digest .. pack(NUMBERS, askedAtMs, seconds, #prepared)
+        local hash = hashOf(digest, hashOfPolicy(txn, policy))
+        local said, length, form = createValue(txn, policy, outcome)
+        local value = said .. digest .. pack(NUMBERS, askedAtMs, seconds, length, form)
         local size = #value + VARIABLE_BYTES
         if limit < whole and askedAtMs >= shortUntilMs then
             limit = whole
@@ -2263,26 +2441,62 @@ do
         return keepEntry(entry, entry.version)
     end
 
+    -- What revocations name of a value for the fast lane, and the version; nil if it has another policy. Also
+    -- returns the end of what the lane returns, and the hash of its list.
+    local function readForLane(value, length, policy)
+        local ofPolicy, user, tenant, client, actor, tokenId, after = match(value, SAID, length + 1)
+        if ofPolicy ~= policy then
+            return nil
+        end
+        local issuedAt, hash, keyId, version = unpack(FACTS, value, after)
+        return {
+            user = user ~= "" and user or nil,
+            tenant = tenant,
+            client = client ~= "" and client or nil,
+            actor = actor ~= "" and actor or nil,
+            token_id = tokenId ~= "" and tokenId or nil,
+            issuedAt = issuedAt,
+            keyId = keyId,
+            version = version,
+        },
+            after - 2,
+            hash
+    end
+
+    -- Makes the same an outcome, which has all that the action needs.
+    local function complete(entry, managed, value)
+        entry.ok, entry.status, entry.ms = true, 200, 0
+        entry.managed = managed
+        entry.names, entry.values = readNative(value)
+    end
+
     -- The verdict that some thread has shared for these credentials, or nil.
     function recallShared(txn, policy, credentials)
         if feed.usableUntilMs == 0 or not isShared(txn) then
             return nil
         end
         local digest = digestOf(txn, credentials)
-        local value = readValue(txn, SHARED .. hashOf(txn, policy, digest))
-        if not value or sub(value, -BEHIND_POLICY, -NUMBER_BYTES - 1) ~= digest then
+        local value = ofVerdict(txn:get_var(SHARED .. hashOf(digest, hashOfPolicy(txn, policy))))
+        if not value or not isOf(value, digest) then
             return nil
         end
-        local askedAtMs, maxAgeSeconds, length = unpack(NUMBERS, value, -NUMBER_BYTES)
+        local askedAtMs, maxAgeSeconds, length, form = unpack(NUMBERS, value, -NUMBER_BYTES)
         local now = nowMs()
-        if
-            now >= feed.usableUntilMs
-            or askedAtMs > now + CLOCKS_APART_MS
-            or sub(value, length + 1, -BEHIND_POLICY - 1) ~= policy
-        then
+        if now >= feed.usableUntilMs or askedAtMs > now + CLOCKS_APART_MS then
             return nil
         end
-        local entry = readPrepared(value, length, maxAgeSeconds)
+        local entry, _
+        if form == NATIVE then
+            local hash
+            entry, _, hash = readForLane(value, length, policy)
+            local managed = entry and entry.version == feed.known.version and listOf(txn, hash)
+            if not managed then
+                return nil
+            end
+            complete(entry, managed, value)
+        elseif sub(value, length + 1, -BEHIND_POLICY - 1) == policy then
+            entry = readPrepared(value, length, maxAgeSeconds)
+        end
         if not entry or not entry.issuedAt then
             return nil
         end
@@ -2293,6 +2507,53 @@ do
         end
         atOnce(addOne, "hits")
         return entry
+    end
+
+    -- For a request with one `Authorization` and no entry: tells the second converter of the fast lane that no header
+    -- of the client has a managed name, and by which list. Empty where that is of no use.
+    function markMiss(headers, first)
+        local managed = lastManaged
+        if not managed or not managed.hash or not isSharing() then
+            return ""
+        end
+        local line = managed.line
+        local mayHold = not line or first == managed.first or headers:find(line, 1, true)
+        return mayHold and mayHoldManaged(headers, managed) and "" or managed.marker
+    end
+
+    -- The same as `recallShared` for the fast lane. `text` is the digest of the credentials and behind it what
+    -- `markMiss` said. Returns what `recallNative` does.
+    function recallSharedNative(text, policy)
+        local managed, ofPolicy = lastManaged, policyHashes[policy]
+        if not ofPolicy or not managed or sub(text, DIGEST_BYTES + 1) ~= managed.marker then
+            return ""
+        end
+        local digest = sub(text, 1, DIGEST_BYTES)
+        local value = ofVerdict(core.get_var(SHARED .. hashOf(digest, ofPolicy)))
+        if not value or not isOf(value, digest) then
+            return ""
+        end
+        local askedAtMs, maxAgeSeconds, length, form = unpack(NUMBERS, value, -NUMBER_BYTES)
+        local isTurn = not isCacheFull(ENTRY_BYTES + LONG_TOKEN_BYTES + 2 * length)
+            or (found + 1) % ADMITTED == 1
+        if form ~= NATIVE or isTurn then
+            return ""
+        end
+        local verdict, last, hash = readForLane(value, length, policy)
+        local known, now = feed.known, nowMs()
+        if
+            hash ~= managed.hash
+            or verdict.version ~= known.version
+            or now >= feed.usableUntilMs
+            or askedAtMs > now + CLOCKS_APART_MS
+            or now >= math.min(askedAtMs, now) + maxAgeSeconds * 1000
+            or isRevoked(known.revoked, verdict)
+        then
+            return ""
+        end
+        found = found + 1
+        hitsOfLane = hitsOfLane + 1
+        return sub(value, 1, last)
     end
 
     function forgetExpiredShared(txn)
@@ -2308,61 +2569,10 @@ end
 -- gives nothing but hits; it returns an empty text wherever anything needs a closer look, and the action
 -- has it.
 
--- HAProxy lets nothing else run in this state while a converter does, so this needs no `count`. It is
--- added to the other numbers before they are shown.
-local hitsOfLane = 0
-
 local recallNative
 do
-    -- Between the names that the configuration reads from the end of the value.
-    local FIELD_SEPARATOR = "|"
     -- The header as it begins in req.hdrs. Where it is the very first of a request, the action has it.
     local AUTHORIZATION = "\nauthorization:"
-
-    -- A number in the variable length form of HAProxy (`encode_varint`).
-    local function encodeVarint(number)
-        if number < 240 then
-            return string.char(number)
-        end
-        local bytes = { string.char(240 + number % 16) }
-        number = (number - 240) // 16
-        while number >= 128 do
-            bytes[#bytes + 1] = string.char(128 + number % 128)
-            number = (number - 128) // 128
-        end
-        bytes[#bytes + 1] = string.char(number)
-        return table.concat(bytes)
-    end
-
-    -- The value that the configuration reads: the headers for add-headers-bin, which stops after
-    -- the empty name, and then status, ms, cache, policy, user, tenant, client, actor and token id,
-    -- for the variables. False if a field could be read as two.
-    local function createNative(entry)
-        local said = { "200", "0", "hit", entry.policy }
-        for _, name in ipairs({ "user", "tenant", "client", "actor", "token_id" }) do
-            said[#said + 1] = entry[name] or ""
-        end
-        local text = table.concat(said, FIELD_SEPARATOR)
-        if select(2, text:gsub(FIELD_SEPARATOR, "", #said)) ~= #said - 1 then
-            return false
-        end
-        local parts = {}
-        for index, name in ipairs(entry.names) do
-            local value = entry.values[index]
-            parts[#parts + 1] = encodeVarint(#name) .. name .. encodeVarint(#value) .. value
-        end
-        return table.concat(parts) .. "\0\0" .. FIELD_SEPARATOR .. text
-    end
-
-    -- Whether the client may have sent a header of a managed name: then the action deletes it.
-    local function mayHoldManaged(headers, managed)
-        for _, name in ipairs(managed.names) do
-            if headers:find(name, 1, true) then
-                return true
-            end
-        end
-        return false
-    end
 
     local find, sub, byte = string.find, string.sub, string.byte
 
@@ -2409,7 +2619,7 @@ do
             end
         end
         if not entry then
-            return ""
+            return isLaneShared and start and markMiss(headers, first) or ""
         end
         local managed = entry.managed
         local line = managed.line
@@ -2445,28 +2655,39 @@ do
     end
 end
 
--- The lines of the fast lane do not set these two: with them, the action has each request.
-local function setsAuthResponse()
-    for _, variable in ipairs(settings["variables"]) do
-        if variable.name == "auth_response" then
-            return true
+local convertHeaders, convertDigest
+do
+    -- The lines of the fast lane do not set these two: with them, the action has each request.
+    local function setsAuthResponse()
+        for _, variable in ipairs(settings["variables"]) do
+            if variable.name == "auth_response" then
+                return true
+            end
         end
+        return false
     end
-    return false
-end
-local isLaneOpen = not setsAuthResponse()
+    local isLaneOpen = not setsAuthResponse()
 
--- A converter that fails sets no variable, and the request would go on with that of an earlier one.
-local function convertHeaders(headers, policy)
-    if not isLaneOpen then
-        return ""
+    -- A converter that fails sets no variable, and the request would go on with that of an earlier one. A text that
+    -- begins with "-" is none: it is for the second converter, for which the word `shared` asks.
+    function convertHeaders(headers, policy, shared)
+        if not isLaneOpen then
+            return ""
+        end
+        stopCounting()
+        isLaneShared = shared == "shared"
+        local finished, native = pcall(recallNative, headers, policy)
+        if not finished then
+            pcall(forgetIfBroken)
+        end
+        return finished and native or ""
     end
-    stopCounting()
-    local finished, native = pcall(recallNative, headers, policy)
-    if not finished then
-        pcall(forgetIfBroken)
+
+    function convertDigest(text, policy)
+        stopCounting()
+        local finished, native = pcall(recallSharedNative, text, policy)
+        return finished and native or ""
     end
-    return finished and native or ""
 end
 
 -- Poll ------------------------------------------------------------------------------------------
@@ -3437,6 +3658,7 @@ core.register_action("entra-auth-observe", { "http-req" }, function(txn, policy)
 end, 1)
 
 core.register_converters("entra-auth-hit", convertHeaders)
+core.register_converters("entra-auth-shared", convertDigest)
 
 core.register_service("entra-auth-metrics", "http", serveMetrics)
 
