@@ -419,6 +419,8 @@ do
 end
 
 local isCacheOn = settings["cache-entries"] > 0
+-- Less once threads share verdicts.
+settings["shareable-bytes"] = settings["cache-bytes"]
 
 -- Clock -----------------------------------------------------------------------------------------
 
@@ -1300,6 +1302,7 @@ do
             ms = 0,
             -- Room for what makes it an entry of the cache.
             prepared = nil,
+            isShareable = nil,
             credentials = nil,
             tail = nil,
             size = nil,
@@ -1860,10 +1863,11 @@ local function entrySize(outcome, credentials)
     return size
 end
 
--- Whether an entry of this size has room only after another one is evicted.
-local function isCacheFull(size)
+-- Whether an entry of this size has room only after another one is evicted. Those that threads share take less: they are
+-- found all the same, and a smaller cache is less work for Lua's collector.
+local function isCacheFull(size, isShareable)
     return numbers.entries >= settings["cache-entries"]
-        or numbers.bytes + size > settings["cache-bytes"]
+        or numbers.bytes + size > settings[isShareable and "shareable-bytes" or "cache-bytes"]
 end
 
 local isPermitted, keepEntry
@@ -1909,6 +1913,12 @@ do
         end
         while newest and isCacheFull(entry.size) do
             evict()
+        end
+        -- No more than two: what is not shared may take all the room.
+        for _ = 1, entry.isShareable and 2 or 0 do
+            if newest and isCacheFull(entry.size, true) then
+                evict()
+            end
         end
         bucket[entry.tail] = entry
         link(entry)
@@ -1968,6 +1978,7 @@ do
             sessionId = outcome.sessionId,
             entraSession = outcome.entraSession,
             isSession = outcome.isSession,
+            isShareable = outcome.prepared ~= nil,
             allowsCrossSite = outcome.allowsCrossSite,
             isRecheckDue = outcome.isRecheckDue,
             cookie = outcome.isSession and cookie and "=" .. cookie or nil,
@@ -2207,17 +2218,27 @@ do
     local ADMITTED, found = 8, 0
     -- More than most tokens have: what the fast lane leaves to the action, the action admits.
     local LONG_TOKEN_BYTES = 4096
+    -- The part of the cache for verdicts that threads share.
+    local SHAREABLE_PART = 4
 
     -- Whether a shared verdict saves a call: for other threads, or once the cache of this thread evicts what
     -- it still needs.
     local function isSharing()
-        return canShare and threads and (threads > 1 or numbers.evictions > 0)
+        if not canShare or not threads then
+            return false
+        end
+        return threads > 1
+            or numbers.evictions > 0
+            or numbers.bytes + ENTRY_BYTES > settings["shareable-bytes"]
     end
 
     local function isShared(txn)
         if canShare and not threads then
             -- Without OpenSSL there is no SHA-256.
             canShare = txn.c.sha2 ~= nil
+            if canShare then
+                settings["shareable-bytes"] = settings["cache-bytes"] // SHAREABLE_PART
+            end
             threads = math.max(1, math.tointeger(tonumber(core.get_info().Nbthread)) or 1)
             -- With `lua-load`, this state is that of all threads.
             whole = settings["shared-bytes"] // (core.thread > 0 and threads or 1)
@@ -2430,7 +2451,7 @@ do
     -- ADMITTED-th one: most that are found here come seldom, and what comes often is found again.
     local function isFound(entry, credentials, length)
         -- About the size of the entry; to count it costs more than to say no.
-        if isCacheFull(ENTRY_BYTES + #credentials + 2 * length) then
+        if isCacheFull(ENTRY_BYTES + #credentials + 2 * length, true) then
             found = found + 1
             if found % ADMITTED ~= 1 then
                 return (isPermitted(entry, entry.version))
@@ -2500,7 +2521,7 @@ do
         if not entry or not entry.issuedAt then
             return nil
         end
-        entry.policy, entry.cache = policy, "hit"
+        entry.policy, entry.cache, entry.isShareable = policy, "hit", true
         entry.expiresMs = math.min(askedAtMs, now) + maxAgeSeconds * 1000
         if not isFound(entry, credentials, length) then
             return nil
@@ -2534,7 +2555,7 @@ do
             return ""
         end
         local askedAtMs, maxAgeSeconds, length, form = unpack(NUMBERS, value, -NUMBER_BYTES)
-        local isTurn = not isCacheFull(ENTRY_BYTES + LONG_TOKEN_BYTES + 2 * length)
+        local isTurn = not isCacheFull(ENTRY_BYTES + LONG_TOKEN_BYTES + 2 * length, true)
             or (found + 1) % ADMITTED == 1
         if form ~= NATIVE or isTurn then
             return ""
@@ -2895,7 +2916,7 @@ do
 
     -- Lua collects garbage each time the memory has doubled. Where it holds little, that is so often that a
     -- tenth of a hit was garbage collection.
-    local GARBAGE_KB, LONGEST_PAUSE = 4096, 1000
+    local GARBAGE_KB, LONGEST_PAUSE = 16384, 800
 
     -- Lets GARBAGE_KB gather in any case. The pause is in percent of the memory in use, 200 by default.
     local function pauseCollector()
@@ -3070,7 +3091,7 @@ end
 -- second use. Many tokens come once, and none of these evicts one that comes again.
 local function keep(txn, policy, credentials, outcome, askedAtMs)
     local isOnlyShared = outcome.prepared
-        and isCacheFull(entrySize(outcome, credentials))
+        and isCacheFull(entrySize(outcome, credentials), true)
         and share(txn, policy, credentials, outcome, askedAtMs)
     if not isOnlyShared then
         remember(policy, credentials, outcome, askedAtMs)

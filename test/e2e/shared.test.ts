@@ -4,9 +4,9 @@ import { execFileSync } from 'node:child_process'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { eventually } from '../support/eventually.ts'
-import { type CacheStack, isHit, pollingFast, startCacheStack } from './cache-stack.ts'
+import { type CacheStack, isHit, pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
-import { alice, allowPrepared, deny, revocations } from './fake-verifier.ts'
+import { alice, allowHeaders, allowPrepared, answer, deny, revocations } from './fake-verifier.ts'
 
 const threads = 2
 /** All clients of a test have one address. */
@@ -270,6 +270,53 @@ describe('shared verdicts where HAProxy has little room for variables', () => {
       }
       if (await sharesVerdicts()) assert.ok(isHit(await stack.askFor('token-1-149')))
       assert.equal(await statusOf('token-0-0'), 200)
+    } finally {
+      await stack.stop()
+    }
+  })
+})
+
+describe('the own cache of a thread that shares', () => {
+  it('has a quarter of its room for what is shared, and the rest for sessions', async () => {
+    const room = 262_144
+    const stack = await startCacheStack({
+      editConfig: (text) =>
+        text.replace(/^ +nbthread .*\n/m, '').replace(/^global$/m, 'global\n    nbthread 1'),
+      env: { ENTRA_AUTH_CACHE_BYTES: String(room) },
+    })
+    try {
+      await warmUp(stack)
+      stack.verifier.script = () => allowPrepared()
+      for (let index = 0; index < 150; index++) await stack.askFor(`token-${index}`)
+      const isShared = await sharesVerdicts()
+      const bytes = async () => (await readMetrics(stack)).get('cache_bytes') ?? 0
+      // Numbers are published about once a second.
+      const inUse = await eventually(
+        async () => {
+          await stack.askFor('token-149')
+          return await bytes()
+        },
+        (now) => now > (isShared ? room / 5 : room / 2),
+      )
+      if (isShared) assert.ok(inUse <= room / 4 + 4096, `${inUse} bytes`)
+      stack.verifier.script = () =>
+        answer(200, [...allowHeaders(), ['X-Entra-Auth-Session-Id', 'session-of-many']])
+      const send = (value: string) =>
+        stack.askFor('', {
+          host: 'portal.example',
+          headers: [
+            ['Cookie', `__Host-entra-session=${value.padStart(900, 'S')}`],
+            ['Sec-Fetch-Site', 'same-origin'],
+          ],
+        })
+      for (let index = 0; index < 100; index++) await send(`${index}`)
+      await eventually(
+        async () => {
+          await send('99')
+          return await bytes()
+        },
+        (now) => now > room / 2,
+      )
     } finally {
       await stack.stop()
     }
