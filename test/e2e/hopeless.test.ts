@@ -111,9 +111,12 @@ describe('credentials that are no token, where the verifier may admit them', () 
     const send = (index: number) => stack.ask({ headers: [['Authorization', `Bearer a,${index}`]] })
     assert.equal((await send(0)).status, 200)
     stack.verifier.script = () => deny(400, 'malformed_credentials')
-    for (let index = 0; index <= limit; index++) assert.equal((await send(index)).status, 400)
+    // Not the first one again: its allow may be in the cache.
+    for (let index = 1; index <= limit + 1; index++) {
+      assert.equal((await send(index)).status, 400)
+    }
     const calls = stack.verifier.calls.length
-    const refusal = await send(limit + 1)
+    const refusal = await send(limit + 2)
     assert.equal(refusal.status, 429)
     assert.deepEqual(values(refusal, 'x-entra-auth-reason'), ['too_many_bad_tokens'])
     assert.equal(stack.verifier.calls.length, calls)

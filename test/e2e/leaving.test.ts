@@ -105,8 +105,15 @@ describe('a source whose clients go away during calls', () => {
       const localAddress = how.includes('HTTP/2') ? '127.0.0.3' : '127.0.0.2'
       const agent = new Agent({ localAddress })
       t.after(() => agent.destroy())
-      const refusal = await stack.ask({ agent })
-      assert.equal(refusal.status, 429)
+      let asked = 0
+      // HAProxy may count the last one a moment later. A token of its own: an allow in the cache needs no call.
+      await eventually(
+        async () => {
+          const token = ['Authorization', `Bearer ${localAddress}-${asked++}`] as const
+          return (await stack.ask({ agent, headers: [token] })).status
+        },
+        (status) => status === 429,
+      )
       assert.equal((await stack.ask()).status, 200)
     })
   }
