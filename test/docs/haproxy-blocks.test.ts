@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { haproxyFindings } from '../drift/fixture.ts'
-import { checkWithHaproxy } from '../haproxy-config/haproxy-check.ts'
 import { haproxyBlocks, pagesWithBlocks, wholeConfig } from './haproxy-blocks.ts'
 
 const blocks = pagesWithBlocks().flatMap((page) => haproxyBlocks(page))
@@ -64,32 +63,6 @@ describe('the list of what to copy, in haproxy-lua/README.md', () => {
     assert.deepEqual(left, [])
     // A condition goes with the setting in it.
     assert.ok(list.includes('`tune.lua.bool-sample-conversion` with its `.if`'))
-  })
-
-  // HAProxy 2.6 only reports it; newer versions do not start, with zero-warning.
-  it('says what named defaults need: without the word from, HAProxy reports a mixed use', async () => {
-    assert.match(list, /`listen entra-verifier from NAME`/)
-    const listen = sectionOf('listen entra-verifier')
-    const config = (from: string) => `global
-    zero-warning
-defaults base
-    mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-listen entra-verifier${from}
-${listen}
-frontend www from base
-    bind 127.0.0.1:18080
-    default_backend app
-backend app from base
-    server app 127.0.0.1:18081
-`
-    const mixed = /'base' .*implicitly used/
-    assert.match((await checkWithHaproxy(config(''))).said, mixed)
-    const { problem, said } = await checkWithHaproxy(config(' from base'))
-    assert.equal(problem, '')
-    assert.doesNotMatch(said, mixed)
   })
 
   it('names each option of the section defaults', () => {
