@@ -2607,6 +2607,10 @@ do
     -- Nearly every request of a busy HAProxy comes through here, and a call of a function costs as much
     -- as ten of its lines. So this one is long.
     function recallNative(headers, policy)
+        if begun ~= ended then
+            -- An earlier call of this function failed.
+            forgetIfBroken()
+        end
         local bucket = buckets[policy]
         if publishDue or not bucket or byte(headers, -3) ~= 10 then
             return ""
@@ -2689,25 +2693,21 @@ do
     end
     local isLaneOpen = not setsAuthResponse()
 
-    -- A converter that fails sets no variable, and the request would go on with that of an earlier one. A text that
-    -- begins with "-" is none: it is for the second converter, for which the word `shared` asks.
+    -- A converter that fails sets no variable: the configuration has removed the one of an earlier action, and the
+    -- request goes to the action. A text that begins with "-" is no hit: it is for the second converter, for which
+    -- the word `shared` asks. HAProxy makes room for each level of calls anew with each request, so these are few.
     function convertHeaders(headers, policy, shared)
         if not isLaneOpen then
             return ""
         end
         stopCounting()
         isLaneShared = shared == "shared"
-        local finished, native = pcall(recallNative, headers, policy)
-        if not finished then
-            pcall(forgetIfBroken)
-        end
-        return finished and native or ""
+        return recallNative(headers, policy)
     end
 
     function convertDigest(text, policy)
         stopCounting()
-        local finished, native = pcall(recallSharedNative, text, policy)
-        return finished and native or ""
+        return recallSharedNative(text, policy)
     end
 end
 
