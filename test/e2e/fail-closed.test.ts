@@ -250,7 +250,7 @@ describe('an answer that is none', () => {
 
 describe('an error in the action', () => {
   const source = readFileSync(shippedLua, 'utf8')
-  const header = /^(?: {4})?(?:local )?function (\w+)\(.*\)$/gm
+  const header = /^(?: {4}){0,2}(?:local )?function (\w+)\(.*\)$/gm
   const names = [...source.matchAll(header)].map((match) => match[1] ?? '')
 
   /** Met by requests with a session, or of browsers without one. */
@@ -277,7 +277,7 @@ describe('an error in the action', () => {
     ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],
     ...['addRefusal', 'refuseByFeed', 'isTraceparent'],
     // Only run when the verifier answers with a prepared value.
-    ...['judgePrepared', 'readPrepared', 'readFields', 'createOrder', 'isLargestLast'],
+    ...['judgePrepared', 'readPrepared', 'readFields', 'createOrder', 'namesOf', 'isLargestLast'],
   ])
   /** Only run on some allowed requests, most of them when a verdict is kept or found again. */
   const nowAndThen = new Set([
@@ -310,7 +310,16 @@ describe('an error in the action', () => {
     // An error in the converter leaves the request to the action.
     ...['encodeVarint', 'createNative', 'mayHoldManaged', 'recallSharedNative', 'convertDigest'],
     ...['decodeVarint', 'readPart', 'readNative', 'readForLane', 'complete', 'markMiss'],
-    ...['isSharing', 'ofVerdict', 'isOf', 'hashOfPolicy', 'hashOfList', 'listOf', 'createValue'],
+    ...[
+      'isSharing',
+      'isInTime',
+      'ofVerdict',
+      'isOf',
+      'hashOfPolicy',
+      'hashOfList',
+      'listOf',
+      'createValue',
+    ],
     ...[
       'recallNative',
       'convertHeaders',
@@ -319,6 +328,10 @@ describe('an error in the action', () => {
       'isShared',
       'hashOf',
       'isFound',
+      'plainForm',
+      'createPlain',
+      'readPlain',
+      'readOther',
       'addWritten',
       'unsetIfOld',
       'digestOf',
@@ -357,7 +370,7 @@ describe('an error in the action', () => {
   ])
 
   function breaking(name: string, by: string): (text: string) => string {
-    const line = new RegExp(`^((?: {4})?(?:local )?function ${name}\\(.*\\))$`, 'm')
+    const line = new RegExp(`^((?: {4}){0,2}(?:local )?function ${name}\\(.*\\))$`, 'm')
     return (text) => text.replace(line, (head) => `${head} ${by}`)
   }
 

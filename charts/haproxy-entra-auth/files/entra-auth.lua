@@ -1221,7 +1221,7 @@ do
     end
 end
 
-local readPrepared
+local readPrepared, namesOf
 do
     -- "2", the size of the format in four digits, the format, the fields, and seven characters that make the
     -- checksum of the whole zero. The format has the length of each field, as string.unpack reads it.
@@ -1242,12 +1242,18 @@ do
             seen[name] = true
             names[index] = name
         end
+        names.order = order
         if managed.orderCount >= ORDER_LIMIT then
             managed.orders, managed.orderCount = {}, 0
         end
         managed.orders[order] = names
         managed.orderCount = managed.orderCount + 1
         return names
+    end
+
+    -- The names of an order, or nil.
+    function namesOf(managed, order)
+        return managed.orders[order] or createOrder(managed, order)
     end
 
     -- Whether the last header is the largest: if it fits into the buffer, the others did before it.
@@ -1274,7 +1280,7 @@ do
                 return nil, problem
             end
         end
-        local values, names = { ... }, managed.orders[order] or createOrder(managed, order)
+        local values, names = { ... }, namesOf(managed, order)
         -- The position behind the fields.
         local after = names and values[#names + 1]
         values[#values] = nil
@@ -1536,6 +1542,8 @@ local feed = {
         revoked = eachKind(),
         endings = eachKind(),
         count = 0,
+        -- The kinds that are in `revoked`: a verdict is looked up for no other.
+        kinds = {},
         -- policy → challenge of a request without credentials.
         challenges = {},
     },
@@ -1681,6 +1689,7 @@ do
         local knownBefore = revoked[id]
         if not knownBefore then
             known.count = known.count + 1
+            known.kinds[kind] = true
             revoked[id], endings[id] = before, ending
         else
             revoked[id] = math.max(knownBefore, before)
@@ -1689,7 +1698,14 @@ do
     end
 
     local function newKnown()
-        return { revoked = eachKind(), endings = eachKind(), isOwn = eachKind(), count = 0, handled = 0 }
+        return {
+            revoked = eachKind(),
+            endings = eachKind(),
+            isOwn = eachKind(),
+            kinds = {},
+            count = 0,
+            handled = 0,
+        }
     end
 
     -- The start of an answer that adds to what is known: all of it, in the same small tables.
@@ -1697,6 +1713,7 @@ do
         local known = newKnown()
         known.count = feed.known.count
         for kind, shards in pairs(feed.known.revoked) do
+            known.kinds[kind] = feed.known.kinds[kind]
             for shard, revoked in pairs(shards) do
                 known.revoked[kind][shard] = revoked
                 known.endings[kind][shard] = feed.known.endings[kind][shard]
@@ -1760,30 +1777,32 @@ do
 end
 
 -- Up to when this is revoked, or nil.
-local function revokedBefore(revoked, kind, id)
-    local shard = id and revoked[kind][shardOf(id)]
+local function revokedBefore(known, kind, id)
+    local shard = id and known.kinds[kind] and known.revoked[kind][shardOf(id)]
     return shard and shard[id]
 end
 
 -- Up to when one of a tenant is revoked, or nil. The id is put together only where there is a revocation.
-local function revokedOf(revoked, kind, tenant, id)
-    return next(revoked[kind]) and revokedBefore(revoked, kind, (tenant .. "/" .. (id or "")):lower())
+local function revokedOf(known, kind, tenant, id)
+    return known.kinds[kind] and revokedBefore(known, kind, (tenant .. "/" .. (id or "")):lower())
 end
 
 -- Of a verdict. A token, a key or a session is revoked for good, whatever its date; the others up to a moment.
-local function isRevoked(revoked, verdict)
-    if
-        revokedBefore(revoked, "token", verdict.token_id)
-        or revokedBefore(revoked, "key", verdict.keyId)
-        or revokedBefore(revoked, "session", verdict.sessionId)
-        or revokedBefore(revoked, "session", verdict.entraSession)
+local function isRevoked(known, verdict)
+    if known.count == 0 then
+        return false
+    elseif
+        revokedBefore(known, "token", verdict.token_id)
+        or revokedBefore(known, "key", verdict.keyId)
+        or revokedBefore(known, "session", verdict.sessionId)
+        or revokedBefore(known, "session", verdict.entraSession)
     then
         return true
     end
     local tenant, issuedAt = verdict.tenant, verdict.issuedAt
-    return (revokedOf(revoked, "user", tenant, verdict.user) or 0) > issuedAt
-        or (revokedOf(revoked, "client", tenant, verdict.client) or 0) > issuedAt
-        or (next(revoked.tenant) and revokedBefore(revoked, "tenant", tenant:lower()) or 0) > issuedAt
+    return (revokedOf(known, "user", tenant, verdict.user) or 0) > issuedAt
+        or (revokedOf(known, "client", tenant, verdict.client) or 0) > issuedAt
+        or (known.kinds.tenant and revokedBefore(known, "tenant", tenant:lower()) or 0) > issuedAt
 end
 
 -- Cache -----------------------------------------------------------------------------------------
@@ -1857,7 +1876,7 @@ local function entrySize(outcome, credentials)
     -- An entry of a session has the cookie twice.
     local size = ENTRY_BYTES + #credentials * (outcome.isSession and 2 or 1)
     local names, values = outcome.names, outcome.values
-    for index = 1, #values do
+    for index = 1, #names do
         size = size + 2 * #values[index] + #names[index]
     end
     return size
@@ -1925,12 +1944,12 @@ do
     end
 
     -- Whether everything known now permits an entry of this version. Returns what is known too.
-    function isPermitted(entry, version)
+    function isPermitted(entry, version, expiresMs)
         local known = feed.known
         return version == known.version
-            and isBefore(entry.expiresMs)
+            and isBefore(expiresMs)
             and isBefore(feed.usableUntilMs)
-            and not isRevoked(known.revoked, entry),
+            and not isRevoked(known, entry),
             known
     end
 
@@ -1944,7 +1963,7 @@ do
         local isKept
         atomically(function()
             local known
-            isKept, known = isPermitted(entry, version)
+            isKept, known = isPermitted(entry, version, entry.expiresMs)
             if isKept then
                 entry.seen = known
                 insert(entry)
@@ -2005,7 +2024,7 @@ local function isStillGood(entry)
     if isBefore(expiresMs < usableUntilMs and expiresMs or usableUntilMs) then
         if entry.seen == known then
             return true
-        elseif not isRevoked(known.revoked, entry) then
+        elseif not isRevoked(known, entry) then
             entry.seen = known
             return true
         end
@@ -2171,8 +2190,8 @@ end
 -- HAProxy lets nothing else run in this state while a converter does, so this needs no `count`. It is
 -- added to the other numbers before they are shown.
 local hitsOfLane = 0
--- Whether the configuration has the second converter of the fast lane.
-local isLaneShared = false
+-- Whether the configuration has the second converter of the fast lane, where the request is, and anywhere.
+local isLaneShared, hasSharedLane = false, false
 
 -- Verdicts of other threads ---------------------------------------------------------------------
 -- Each thread has its own Lua state, and all threads share the variables of the process. A verdict is a
@@ -2184,24 +2203,26 @@ local isLaneShared = false
 
 local share, recallShared, recallSharedNative, markMiss, forgetExpiredShared
 do
-    -- The prefix of the variables' names; the size of a variable without its value, and of its place in the
-    -- list (measured, rounded up); how many expired verdicts a thread removes about once a second, and with each
-    -- new one; and the largest difference between the clocks of two threads.
-    local SHARED, LIST, VARIABLE_BYTES, SWEPT, SWEPT_BY_NEW, CLOCKS_APART_MS = "proc.entra_auth_verdict_", "proc.entra_auth_list_", 256, 64, 2, 1000
-    -- A value begins with the prepared one and the policy. For the fast lane, it begins with what that returns, so that
-    -- the lane need not make it: the headers, what is SAID, and FACTS. These are the time of issue, the hash of the list
-    -- of managed names, the id of the key, and the version.
-    local PREPARED, NATIVE = 0, 1
+    -- The prefixes of the variables' names; how many expired verdicts a thread removes about once a second; and the
+    -- largest difference between the clocks of two threads.
+    local SHARED, LIST, SWEPT, CLOCKS_APART_MS = "proc.entra_auth_verdict_", "proc.entra_auth_list_", 64, 1000
+    -- A value begins with the verdict, in one of three forms. For the fast lane, it is what that returns, so that the lane
+    -- need not make it: the headers, what is SAID, and FACTS. These are the time of issue, the hash of the list of managed
+    -- names, the id of the key, and the version. Where there is no fast lane, it is a text for each header and each of
+    -- PLAIN_FIELDS, and two numbers, which take one look. Otherwise it is the prepared value of the verifier. The last two
+    -- have the policy behind it.
+    local PREPARED, NATIVE, PLAIN = 0, 1, 2
     local SAID = "^|200|0|hit|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|()"
-    local FACTS, FACT_LIMIT = "<i8i8s1s1", 255
+    local FACTS = "<i8i8s1s1"
+    -- User, tenant, client, actor, id of the token, id of the key, version, and order of the headers.
+    local PLAIN_FIELDS = 8
     -- A variable for each list of managed names stays for as long as the process. There is one for each configuration.
     local MOST_LISTS = 16
-    -- Then follow the SHA-256 of the credentials in Base64, because a converter gets nothing behind a NUL, and numbers:
-    -- when the verdict was asked for, for how many seconds it holds, the length of the prepared value or of the headers,
-    -- and which of the two it is.
-    local DIGEST_BYTES, NUMBERS = 44, "<i8I4I4B"
+    -- Then follow the SHA-256 of the credentials, in Base64 where there is a fast lane, because a converter gets nothing
+    -- behind a NUL, and numbers: when the verdict was asked for, for how many seconds it holds, the length of the verdict
+    -- or of the headers, and the form, which for PLAIN has the number of headers added.
+    local TEXT_DIGEST_BYTES, NUMBERS = 44, "<i8I4I4B"
     local NUMBER_BYTES = string.packsize(NUMBERS)
-    local BEHIND_POLICY = DIGEST_BYTES + NUMBER_BYTES
     local sub, pack, unpack, match = string.sub, string.pack, string.unpack, string.match
 
     -- HAProxy 3.2, the first with this function, finds variables in a tree; those before go through a list.
@@ -2210,14 +2231,9 @@ do
     -- HAProxy tells the number of threads once it runs. Then there is the part of `shared-bytes` that this Lua state
     -- may use: `limit`, and `whole` as long as HAProxy has room for that.
     local threads, limit, whole
-    -- So long after HAProxy had no room, it is tried again. Not sooner, because a try takes the room of requests.
-    local TRIED_AGAIN_MS = 600000
-    local shortUntilMs = 0
 
     -- Of shared verdicts that were found while the cache of this thread was full.
     local ADMITTED, found = 8, 0
-    -- More than most tokens have: what the fast lane leaves to the action, the action admits.
-    local LONG_TOKEN_BYTES = 4096
     -- The part of the cache for verdicts that threads share.
     local SHAREABLE_PART = 4
 
@@ -2247,75 +2263,84 @@ do
         return isSharing()
     end
 
-    -- What this thread shared, the oldest first: three places of a piece for each, with the hash, when it ends, and
-    -- its size. One long table would be built anew in one step whenever it grows.
-    local PIECE = 3 * 64
-    local written = { bytes = 0, first = { count = 0 }, passed = 0, last = nil }
-    written.last = written.first
-
-    -- Only inside of `atomically`.
-    local function addWritten(hash, expiresMs, size)
-        local piece = written.last
-        if piece.count == PIECE then
-            piece.next = { count = 0 }
-            piece = piece.next
-            written.last = piece
-        end
-        local count = piece.count
-        piece[count + 1], piece[count + 2], piece[count + 3] = hash, expiresMs, size
-        piece.count = count + 3
-        written.bytes = written.bytes + size
-    end
-
-    -- The oldest that this thread shared: its hash, when it ends, and its size; nil if there is none. Only
-    -- inside of `atomically`.
-    local function oldestWritten()
-        if written.passed == PIECE and written.first.next then
-            written.first, written.passed = written.first.next, 0
-        end
-        local piece, passed = written.first, written.passed
-        if passed < piece.count then
-            return piece[passed + 1], piece[passed + 2], piece[passed + 3]
-        end
-        return nil
+    -- Whether verdicts may be used, and this one was not asked for later than now. The last look at the clock is at most
+    -- a second old.
+    local function isInTime(askedAtMs)
+        return isBefore(feed.usableUntilMs) and askedAtMs <= lastMs + 1000 + CLOCKS_APART_MS
     end
 
     -- The value of a variable, if it is one of a verdict. Where HAProxy has no room for a value, the variable is there
     -- all the same, with a boolean.
     local function ofVerdict(value)
-        return type(value) == "string" and #value > BEHIND_POLICY and value or nil
+        return type(value) == "string" and #value > NUMBER_BYTES and value or nil
     end
 
     local function isOf(value, digest)
-        return sub(value, -BEHIND_POLICY, -NUMBER_BYTES - 1) == digest
+        return sub(value, -NUMBER_BYTES - #digest, -NUMBER_BYTES - 1) == digest
     end
 
-    -- Another thread may have written a newer verdict since, which is in its own list.
-    local function unsetIfOld(txn, name, expiresMs)
-        local value = ofVerdict(txn:get_var(name))
-        if value then
-            local askedAtMs, seconds = unpack(NUMBERS, value, -NUMBER_BYTES)
-            if askedAtMs + seconds * 1000 > expiresMs then
-                return
+    -- What this thread shared, the oldest first: three places of a piece for each, with the hash, when it ends, and
+    -- its size. One long table would be built anew in one step whenever it grows.
+    local written = { bytes = 0, first = { count = 0 }, passed = 0, last = nil }
+    written.last = written.first
+    local addWritten, dropWritten
+    do
+        local PIECE = 3 * 64
+
+        -- Only inside of `atomically`.
+        function addWritten(hash, expiresMs, size)
+            local piece = written.last
+            if piece.count == PIECE then
+                piece.next = { count = 0 }
+                piece = piece.next
+                written.last = piece
             end
+            local count = piece.count
+            piece[count + 1], piece[count + 2], piece[count + 3] = hash, expiresMs, size
+            piece.count = count + 3
+            written.bytes = written.bytes + size
         end
-        txn:unset_var(name)
-    end
 
-    -- Removes the oldest of this thread for as long as `isTooMuch` says so of when it ends. Only inside of
-    -- `atomically`.
-    local function dropWritten(txn, most, isTooMuch)
-        for _ = 1, most do
-            local hash, expiresMs, size = oldestWritten()
-            if not hash then
-                written.bytes = 0
-                return
-            elseif not isTooMuch(expiresMs) then
-                return
+        -- The oldest that this thread shared: its hash, when it ends, and its size; nil if there is none. Only
+        -- inside of `atomically`.
+        local function oldestWritten()
+            if written.passed == PIECE and written.first.next then
+                written.first, written.passed = written.first.next, 0
             end
-            -- First, or one that fails would be in the way of all others.
-            written.bytes, written.passed = written.bytes - size, written.passed + 3
-            unsetIfOld(txn, SHARED .. hash, expiresMs)
+            local piece, passed = written.first, written.passed
+            if passed < piece.count then
+                return piece[passed + 1], piece[passed + 2], piece[passed + 3]
+            end
+            return nil
+        end
+
+        -- Another thread may have written a newer verdict since, which is in its own list.
+        local function unsetIfOld(txn, name, expiresMs)
+            local value = ofVerdict(txn:get_var(name))
+            if value then
+                local askedAtMs, seconds = unpack(NUMBERS, value, -NUMBER_BYTES)
+                if askedAtMs + seconds * 1000 > expiresMs then
+                    return
+                end
+            end
+            txn:unset_var(name)
+        end
+
+        -- Removes the oldest of this thread for as long as `isTooMuch` says so of when it ends. Only inside of
+        -- `atomically`.
+        function dropWritten(txn, most, isTooMuch)
+            for _ = 1, most do
+                local hash, expiresMs, size = oldestWritten()
+                if not hash then
+                    written.bytes = 0
+                    return
+                elseif not isTooMuch(expiresMs) then
+                    return
+                end
+                -- First, or one that fails would be in the way of all others.
+                written.bytes, written.passed = written.bytes - size, written.passed + 3
+                unsetIfOld(txn, SHARED .. hash, expiresMs)
+            end
         end
     end
 
@@ -2370,96 +2395,134 @@ do
             local token = tokenOf(credentials)
             credentials = token and "Bearer " .. token or credentials
         end
-        return txn.c:base64(txn.c:sha2(credentials, 256))
+        local digest = txn.c:sha2(credentials, 256)
+        return hasSharedLane and txn.c:base64(digest) or digest
     end
 
-    -- All of a value but the digest and the numbers; also returns the length of its first part, and its form.
-    local function createValue(txn, policy, outcome)
-        if
-            isLaneShared
-            and outcome.managed.number <= MOST_LISTS
-            and math.type(outcome.issuedAt) == "integer"
-            and #outcome.keyId <= FACT_LIMIT
-            and #outcome.version <= FACT_LIMIT
-        then
-            outcome.policy = policy
-            local native, length = createNative(outcome)
-            if native then
-                local hash = hashOfList(txn, outcome.managed)
-                local facts = pack(FACTS, outcome.issuedAt, hash, outcome.keyId, outcome.version)
-                return native .. "|" .. facts, length - 1, NATIVE
+    local plainForm
+    do
+        -- number of headers → what string.unpack reads
+        local forms = {}
+
+        function plainForm(headers)
+            local form = forms[headers]
+            if not form then
+                form = "<" .. ("s2"):rep(headers + PLAIN_FIELDS) .. "i8i8"
+                forms[headers] = form
             end
+            return form
         end
-        return outcome.prepared .. policy, #outcome.prepared, PREPARED
     end
 
-    -- Removes the oldest until there is room. Only inside of `atomically`.
-    local function makeRoom(txn, size)
-        dropWritten(txn, math.huge, function()
-            return written.bytes + size > limit
-        end)
-    end
+    do
+        -- The most bytes of a fact, and the most headers of the form PLAIN.
+        local FACT_LIMIT, PLAIN_HEADERS_LIMIT = 255, 100
+        -- The size of a variable without its value, and of its place in the list (measured, rounded up), and how many
+        -- expired verdicts a thread removes with each new one.
+        local VARIABLE_BYTES, SWEPT_BY_NEW = 256, 2
+        -- So long after HAProxy had no room, it is tried again. Not sooner, because a try takes the room of requests.
+        local TRIED_AGAIN_MS = 600000
+        local shortUntilMs = 0
 
-    -- Returns whether the verdict is shared now.
-    function share(txn, policy, credentials, outcome, askedAtMs)
-        local seconds = outcome.maxAgeSeconds
-        if
-            not outcome.prepared
-            or not outcome.issuedAt
-            or seconds <= 0
-            or feed.usableUntilMs == 0
-            or not isShared(txn)
-        then
-            return false
+        local function createPlain(txn, outcome)
+            local fields, headers = table.move(outcome.values, 1, #outcome.names, 1, {}), #outcome.names
+            for index, name in ipairs({ "user", "tenant", "client", "actor", "token_id", "keyId", "version" }) do
+                fields[headers + index] = outcome[name] or ""
+            end
+            fields[headers + PLAIN_FIELDS] = outcome.names.order
+            fields[headers + PLAIN_FIELDS + 1] = outcome.issuedAt
+            fields[headers + PLAIN_FIELDS + 2] = hashOfList(txn, outcome.managed)
+            return pack(plainForm(headers), table.unpack(fields))
         end
-        local digest = digestOf(txn, credentials)
-        local hash = hashOf(digest, hashOfPolicy(txn, policy))
-        local said, length, form = createValue(txn, policy, outcome)
-        local value = said .. digest .. pack(NUMBERS, askedAtMs, seconds, length, form)
-        local size = #value + VARIABLE_BYTES
-        if limit < whole and askedAtMs >= shortUntilMs then
-            limit = whole
+
+        -- All of a value but the digest and the numbers; also returns the length of its first part, and its form.
+        local function createValue(txn, policy, outcome)
+            if outcome.managed.number <= MOST_LISTS and math.type(outcome.issuedAt) == "integer" then
+                if not hasSharedLane and #outcome.names <= PLAIN_HEADERS_LIMIT then
+                    local plain = createPlain(txn, outcome)
+                    return plain .. policy, #plain, PLAIN + #outcome.names
+                elseif hasSharedLane and #outcome.keyId <= FACT_LIMIT and #outcome.version <= FACT_LIMIT then
+                    outcome.policy = policy
+                    local native, length = createNative(outcome)
+                    if native then
+                        local hash = hashOfList(txn, outcome.managed)
+                        local facts = pack(FACTS, outcome.issuedAt, hash, outcome.keyId, outcome.version)
+                        return native .. "|" .. facts, length - 1, NATIVE
+                    end
+                end
+            end
+            return outcome.prepared .. policy, #outcome.prepared, PREPARED
         end
-        if size > limit then
-            return false
+
+        -- Removes the oldest until there is room. Only inside of `atomically`.
+        local function makeRoom(txn, size)
+            dropWritten(txn, math.huge, function()
+                return written.bytes + size > limit
+            end)
         end
-        local isSet
-        atomically(function()
-            dropExpired(txn, SWEPT_BY_NEW)
-            makeRoom(txn, size)
-            addWritten(hash, askedAtMs + seconds * 1000, size)
-            isSet = txn:set_var(SHARED .. hash, value)
+
+        -- Returns whether the verdict is shared now.
+        function share(txn, policy, credentials, outcome, askedAtMs)
+            local seconds = outcome.maxAgeSeconds
+            if
+                not outcome.prepared
+                or not outcome.issuedAt
+                or seconds <= 0
+                or feed.usableUntilMs == 0
+                or not isShared(txn)
+            then
+                return false
+            end
+            local digest = digestOf(txn, credentials)
+            local hash = hashOf(digest, hashOfPolicy(txn, policy))
+            local said, length, form = createValue(txn, policy, outcome)
+            local value = said .. digest .. pack(NUMBERS, askedAtMs, seconds, length, form)
+            local size = #value + VARIABLE_BYTES
+            if limit < whole and askedAtMs >= shortUntilMs then
+                limit = whole
+            end
+            if size > limit then
+                return false
+            end
+            local isSet
+            atomically(function()
+                dropExpired(txn, SWEPT_BY_NEW)
+                makeRoom(txn, size)
+                addWritten(hash, askedAtMs + seconds * 1000, size)
+                isSet = txn:set_var(SHARED .. hash, value)
+                if not isSet then
+                    -- `tune.vars.*-max-size` or the memory leaves less than `shared-bytes`. The variables of requests have the
+                    -- same limit, so leave them some.
+                    txn:unset_var(SHARED .. hash)
+                    limit = written.bytes - written.bytes // 4
+                    shortUntilMs = askedAtMs + TRIED_AGAIN_MS
+                    makeRoom(txn, 0)
+                end
+            end)
             if not isSet then
-                -- `tune.vars.*-max-size` or the memory leaves less than `shared-bytes`. The variables of requests have the
-                -- same limit, so leave them some.
-                txn:unset_var(SHARED .. hash)
-                limit = written.bytes - written.bytes // 4
-                shortUntilMs = askedAtMs + TRIED_AGAIN_MS
-                makeRoom(txn, 0)
+                logOnceInAWhile(
+                    "not_shared",
+                    "a verdict cannot be shared: raise tune.vars.proc-max-size and global-max-size, or lower shared-bytes"
+                )
             end
-        end)
-        if not isSet then
-            logOnceInAWhile(
-                "not_shared",
-                "a verdict cannot be shared: raise tune.vars.proc-max-size and global-max-size, or lower shared-bytes"
-            )
+            return isSet
         end
-        return isSet
     end
 
     -- Whether a shared verdict may be used. It comes into the cache of this thread; once that is full, only each
     -- ADMITTED-th one: most that are found here come seldom, and what comes often is found again.
-    local function isFound(entry, credentials, length)
+    local function isFound(entry, credentials, length, version, expiresMs)
         -- About the size of the entry; to count it costs more than to say no.
         if isCacheFull(ENTRY_BYTES + #credentials + 2 * length, true) then
             found = found + 1
             if found % ADMITTED ~= 1 then
-                return (isPermitted(entry, entry.version))
+                return isPermitted(entry, version, expiresMs)
             end
         end
+        entry.expiresMs, entry.isShareable = expiresMs, true
         entry.size = entrySize(entry, credentials)
         entry.credentials, entry.tail, entry.used = credentials, tailOf(credentials), false
-        return keepEntry(entry, entry.version)
+        return keepEntry(entry, version)
     end
 
     -- What revocations name of a value for the fast lane, and the version; nil if it has another policy. Also
@@ -2491,43 +2554,89 @@ do
         entry.names, entry.values = readNative(value)
     end
 
-    -- The verdict that some thread has shared for these credentials, or nil.
-    function recallShared(txn, policy, credentials)
-        if feed.usableUntilMs == 0 or not isShared(txn) then
-            return nil
-        end
-        local digest = digestOf(txn, credentials)
-        local value = ofVerdict(txn:get_var(SHARED .. hashOf(digest, hashOfPolicy(txn, policy))))
-        if not value or not isOf(value, digest) then
-            return nil
-        end
-        local askedAtMs, maxAgeSeconds, length, form = unpack(NUMBERS, value, -NUMBER_BYTES)
-        local now = nowMs()
-        if now >= feed.usableUntilMs or askedAtMs > now + CLOCKS_APART_MS then
-            return nil
-        end
-        local entry, _
-        if form == NATIVE then
-            local hash
-            entry, _, hash = readForLane(value, length, policy)
-            local managed = entry and entry.version == feed.known.version and listOf(txn, hash)
-            if not managed then
+    do
+        -- The verdict in a value of the form PLAIN, so long, with so many headers, and its version; nil if it is of another policy.
+        local function readPlain(txn, policy, value, length, headers, digest)
+            if sub(value, length + 1, -NUMBER_BYTES - #digest - 1) ~= policy then
                 return nil
             end
-            complete(entry, managed, value)
-        elseif sub(value, length + 1, -BEHIND_POLICY - 1) == policy then
-            entry = readPrepared(value, length, maxAgeSeconds)
+            -- The headers are the first of it, and nobody looks behind them.
+            local fields = { unpack(plainForm(headers), value) }
+            local version = fields[headers + 7]
+            local managed = version == feed.known.version and listOf(txn, fields[headers + 10])
+            local names = managed and namesOf(managed, fields[headers + 8])
+            if not names or #names ~= headers then
+                return nil
+            end
+            local user, client, actor, tokenId =
+                fields[headers + 1], fields[headers + 3], fields[headers + 4], fields[headers + 5]
+            return {
+                ok = true,
+                status = 200,
+                user = user ~= "" and user or nil,
+                tenant = fields[headers + 2],
+                client = client ~= "" and client or nil,
+                actor = actor ~= "" and actor or nil,
+                token_id = tokenId ~= "" and tokenId or nil,
+                managed = managed,
+                names = names,
+                values = fields,
+                issuedAt = fields[headers + 9],
+                keyId = fields[headers + 6],
+                policy = policy,
+                cache = "hit",
+                ms = 0,
+            },
+                version
         end
-        if not entry or not entry.issuedAt then
-            return nil
+
+        -- The same of a value in one of the other forms.
+        local function readOther(txn, policy, value, length, form, maxAgeSeconds, digest)
+            local entry, _, hash
+            if form == NATIVE then
+                entry, _, hash = readForLane(value, length, policy)
+                local managed = entry and entry.version == feed.known.version and listOf(txn, hash)
+                if not managed then
+                    return nil
+                end
+                complete(entry, managed, value)
+            elseif sub(value, length + 1, -NUMBER_BYTES - #digest - 1) == policy then
+                entry = readPrepared(value, length, maxAgeSeconds)
+            end
+            if not entry or not entry.issuedAt then
+                return nil
+            end
+            entry.policy, entry.cache = policy, "hit"
+            return entry, entry.version
         end
-        entry.policy, entry.cache, entry.isShareable = policy, "hit", true
-        entry.expiresMs = math.min(askedAtMs, now) + maxAgeSeconds * 1000
-        if not isFound(entry, credentials, length) then
-            return nil
+
+        -- The verdict that some thread has shared for these credentials, or nil.
+        function recallShared(txn, policy, credentials)
+            if feed.usableUntilMs == 0 or not isShared(txn) then
+                return nil
+            end
+            local digest = digestOf(txn, credentials)
+            local value = ofVerdict(txn:get_var(SHARED .. hashOf(digest, hashOfPolicy(txn, policy))))
+            if not value or not isOf(value, digest) then
+                return nil
+            end
+            local askedAtMs, maxAgeSeconds, length, form = unpack(NUMBERS, value, -NUMBER_BYTES)
+            if not isInTime(askedAtMs) then
+                return nil
+            end
+            local entry, version
+            if form >= PLAIN then
+                entry, version = readPlain(txn, policy, value, length, form - PLAIN, digest)
+            else
+                entry, version = readOther(txn, policy, value, length, form, maxAgeSeconds, digest)
+            end
+            local expiresMs = math.min(askedAtMs, lastMs) + maxAgeSeconds * 1000
+            if not entry or not isFound(entry, credentials, length, version, expiresMs) then
+                return nil
+            end
+            atOnce(addOne, "hits")
+            return entry
         end
-        atOnce(addOne, "hits")
-        return entry
     end
 
     -- For a request with one `Authorization` and no entry: tells the second converter of the fast lane that no header
@@ -2546,29 +2655,29 @@ do
     -- `markMiss` said. Returns what `recallNative` does.
     function recallSharedNative(text, policy)
         local managed, ofPolicy = lastManaged, policyHashes[policy]
-        if not ofPolicy or not managed or sub(text, DIGEST_BYTES + 1) ~= managed.marker then
+        if not ofPolicy or not managed or sub(text, TEXT_DIGEST_BYTES + 1) ~= managed.marker then
             return ""
         end
-        local digest = sub(text, 1, DIGEST_BYTES)
+        local digest = sub(text, 1, TEXT_DIGEST_BYTES)
         local value = ofVerdict(core.get_var(SHARED .. hashOf(digest, ofPolicy)))
         if not value or not isOf(value, digest) then
             return ""
         end
         local askedAtMs, maxAgeSeconds, length, form = unpack(NUMBERS, value, -NUMBER_BYTES)
-        local isTurn = not isCacheFull(ENTRY_BYTES + LONG_TOKEN_BYTES + 2 * length, true)
+        -- Longer than most tokens: what the fast lane leaves to the action, the action admits.
+        local isTurn = not isCacheFull(ENTRY_BYTES + 4096 + 2 * length, true)
             or (found + 1) % ADMITTED == 1
         if form ~= NATIVE or isTurn then
             return ""
         end
         local verdict, last, hash = readForLane(value, length, policy)
-        local known, now = feed.known, nowMs()
+        local known = feed.known
         if
             hash ~= managed.hash
             or verdict.version ~= known.version
-            or now >= feed.usableUntilMs
-            or askedAtMs > now + CLOCKS_APART_MS
-            or now >= math.min(askedAtMs, now) + maxAgeSeconds * 1000
-            or isRevoked(known.revoked, verdict)
+            or not isInTime(askedAtMs)
+            or not isBefore(math.min(askedAtMs, lastMs) + maxAgeSeconds * 1000)
+            or isRevoked(known, verdict)
         then
             return ""
         end
@@ -2702,6 +2811,7 @@ do
         end
         stopCounting()
         isLaneShared = shared == "shared"
+        hasSharedLane = hasSharedLane or isLaneShared
         return recallNative(headers, policy)
     end
 
