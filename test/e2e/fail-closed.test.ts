@@ -271,7 +271,7 @@ describe('an error in the action', () => {
   const ofCachedSessions = new Set(['findSession', 'isComplete'])
   /** Only run on some refusals, so an allowed request does not meet the error. */
   const offTheWay = new Set([
-    ...['countBadToken', 'unavailable', 'badSetup', 'refuse'],
+    ...['countBadToken', 'unavailable', 'badSetup', 'refuse', 'refuseIncomplete'],
     ...['challengeFor', 'logOnceInAWhile', 'jsonString', 'isPreflight', 'isReason'],
     ...['readChallenges', 'readBody', 'readRetryAfter', 'judgeRefusal'],
     ...['refusalBody', 'refusalReply', 'replyToError', 'countRefusal', 'passPreflight'],
