@@ -96,6 +96,27 @@ function countWhole(stack: CacheStack, from: number): number {
 }
 
 describe('what is new since the last answer', () => {
+  it('leaves what was said of other kinds as it is', () => {
+    const feed = createFeed([ofUser('early')])
+    return withFeed(feed, async (stack) => {
+      for (const name of ['alice', 'bob']) await stack.untilRemembered(name)
+      await stack.morePolls(2)
+      for (const kind of ['client', 'token', 'key', 'session', 'tenant'] as const) {
+        const from = stack.verifier.polls.length
+        feed.add({ kind, id: 'fabrikam-tid/other', before: issuedAt + 1, until: later })
+        await eventually(
+          () => stack.verifier.polls.length,
+          (polls) => polls > from + 4,
+        )
+        await assertNeverRemembered(stack, 'early')
+        assert.ok(isHit(await stack.untilRemembered('alice')), kind)
+      }
+      feed.add(ofUser('bob'))
+      await stack.untilForgotten('bob')
+      await assertNeverRemembered(stack, 'early')
+    })
+  })
+
   it('adds up to all that was said', () => {
     const feed = createFeed([ofUser('early')])
     return withFeed(feed, async (stack) => {

@@ -276,6 +276,49 @@ describe('shared verdicts where HAProxy has little room for variables', () => {
   })
 })
 
+describe('an error in what shares verdicts', () => {
+  const names = [
+    ...['namesOf', 'plainForm', 'createPlain', 'createValue', 'makeRoom', 'addWritten', 'digestOf'],
+    ...['hashOf', 'hashOfPolicy', 'hashOfList', 'ofVerdict', 'isOf', 'isInTime', 'listOf'],
+    ...['readPlain', 'isFound', 'isPermitted', 'isShared'],
+  ]
+  for (const name of names) {
+    it(`refuses the requests that meet it, and no other loses its identity: ${name}`, async () => {
+      const line = new RegExp(`^( *(?:local )?function ${name}\\(.*\\))$`, 'm')
+      const stack = await startCacheStack({
+        editConfig: (text) =>
+          text.replace(/^ +nbthread .*\n/m, '').replace(/^global$/m, 'global\n    nbthread 1'),
+        editLua: (text) => {
+          assert.match(text, line)
+          return pollingFast(text).replace(line, (head) => `${head} error("injected")`)
+        },
+        env: { ENTRA_AUTH_FAST_LANE: 'off', ENTRA_AUTH_CACHE_ENTRIES: '1' },
+      })
+      stack.verifier.script = (call) =>
+        allowPrepared({ ...alice, 'X-Auth-Request-User': values(call, 'authorization').join() })
+      const meetsIt = ['namesOf', 'isPermitted'].includes(name) || (await sharesVerdicts())
+      let [index, refused] = [0, 0]
+      try {
+        await eventually(
+          async () => {
+            const before = stack.app.requests.length
+            const token = `token-${index++ % 3}`
+            const { status } = await stack.askFor(token)
+            assert.ok(status === 200 || status === 500, `status ${status}`)
+            const seen = stack.app.requests.slice(before)
+            const users = seen.map((one) => values(one, 'x-auth-request-user'))
+            assert.deepEqual(users, status === 200 ? [[`Bearer ${token}`]] : [])
+            if (status === 500) refused++
+          },
+          () => (meetsIt ? refused > 2 : index > 20),
+        )
+      } finally {
+        await stack.stop()
+      }
+    })
+  }
+})
+
 describe('the own cache of a thread that shares', () => {
   it('has a quarter of its room for what is shared, and the rest for sessions', async () => {
     const room = 262_144

@@ -1084,7 +1084,6 @@ do
             -- What the fast lane says of headers that it has compared with this list. It has no more than what the
             -- configuration takes off before it looks for a hit.
             marker = "-" .. managedLists,
-            number = managedLists,
             -- Names the list among threads, once it is needed.
             hash = nil,
             names = names,
@@ -2050,6 +2049,10 @@ end
 -- another site.
 local function recall(txn, policy, headerNames, plain)
     stopCounting()
+    if begun ~= ended then
+        -- A converter failed.
+        forgetIfBroken()
+    end
     local bucket = buckets[policy]
     if not bucket then
         return nil
@@ -2059,13 +2062,12 @@ local function recall(txn, policy, headerNames, plain)
     if entry and entry.credentials == plain then
         -- The common case. As `recallCredentials`, without its calls: for each level of calls, Lua takes memory anew with
         -- each request.
-        local soonMs = lastMs + 1000
         if
             not (
                 entry.seen == feed.known
-                and soonMs < entry.expiresMs
-                and soonMs < feed.usableUntilMs
                 and machineSeconds() == lastSecond
+                and lastMs + 1000 < entry.expiresMs
+                and lastMs + 1000 < feed.usableUntilMs
             ) and not isStillGood(entry)
         then
             return nil
@@ -2212,8 +2214,9 @@ end
 -- HAProxy lets nothing else run in this state while a converter does, so this needs no `count`. It is
 -- added to the other numbers before they are shown.
 local hitsOfLane = 0
--- Whether the configuration has the second converter of the fast lane, where the request is, and anywhere.
-local isLaneShared, hasSharedLane = false, false
+-- Whether the configuration has the second converter of the fast lane: where the request is, and anywhere that
+-- this thread has seen.
+local sharedLane = { isHere = false, isAnywhere = false }
 
 -- Verdicts of other threads ---------------------------------------------------------------------
 -- Each thread has its own Lua state, and all threads share the variables of the process. A verdict is a
@@ -2228,21 +2231,18 @@ do
     -- The prefixes of the variables' names; how many expired verdicts a thread removes about once a second; and the
     -- largest difference between the clocks of two threads.
     local SHARED, LIST, SWEPT, CLOCKS_APART_MS = "proc.entra_auth_verdict_", "proc.entra_auth_list_", 64, 1000
-    -- A value begins with the verdict, in one of three forms. For the fast lane, it is what that returns, so that the lane
-    -- need not make it: the headers, what is SAID, and FACTS. These are the time of issue, the hash of the list of managed
-    -- names, the id of the key, and the version. Where there is no fast lane, it is a text for each header and each of
-    -- PLAIN_FIELDS, and two numbers, which take one look. Otherwise it is the prepared value of the verifier. The last two
-    -- have the policy behind it.
+    -- A value begins with the verdict, in one of three forms. NATIVE is what the second converter of the fast lane returns,
+    -- so that it need not make it: the headers, what is SAID, and FACTS. These are the time of issue, the hash of the list
+    -- of managed names, the id of the key, and the version. Where no fast lane asks for that, PLAIN has a text for each
+    -- header and each of PLAIN_FIELDS, and two numbers, all for one look. PREPARED is the value of the verifier. The last
+    -- two have the policy behind them.
     local PREPARED, NATIVE, PLAIN = 0, 1, 2
     local SAID = "^|200|0|hit|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|()"
     local FACTS = "<i8i8s1s1"
     -- User, tenant, client, actor, id of the token, id of the key, version, and order of the headers.
     local PLAIN_FIELDS = 8
-    -- A variable for each list of managed names stays for as long as the process. There is one for each configuration.
-    local MOST_LISTS = 16
-    -- Then follow the SHA-256 of the credentials, in Base64 where there is a fast lane, because a converter gets nothing
-    -- behind a NUL, and numbers: when the verdict was asked for, for how many seconds it holds, the length of the verdict
-    -- or of the headers, and the form, which for PLAIN has the number of headers added.
+    -- Then follow the SHA-256 of the credentials and numbers: when the verdict was asked for, for how many seconds it
+    -- holds, the length of the verdict or of the headers, and the form, to which PLAIN adds the number of headers.
     local TEXT_DIGEST_BYTES, NUMBERS = 44, "<i8I4I4B"
     local NUMBER_BYTES = string.packsize(NUMBERS)
     local sub, pack, unpack, match = string.sub, string.pack, string.unpack, string.match
@@ -2253,11 +2253,11 @@ do
     -- HAProxy tells the number of threads once it runs. Then there is the part of `shared-bytes` that this Lua state
     -- may use: `limit`, and `whole` as long as HAProxy has room for that.
     local threads, limit, whole
+    -- Whether the digest of credentials is in Base64: a converter of the fast lane gets nothing behind a NUL.
+    local isDigestText
 
     -- Of shared verdicts that were found while the cache of this thread was full.
     local ADMITTED, found = 8, 0
-    -- The part of the cache for verdicts that threads share.
-    local SHAREABLE_PART = 4
 
     -- Whether a shared verdict saves a call: for other threads, or once the cache of this thread evicts what
     -- it still needs.
@@ -2275,9 +2275,13 @@ do
             -- Without OpenSSL there is no SHA-256.
             canShare = txn.c.sha2 ~= nil
             if canShare then
-                settings["shareable-bytes"] = settings["cache-bytes"] // SHAREABLE_PART
+                -- A quarter is enough for verdicts that threads share.
+                settings["shareable-bytes"] = settings["cache-bytes"] // 4
             end
-            threads = math.max(1, math.tointeger(tonumber(core.get_info().Nbthread)) or 1)
+            local info = core.get_info()
+            local major, minor = info.Version:match("^(%d+)%.(%d+)")
+            isDigestText = tonumber(major) * 100 + tonumber(minor) >= 304
+            threads = math.max(1, math.tointeger(tonumber(info.Nbthread)) or 1)
             -- With `lua-load`, this state is that of all threads.
             whole = settings["shared-bytes"] // (core.thread > 0 and threads or 1)
             limit = whole
@@ -2386,14 +2390,29 @@ do
         return hash
     end
 
-    -- Names a list of managed names. Its first use in this thread also tells the others what it names.
-    local function hashOfList(txn, managed)
-        if not managed.hash then
-            local hash = txn.c:xxh64(managed.list, 0) & math.maxinteger
-            txn:set_var(LIST .. hash, managed.list)
-            managed.hash = hash
+    local hashOfList
+    do
+        -- A variable for each list of managed names stays for as long as the process. There are few.
+        local MOST_LISTS = 16
+        -- hash → true, for each list that this thread has named, and how many.
+        local lists, listCount = {}, 0
+
+        -- Names a list of managed names; nil for one too many. Its first use in this thread also tells the others what it
+        -- names.
+        function hashOfList(txn, managed)
+            if not managed.hash then
+                local hash = txn.c:xxh64(managed.list, 0) & math.maxinteger
+                if not lists[hash] then
+                    if listCount == MOST_LISTS then
+                        return nil
+                    end
+                    txn:set_var(LIST .. hash, managed.list)
+                    lists[hash], listCount = true, listCount + 1
+                end
+                managed.hash = hash
+            end
+            return managed.hash
         end
-        return managed.hash
     end
 
     -- The list that a hash names, or nil.
@@ -2418,7 +2437,7 @@ do
             credentials = token and "Bearer " .. token or credentials
         end
         local digest = txn.c:sha2(credentials, 256)
-        return hasSharedLane and txn.c:base64(digest) or digest
+        return isDigestText and txn.c:base64(digest) or digest
     end
 
     local plainForm
@@ -2429,7 +2448,7 @@ do
         function plainForm(headers)
             local form = forms[headers]
             if not form then
-                form = "<" .. ("s2"):rep(headers + PLAIN_FIELDS) .. "i8i8"
+                form = "<" .. ("s4"):rep(headers + PLAIN_FIELDS) .. "i8i8"
                 forms[headers] = form
             end
             return form
@@ -2446,31 +2465,34 @@ do
         local TRIED_AGAIN_MS = 600000
         local shortUntilMs = 0
 
-        local function createPlain(txn, outcome)
+        local function createPlain(outcome, hash)
             local fields, headers = table.move(outcome.values, 1, #outcome.names, 1, {}), #outcome.names
             for index, name in ipairs({ "user", "tenant", "client", "actor", "token_id", "keyId", "version" }) do
                 fields[headers + index] = outcome[name] or ""
             end
             fields[headers + PLAIN_FIELDS] = outcome.names.order
             fields[headers + PLAIN_FIELDS + 1] = outcome.issuedAt
-            fields[headers + PLAIN_FIELDS + 2] = hashOfList(txn, outcome.managed)
+            fields[headers + PLAIN_FIELDS + 2] = hash
             return pack(plainForm(headers), table.unpack(fields))
         end
 
         -- All of a value but the digest and the numbers; also returns the length of its first part, and its form.
         local function createValue(txn, policy, outcome)
-            if outcome.managed.number <= MOST_LISTS and math.type(outcome.issuedAt) == "integer" then
-                if not hasSharedLane and #outcome.names <= PLAIN_HEADERS_LIMIT then
-                    local plain = createPlain(txn, outcome)
-                    return plain .. policy, #plain, PLAIN + #outcome.names
-                elseif hasSharedLane and #outcome.keyId <= FACT_LIMIT and #outcome.version <= FACT_LIMIT then
-                    outcome.policy = policy
-                    local native, length = createNative(outcome)
-                    if native then
-                        local hash = hashOfList(txn, outcome.managed)
-                        local facts = pack(FACTS, outcome.issuedAt, hash, outcome.keyId, outcome.version)
-                        return native .. "|" .. facts, length - 1, NATIVE
-                    end
+            local hash = math.type(outcome.issuedAt) == "integer" and hashOfList(txn, outcome.managed)
+            if hash and not sharedLane.isAnywhere and #outcome.names <= PLAIN_HEADERS_LIMIT then
+                local plain = createPlain(outcome, hash)
+                return plain .. policy, #plain, PLAIN + #outcome.names
+            elseif
+                hash
+                and sharedLane.isAnywhere
+                and #outcome.keyId <= FACT_LIMIT
+                and #outcome.version <= FACT_LIMIT
+            then
+                outcome.policy = policy
+                local native, length = createNative(outcome)
+                if native then
+                    local facts = pack(FACTS, outcome.issuedAt, hash, outcome.keyId, outcome.version)
+                    return native .. "|" .. facts, length - 1, NATIVE
                 end
             end
             return outcome.prepared .. policy, #outcome.prepared, PREPARED
@@ -2721,7 +2743,7 @@ end
 -- gives nothing but hits; it returns an empty text wherever anything needs a closer look, and the action
 -- has it.
 
-local recallNative
+local convertHeaders, convertDigest
 do
     -- The header as it begins in req.hdrs. Where it is the very first of a request, the action has it.
     local AUTHORIZATION = "\nauthorization:"
@@ -2737,9 +2759,8 @@ do
 
     -- Nearly every request of a busy HAProxy comes through here, and a call of a function costs as much
     -- as ten of its lines. So this one is long.
-    function recallNative(headers, policy)
+    local function recallNative(headers, policy)
         if begun ~= ended then
-            -- An earlier call of this function failed.
             forgetIfBroken()
         end
         local bucket = buckets[policy]
@@ -2775,7 +2796,7 @@ do
             end
         end
         if not entry then
-            return isLaneShared and start and markMiss(headers, first) or ""
+            return sharedLane.isHere and start and markMiss(headers, first) or ""
         end
         local managed = entry.managed
         local line = managed.line
@@ -2809,10 +2830,7 @@ do
         hitsOfLane = hitsOfLane + 1
         return native
     end
-end
 
-local convertHeaders, convertDigest
-do
     -- The lines of the fast lane do not set these two: with them, the action has each request.
     local function setsAuthResponse()
         for _, variable in ipairs(settings["variables"]) do
@@ -2824,22 +2842,27 @@ do
     end
     local isLaneOpen = not setsAuthResponse()
 
-    -- A converter that fails sets no variable: the configuration has removed the one of an earlier action, and the
-    -- request goes to the action. A text that begins with "-" is no hit: it is for the second converter, for which
-    -- the word `shared` asks. HAProxy makes room for each level of calls anew with each request, so these are few.
+    -- A converter that fails sets no variable. The configuration has removed the one of an earlier lane, so the request
+    -- goes to the action. A text that begins with "-" is no hit: it is for the second converter, for which the word
+    -- `shared` asks. For each level of calls, Lua takes memory anew with each request, so here are few.
     function convertHeaders(headers, policy, shared)
         if not isLaneOpen then
             return ""
         end
         stopCounting()
-        isLaneShared = shared == "shared"
-        hasSharedLane = hasSharedLane or isLaneShared
+        local isHere = shared == "shared"
+        sharedLane.isHere = isHere
+        if isHere then
+            sharedLane.isAnywhere = true
+        end
         return recallNative(headers, policy)
     end
 
+    -- Where this one fails, what the first one said must not stay.
     function convertDigest(text, policy)
         stopCounting()
-        return recallSharedNative(text, policy)
+        local finished, native = pcall(recallSharedNative, text, policy)
+        return finished and native or ""
     end
 end
 
