@@ -27,7 +27,11 @@ const [usualCacheSeconds, formerCacheSeconds] = [300, 30]
  * each second that a verdict lives, and at least so long.
  */
 const [againShare, againAtLeast] = [0.1, 5]
-const [seconds, pacedSeconds] = [10, 4]
+/**
+ * What is measured of a round, in slices that take turns: the speed of the machine changes from one quarter of a minute
+ * to the next.
+ */
+const [slices, sliceSeconds, pacedSeconds] = [6, 2, 4]
 
 /** What takes turns. */
 interface Setup {
@@ -66,10 +70,11 @@ export async function compareZipf(
       await warmUp(ports.front, tokens.file, warmUpLives * cacheSeconds)
     }
     for (let round = 1; round <= rounds; round++) {
+      console.error(`round ${round} of ${rounds}`)
       // Nobody is always the first.
-      for (const one of round % 2 === 0 ? running.toReversed() : running) {
-        console.error(`round ${round} of ${rounds}: ${one.name}`)
-        samples.get(one.name)?.push(await measure(one, tokens.file))
+      const inTurn = round % 2 === 0 ? running.toReversed() : running
+      for (const [name, sample] of await measureInTurn(inTurn, tokens.file)) {
+        samples.get(name)?.push(sample)
       }
     }
   })
@@ -159,37 +164,72 @@ async function withStacks(
   )
 }
 
-async function measure(
-  { cacheSeconds, front, asked, ports }: Running,
-  file: string,
-): Promise<Sample> {
+/** One round of all: each begins with a load that is not measured, and then they take turns. */
+async function measureInTurn(running: readonly Running[], file: string) {
+  const full = new Map<string, Slice[]>(running.map(({ name }) => [name, []]))
+  for (const { cacheSeconds, ports } of running) {
+    await loadTokens(ports.front, file, 'zipf', Math.max(againShare * cacheSeconds, againAtLeast))
+  }
+  for (let slice = 0; slice < slices; slice++) {
+    for (const one of slice % 2 === 0 ? running : running.toReversed()) {
+      full.get(one.name)?.push(await measureSlice(one, file))
+    }
+  }
+  const samples = new Map<string, Sample>()
+  for (const { name, front, ports } of running) {
+    const paced = await loadPaced(ports.front, file, 'zipf', pacedSeconds)
+    const all = full.get(name) ?? []
+    const sum = (value: (slice: Slice) => number) =>
+      all.reduce((total, slice) => total + value(slice), 0)
+    const [requests, seen] = [sum((one) => one.requests), sum((one) => one.seen)]
+    samples.set(name, {
+      haproxyCpuUs: sum((one) => one.haproxyUs) / requests,
+      verifierCpuUs: sum((one) => one.verifierUs) / requests,
+      hitRate: seen === 0 ? 0 : sum((one) => one.hits) / seen,
+      perSecond: requests / sum((one) => one.seconds),
+      p50Us: median(all.map(({ p50Us }) => p50Us)),
+      p99Us: median(all.map(({ p99Us }) => p99Us)),
+      pacedP50Us: paced.p50Us,
+      pacedP99Us: paced.p99Us,
+      failed: sum((one) => one.failed) + paced.failed,
+      haproxyMiB: memory(front).nowMiB,
+    })
+  }
+  return samples
+}
+
+/** What one setup did in its turn. */
+type Slice = Awaited<ReturnType<typeof measureSlice>>
+
+async function measureSlice({ front, asked, ports }: Running, file: string) {
   const look = async () => {
     const numberOf = await readActionNumbers(ports)
     return {
       haproxyUs: cpuUs(cpuTime(front)),
       verifierUs: cpuUs(cpuTime(asked)),
-      requests: numberOf('requests_total'),
+      seen: numberOf('requests_total'),
       hits: numberOf('cache_hits_total'),
     }
   }
-  const againSeconds = Math.max(againShare * cacheSeconds, againAtLeast)
-  await loadTokens(ports.front, file, 'zipf', againSeconds)
   const before = await look()
-  const full = await loadTokens(ports.front, file, 'zipf', seconds)
+  const { requests, seconds, p50Us, p99Us, failed } = await loadTokens(
+    ports.front,
+    file,
+    'zipf',
+    sliceSeconds,
+  )
   const after = await look()
-  const paced = await loadPaced(ports.front, file, 'zipf', pacedSeconds)
   const spent = (name: keyof typeof before) => after[name] - before[name]
   return {
-    haproxyCpuUs: spent('haproxyUs') / full.requests,
-    verifierCpuUs: spent('verifierUs') / full.requests,
-    hitRate: spent('requests') === 0 ? 0 : spent('hits') / spent('requests'),
-    perSecond: full.requests / full.seconds,
-    p50Us: full.p50Us,
-    p99Us: full.p99Us,
-    pacedP50Us: paced.p50Us,
-    pacedP99Us: paced.p99Us,
-    failed: full.failed + paced.failed,
-    haproxyMiB: memory(front).nowMiB,
+    haproxyUs: spent('haproxyUs'),
+    verifierUs: spent('verifierUs'),
+    seen: spent('seen'),
+    hits: spent('hits'),
+    requests,
+    seconds,
+    p50Us,
+    p99Us,
+    failed,
   }
 }
 
