@@ -2279,8 +2279,8 @@ do
                 settings["shareable-bytes"] = settings["cache-bytes"] // 4
             end
             local info = core.get_info()
-            local major, minor = info.Version:match("^(%d+)%.(%d+)")
-            isDigestText = tonumber(major) * 100 + tonumber(minor) >= 304
+            local major, minor = tostring(info.Version):match("^(%d+)%.(%d+)")
+            isDigestText = not major or tonumber(major) * 100 + tonumber(minor) >= 304
             threads = math.max(1, math.tointeger(tonumber(info.Nbthread)) or 1)
             -- With `lua-load`, this state is that of all threads.
             whole = settings["shared-bytes"] // (core.thread > 0 and threads or 1)
@@ -2397,16 +2397,15 @@ do
         -- hash → true, for each list that this thread has named, and how many.
         local lists, listCount = {}, 0
 
-        -- Names a list of managed names; nil for one too many. Its first use in this thread also tells the others what it
-        -- names.
+        -- Names a list of managed names; nil for one too many, or without room. Its first use in this thread also tells
+        -- the others what it names.
         function hashOfList(txn, managed)
             if not managed.hash then
                 local hash = txn.c:xxh64(managed.list, 0) & math.maxinteger
                 if not lists[hash] then
-                    if listCount == MOST_LISTS then
+                    if listCount == MOST_LISTS or not txn:set_var(LIST .. hash, managed.list) then
                         return nil
                     end
-                    txn:set_var(LIST .. hash, managed.list)
                     lists[hash], listCount = true, listCount + 1
                 end
                 managed.hash = hash
