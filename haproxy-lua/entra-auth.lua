@@ -2049,9 +2049,9 @@ end
 -- another site.
 local function recall(txn, policy, headerNames, plain)
     stopCounting()
-    if begun ~= ended then
-        -- A converter failed.
-        forgetIfBroken()
+    -- Where a converter has failed.
+    if begun ~= ended and not pcall(forgetIfBroken) then
+        return nil
     end
     local bucket = buckets[policy]
     if not bucket then
@@ -2759,8 +2759,8 @@ do
     -- Nearly every request of a busy HAProxy comes through here, and a call of a function costs as much
     -- as ten of its lines. So this one is long.
     local function recallNative(headers, policy)
-        if begun ~= ended then
-            forgetIfBroken()
+        if begun ~= ended and not pcall(forgetIfBroken) then
+            return ""
         end
         local bucket = buckets[policy]
         if publishDue or not bucket or byte(headers, -3) ~= 10 then
