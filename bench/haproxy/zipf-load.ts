@@ -23,15 +23,16 @@ const warmUpLives = 0.5
 /** For how long the action keeps a verdict: the verifier's default, here and in earlier versions. */
 const [usualCacheSeconds, formerCacheSeconds] = [300, 30]
 /**
- * Each turn begins with a load that is not measured: verdicts have ended while others had their turns. So long for
- * each second that a verdict lives, and at least so long.
- */
-const [againShare, againAtLeast] = [0.1, 5]
-/**
  * What is measured of a round, in slices that take turns: the speed of the machine changes from one quarter of a minute
  * to the next.
  */
 const [slices, sliceSeconds, pacedSeconds] = [6, 2, 4]
+/**
+ * Each slice begins with a load that is not measured: verdicts have ended while others had their turns, which under a
+ * steady load would have been asked for again one by one. So many seconds for each second that a verdict lives, and at
+ * least so many.
+ */
+const [againShare, againAtLeast] = [0.03, 2]
 
 /** What takes turns. */
 interface Setup {
@@ -164,12 +165,9 @@ async function withStacks(
   )
 }
 
-/** One round of all: each begins with a load that is not measured, and then they take turns. */
+/** One round of all, in turn. */
 async function measureInTurn(running: readonly Running[], file: string) {
   const full = new Map<string, Slice[]>(running.map(({ name }) => [name, []]))
-  for (const { cacheSeconds, ports } of running) {
-    await loadTokens(ports.front, file, 'zipf', Math.max(againShare * cacheSeconds, againAtLeast))
-  }
   for (let slice = 0; slice < slices; slice++) {
     for (const one of slice % 2 === 0 ? running : running.toReversed()) {
       full.get(one.name)?.push(await measureSlice(one, file))
@@ -201,7 +199,8 @@ async function measureInTurn(running: readonly Running[], file: string) {
 /** What one setup did in its turn. */
 type Slice = Awaited<ReturnType<typeof measureSlice>>
 
-async function measureSlice({ front, asked, ports }: Running, file: string) {
+async function measureSlice({ cacheSeconds, front, asked, ports }: Running, file: string) {
+  await loadTokens(ports.front, file, 'zipf', Math.max(againShare * cacheSeconds, againAtLeast))
   const look = async () => {
     const numberOf = await readActionNumbers(ports)
     return {
