@@ -1353,6 +1353,7 @@ local function judgePrepared(txn, headers)
     if lines[1] ~= nil or headers["x-entra-auth-report"] or headers["x-entra-auth-headers"] then
         return unavailable("an allow with a prepared value and something else")
     end
+    stopCounting()
     local prepared, maxAgeSeconds = lines[0], readMaxAge(headers)
     local outcome, problem
     if txn.c:djb2(prepared) == 0 then
@@ -3263,9 +3264,9 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
     local askedAtMs = call.startedMs
     local finished, response =
         pcall(callVerifier, txn, policy, headerNames, credentials, session, requestId, address)
-    stopCounting()
     local tookMs = math.max(0, nowMs() - askedAtMs)
     call.tookMs = tookMs
+    -- HAProxy counts the instructions of what follows, up to a prepared value.
     atomically(function()
         countCall(call)
     end)
