@@ -11,6 +11,7 @@ import {
   alice,
   allow,
   allowHeaders,
+  allowPrepared,
   answer,
   deny,
   type Headers,
@@ -346,6 +347,8 @@ describe('an error in the action', () => {
       'isWholeDue',
       'isTag',
     ],
+    // Only what came as a prepared value: test/e2e/shared.test.ts.
+    'inOneStep',
   ])
   // One Lua for all threads has nothing to publish: only the page packs its numbers.
   const isShared = process.env.HAPROXY_LUA_LOAD === 'lua-load'
@@ -599,13 +602,18 @@ describe('an error in the action', () => {
   }
 
   /** Asks for a verdict that meets an error, and then for one that was in the cache before. */
-  async function afterError(t: Life, editLua: (text: string) => string): Promise<Reply> {
+  async function afterError(
+    t: Life,
+    editLua: (text: string) => string,
+    script: Script = () => allow(),
+  ): Promise<Reply> {
     const stack = await startCacheStack({
       editLua: (text) => editLua(pollingFast(text)),
       // Or the verdict would come from another thread.
       env: { ENTRA_AUTH_SHARED_BYTES: '0' },
     })
     t.after(() => stack.stop())
+    stack.verifier.script = script
     await stack.untilRemembered()
     const headers = [
       ['Authorization', 'Bearer another'],
@@ -621,12 +629,17 @@ describe('an error in the action', () => {
     assert.ok(isHit(await afterError(t, breaking(name, by))))
   })
 
-  it('empties the cache where it broke a change of it', async (t) => {
-    const by = 'if entry.credentials:find("another", 1, true) then error("injected") end'
-    const reply = await afterError(t, breaking('link', by))
-    assert.equal(reply.status, 200)
-    assert.ok(!isHit(reply))
-  })
+  for (const [form, script] of [
+    ['headers', () => allow()],
+    ['a prepared value', () => allowPrepared(alice)],
+  ] as const) {
+    it(`empties the cache where it broke a change of it: ${form}`, async (t) => {
+      const by = 'if entry.credentials:find("another", 1, true) then error("injected") end'
+      const reply = await afterError(t, breaking('link', by), script)
+      assert.equal(reply.status, 200)
+      assert.ok(!isHit(reply))
+    })
+  }
 
   it('is answered with 500, a reason and a log line', async () => {
     const stack = await startStack({ editLua: breaking('judge', 'error("injected")') })

@@ -280,7 +280,7 @@ describe('an error in what shares verdicts', () => {
   const names = [
     ...['namesOf', 'plainForm', 'createPlain', 'createValue', 'makeRoom', 'addWritten', 'digestOf'],
     ...['hashOf', 'hashOfPolicy', 'hashOfList', 'ofVerdict', 'isOf', 'isInTime', 'listOf'],
-    ...['readPlain', 'isFound', 'isPermitted', 'isShared'],
+    ...['readPlain', 'isFound', 'isPermitted', 'isShared', 'inOneStep'],
   ]
   for (const name of names) {
     it(`refuses the requests that meet it, and no other loses its identity: ${name}`, async () => {
@@ -296,7 +296,8 @@ describe('an error in what shares verdicts', () => {
       })
       stack.verifier.script = (call) =>
         allowPrepared({ ...alice, 'X-Auth-Request-User': values(call, 'authorization').join() })
-      const meetsIt = ['namesOf', 'isPermitted'].includes(name) || (await sharesVerdicts())
+      const meetsIt =
+        ['namesOf', 'isPermitted', 'inOneStep'].includes(name) || (await sharesVerdicts())
       let [index, refused] = [0, 0]
       try {
         await eventually(

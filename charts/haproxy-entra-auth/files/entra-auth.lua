@@ -482,7 +482,18 @@ local function atomically(change)
     end)
 end
 
--- The same between the look into the cache and the call, with one argument. There the count of
+-- The same where the count of instructions is off: within the request that the cache was searched for, up to the call,
+-- and from a prepared value on. The way through string.gsub costs more than most changes.
+local function inOneStep(change)
+    if not canStop then
+        return atomically(change)
+    end
+    begun = begun + 1
+    change()
+    ended = ended + 1
+end
+
+-- For numbers only, between the look into the cache and the call, with one argument. There the count of
 -- instructions is off, so HAProxy interrupts nothing, and the way through string.gsub is not needed.
 local function atOnce(change, argument)
     if canStop then
@@ -1960,7 +1971,9 @@ do
             return false
         end
         local isKept
-        atomically(function()
+        -- What is shareable was a prepared value, or a verdict of another thread.
+        local change = entry.isShareable and inOneStep or atomically
+        change(function()
             local known
             isKept, known = isPermitted(entry, version, entry.expiresMs)
             if isKept then
@@ -2528,7 +2541,8 @@ do
                 return false
             end
             local isSet
-            atomically(function()
+            -- All that is shared was a prepared value.
+            inOneStep(function()
                 dropExpired(txn, SWEPT_BY_NEW)
                 makeRoom(txn, size)
                 addWritten(hash, askedAtMs + seconds * 1000, size)
@@ -2667,13 +2681,17 @@ do
             if not isInTime(askedAtMs) then
                 return nil
             end
+            local expiresMs = math.min(askedAtMs, lastMs) + maxAgeSeconds * 1000
+            -- Most of those that are not permitted have ended, and there is no need to read them.
+            if not isBefore(expiresMs) then
+                return nil
+            end
             local entry, version
             if form >= PLAIN then
                 entry, version = readPlain(txn, policy, value, length, form - PLAIN, digest)
             else
                 entry, version = readOther(txn, policy, value, length, form, maxAgeSeconds, digest)
             end
-            local expiresMs = math.min(askedAtMs, lastMs) + maxAgeSeconds * 1000
             if not entry or not isFound(entry, credentials, length, version, expiresMs) then
                 return nil
             end
@@ -3267,13 +3285,17 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
     local tookMs = math.max(0, nowMs() - askedAtMs)
     call.tookMs = tookMs
     -- HAProxy counts the instructions of what follows, up to a prepared value.
-    atomically(function()
+    local outcome = finished and judge(txn, response or {}, policy, credentials)
+    if outcome and outcome.prepared and canStop then
         countCall(call)
-    end)
-    if not finished then
+    else
+        atomically(function()
+            countCall(call)
+        end)
+    end
+    if not outcome then
         error(response, 0)
     end
-    local outcome = judge(txn, response or {}, policy, credentials)
     local seconds = outcome.maxAgeSeconds
     if seconds and seconds >= SPREAD_FROM_SECONDS then
         outcome.maxAgeSeconds = seconds - math.random(0, seconds // 4)
