@@ -6,12 +6,14 @@ import { join } from 'node:path'
 import { type Variant, variantsOf } from './configs.ts'
 import { loadFull, tokenFields } from './load.ts'
 import { median, round } from './numbers.ts'
-import { type CpuTime, cpuTime } from './programs.ts'
+import { runTimeUs } from './programs.ts'
 import { type Bench, type Stack, withStack } from './stack.ts'
-import { cpuUs, requireHits, stackOf } from './variants.ts'
+import { requireHits, stackOf } from './variants.ts'
 
-const turns = 20
-const requests = 20_000
+/** Many and short: the speed of a machine with neighbours changes within seconds. */
+const turns = 200
+const requests = 4_000
+const warmUpTurns = 3
 
 const pairs: readonly (readonly [Variant, Variant])[] = [
   ['fast lane, hot cache', 'native headers'],
@@ -30,18 +32,18 @@ export async function comparePairs(bench: Bench) {
       withStack(bench, stackOf(bench, other), (second) => takeTurns(bench, first, second)),
     )
     const of = (values: readonly number[], digits: number) => round(median(values), digits)
-    const all = times.map(([of1, of2]) => cpuUs(of1) / cpuUs(of2)).toSorted((a, b) => a - b)
+    const all = times.map(([of1, of2]) => of1 / of2).toSorted((a, b) => a - b)
     ratios.push({
       ratio: `${one} / ${other}`,
       cpu: of(all, 2),
       lowerQuarter: round(all[Math.floor(turns / 4)] ?? Number.NaN, 2),
       upperQuarter: round(all[Math.floor((3 * turns) / 4)] ?? Number.NaN, 2),
       oneCpuUs: of(
-        times.map(([of1]) => cpuUs(of1)),
+        times.map(([of1]) => of1),
         1,
       ),
       otherCpuUs: of(
-        times.map(([, of2]) => cpuUs(of2)),
+        times.map(([, of2]) => of2),
         1,
       ),
     })
@@ -50,19 +52,17 @@ export async function comparePairs(bench: Bench) {
 }
 
 async function takeTurns(bench: Bench, first: Stack, second: Stack) {
-  const ask = async ({ front, ports }: Stack): Promise<CpuTime> => {
-    const before = cpuTime(front)
+  const ask = async ({ front, ports }: Stack): Promise<number> => {
+    const before = runTimeUs(front)
     const log = join(bench.files.folder, 'h2load.log')
     await loadFull(ports.front, tokenFields(bench.token), requests, log)
-    const after = cpuTime(front)
-    return {
-      userUs: (after.userUs - before.userUs) / requests,
-      systemUs: (after.systemUs - before.systemUs) / requests,
-    }
+    return (runTimeUs(front) - before) / requests
   }
-  await ask(first)
-  await ask(second)
-  const times: (readonly [CpuTime, CpuTime])[] = []
+  for (let turn = 0; turn < warmUpTurns; turn++) {
+    await ask(first)
+    await ask(second)
+  }
+  const times: (readonly [number, number])[] = []
   for (let turn = 0; turn < turns; turn++) {
     // Neither is always the one that comes after the other.
     const isFirst = turn % 2 === 0

@@ -100,6 +100,21 @@ export function cpuTime(child: ChildProcess): CpuTime {
   return { userUs: sum(({ userUs }) => userUs), systemUs: sum(({ systemUs }) => systemUs) }
 }
 
+/**
+ * CPU time of all threads of a program and its children so far, in µs. Unlike `cpuTime` it is exact, and does not tell
+ * the time of the system from that of the program. See proc_pid_task(5) and the kernel's sched-stats.rst.
+ */
+export function runTimeUs(child: ChildProcess): number {
+  let nanoseconds = 0
+  for (const { pid } of family(child.pid ?? 0)) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      const [running] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')
+      nanoseconds += Number(running)
+    }
+  }
+  return nanoseconds / 1000
+}
+
 /** Resident memory of one process in MiB, now and at its highest. */
 export function memory(child: ChildProcess): { nowMiB: number; highestMiB: number } {
   const status = readFileSync(`/proc/${child.pid}/status`, 'utf8')

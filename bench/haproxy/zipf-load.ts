@@ -10,16 +10,20 @@ import type { Tokens } from '../tokens.ts'
 import { frontConfig, type Ports, shippedFront } from './configs.ts'
 import { loadPaced, loadTokens, pacedPerSecond } from './load.ts'
 import { median, round } from './numbers.ts'
-import { cpuTime, memory } from './programs.ts'
+import { memory, runTimeUs } from './programs.ts'
 import { type Bench, readActionNumbers, type Stack, withStack } from './stack.ts'
-import { cpuUs } from './variants.ts'
 import { startVerifier, type Verifier } from './verifier.ts'
 
 /**
- * In lives of a verdict. With the turns of the others, verdicts end soon after it, and the hit rates are those of caches
- * that have been in use for long.
+ * The phases. `fresh`: each token was sent once, and no verdict has ended since, as in the part `mixed`. `in long use`:
+ * verdicts end and are asked for again all the time. All verdicts of a start are of the same age, so this begins so many
+ * lives of a verdict after it.
  */
-const warmUpLives = 0.5
+const [fresh, inLongUse, inLongUseLives] = ['fresh', 'in long use', 1.5] as const
+/** As many as fit into the time before the first verdicts end: three quarters of their life. */
+const freshRounds = 2
+/** A token each ms and slower: ends earlier, when the tokens are used up. */
+const eachTokenSecondsLimit = 100
 /** For how long the action keeps a verdict: the verifier's default, here and in earlier versions. */
 const [usualCacheSeconds, formerCacheSeconds] = [300, 30]
 /**
@@ -28,11 +32,11 @@ const [usualCacheSeconds, formerCacheSeconds] = [300, 30]
  */
 const [slices, sliceSeconds, pacedSeconds] = [6, 2, 4]
 /**
- * Each slice begins with a load that is not measured: verdicts have ended while others had their turns, which under a
- * steady load would have been asked for again one by one. So many seconds for each second that a verdict lives, and at
- * least so many.
+ * Each slice begins with a load that is not measured: processor caches are cold, and verdicts have ended while others had
+ * their turns, which under a steady load would have been asked for again one by one. In seconds; in long use, so many for
+ * each second that a verdict lives.
  */
-const [againShare, againAtLeast] = [0.03, 2]
+const [againSeconds, againShare] = [2, 0.06]
 
 /** What takes turns. */
 interface Setup {
@@ -64,28 +68,66 @@ export async function compareZipf(
   before: string | undefined,
 ) {
   const setups = await setupsOf(bench, authority, before)
-  const samples = new Map<string, Sample[]>(setups.map(({ name }) => [name, []]))
+  const phases: (readonly [string, Samples])[] = []
   await withStacks(bench, setups, [], async (running) => {
+    const startedMs = performance.now()
+    for (const { name, ports } of running) {
+      console.error(`each token once: ${name}`)
+      await loadTokens(ports.front, tokens.file, 'each', eachTokenSecondsLimit)
+    }
+    const again = () => againSeconds
+    phases.push([fresh, await measureRounds(fresh, running, tokens.file, freshRounds, again)])
     for (const { name, cacheSeconds, ports } of running) {
       console.error(`warm-up: ${name}`)
-      await warmUp(ports.front, tokens.file, warmUpLives * cacheSeconds)
+      const left = inLongUseLives * cacheSeconds - (performance.now() - startedMs) / 1000
+      await warmUp(ports.front, tokens.file, Math.ceil(left))
     }
-    for (let round = 1; round <= rounds; round++) {
-      console.error(`round ${round} of ${rounds}`)
-      // Nobody is always the first.
-      const inTurn = round % 2 === 0 ? running.toReversed() : running
-      for (const [name, sample] of await measureInTurn(inTurn, tokens.file)) {
-        samples.get(name)?.push(sample)
-      }
-    }
+    const steadily = ({ cacheSeconds }: Setup) => Math.max(againShare * cacheSeconds, againSeconds)
+    phases.push([inLongUse, await measureRounds(inLongUse, running, tokens.file, rounds, steadily)])
   })
-  const [first] = setups
-  const ofFirst = samples.get(first?.name ?? '') ?? []
-  const results = [...samples].map(([setup, all]) => ({ setup, ...medians(all) }))
-  const ratios = [...samples].slice(1).map(([setup, all]) => {
+  return {
+    liveTokens: tokens.count,
+    freshRounds,
+    inLongUseLives,
+    pacedPerSecond,
+    results: phases.flatMap(([phase, samples]) =>
+      [...samples].map(([setup, all]) => ({ phase, setup, ...medians(all) })),
+    ),
+    ratios: phases.flatMap(([phase, samples]) => ratiosToFirst(phase, samples)),
+  }
+}
+
+/** By the name of the setup, one for each round. */
+type Samples = ReadonlyMap<string, Sample[]>
+
+/** `again`: for how long the load before a slice goes. */
+async function measureRounds(
+  phase: string,
+  running: readonly Running[],
+  file: string,
+  rounds: number,
+  again: (setup: Setup) => number,
+): Promise<Samples> {
+  const samples = new Map<string, Sample[]>(running.map(({ name }) => [name, []]))
+  for (let round = 1; round <= rounds; round++) {
+    console.error(`${phase}: round ${round} of ${rounds}`)
+    // Nobody is always the first.
+    const inTurn = round % 2 === 0 ? running.toReversed() : running
+    for (const [name, sample] of await measureInTurn(inTurn, file, again)) {
+      samples.get(name)?.push(sample)
+    }
+  }
+  return samples
+}
+
+function ratiosToFirst(phase: string, samples: Samples) {
+  const [first] = samples
+  const [firstName = '', ofFirst = []] = first ?? []
+  return [...samples].slice(1).map(([setup, all]) => {
     const cpu = ratiosOf(all, ofFirst, ({ haproxyCpuUs }) => haproxyCpuUs)
     return {
-      ratio: `${setup} / ${first?.name}`,
+      phase,
+      ratio: `${setup} / ${firstName}`,
       haproxyCpu: round(median(cpu), 2),
       haproxyCpuFrom: round(Math.min(...cpu), 2),
       haproxyCpuTo: round(Math.max(...cpu), 2),
@@ -93,7 +135,6 @@ export async function compareZipf(
       pacedP99: round(median(ratiosOf(all, ofFirst, ({ pacedP99Us }) => pacedP99Us)), 2),
     }
   })
-  return { liveTokens: tokens.count, warmUpLives, pacedPerSecond, results, ratios }
 }
 
 async function setupsOf(
@@ -166,11 +207,15 @@ async function withStacks(
 }
 
 /** One round of all, in turn. */
-async function measureInTurn(running: readonly Running[], file: string) {
+async function measureInTurn(
+  running: readonly Running[],
+  file: string,
+  again: (setup: Setup) => number,
+) {
   const full = new Map<string, Slice[]>(running.map(({ name }) => [name, []]))
   for (let slice = 0; slice < slices; slice++) {
     for (const one of slice % 2 === 0 ? running : running.toReversed()) {
-      full.get(one.name)?.push(await measureSlice(one, file))
+      full.get(one.name)?.push(await measureSlice(one, file, again(one)))
     }
   }
   const samples = new Map<string, Sample>()
@@ -199,13 +244,13 @@ async function measureInTurn(running: readonly Running[], file: string) {
 /** What one setup did in its turn. */
 type Slice = Awaited<ReturnType<typeof measureSlice>>
 
-async function measureSlice({ cacheSeconds, front, asked, ports }: Running, file: string) {
-  await loadTokens(ports.front, file, 'zipf', Math.max(againShare * cacheSeconds, againAtLeast))
+async function measureSlice({ front, asked, ports }: Running, file: string, secondsBefore: number) {
+  await loadTokens(ports.front, file, 'zipf', secondsBefore)
   const look = async () => {
     const numberOf = await readActionNumbers(ports)
     return {
-      haproxyUs: cpuUs(cpuTime(front)),
-      verifierUs: cpuUs(cpuTime(asked)),
+      haproxyUs: runTimeUs(front),
+      verifierUs: runTimeUs(asked),
       seen: numberOf('requests_total'),
       hits: numberOf('cache_hits_total'),
     }
