@@ -458,9 +458,12 @@ end
 -- this function until HAProxy resumes Lua the next time, after a wait or for the next request. Only
 -- where the rest does a fixed amount of work for each byte of a request or of an answer, and so needs no
 -- limit. `tune.lua.openlibs` can leave the library out.
-local debugging = rawget(_G, "debug")
-local canStop = debugging ~= nil and debugging.sethook ~= nil
-local stopCounting = canStop and debugging.sethook or function() end
+local canStop, stopCounting
+do
+    local debugging = rawget(_G, "debug")
+    canStop = debugging ~= nil and debugging.sethook ~= nil
+    stopCounting = canStop and debugging.sethook or function() end
+end
 
 -- Shared state ----------------------------------------------------------------------------------
 -- HAProxy interrupts Lua every tune.lua.forced-yield instructions, anywhere and under pcall too, and
