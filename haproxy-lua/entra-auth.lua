@@ -486,7 +486,8 @@ local function atomically(change)
 end
 
 -- The same where the count of instructions is off: within the request that the cache was searched for, up to the call,
--- and from a prepared value on. The way through string.gsub costs more than most changes.
+-- and from a prepared value on. The way through string.gsub costs more than most changes. What may only run inside of
+-- `atomically` may run inside of this too.
 local function inOneStep(change)
     if not canStop then
         return atomically(change)
@@ -2295,6 +2296,8 @@ do
                 settings["shareable-bytes"] = settings["cache-bytes"] // 4
             end
             local info = core.get_info()
+            -- Whatever HAProxy does in there.
+            stopCounting()
             local major, minor = tostring(info.Version):match("^(%d+)%.(%d+)")
             isDigestText = not major or tonumber(major) * 100 + tonumber(minor) >= 304
             threads = math.max(1, math.tointeger(tonumber(info.Nbthread)) or 1)
@@ -3288,16 +3291,19 @@ local function ask(txn, policy, headerNames, credentials, session, requestId)
     local tookMs = math.max(0, nowMs() - askedAtMs)
     call.tookMs = tookMs
     -- HAProxy counts the instructions of what follows, up to a prepared value.
-    local outcome = finished and judge(txn, response or {}, policy, credentials)
-    if outcome and outcome.prepared and canStop then
+    local judged, outcome = false, response
+    if finished then
+        judged, outcome = pcall(judge, txn, response or {}, policy, credentials)
+    end
+    if judged and outcome.prepared and canStop then
         countCall(call)
     else
         atomically(function()
             countCall(call)
         end)
     end
-    if not outcome then
-        error(response, 0)
+    if not judged then
+        error(outcome, 0)
     end
     local seconds = outcome.maxAgeSeconds
     if seconds and seconds >= SPREAD_FROM_SECONDS then

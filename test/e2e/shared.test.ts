@@ -6,7 +6,15 @@ import { findHaproxy } from '../../scripts/local-stack/haproxy.ts'
 import { eventually } from '../support/eventually.ts'
 import { type CacheStack, isHit, pollingFast, readMetrics, startCacheStack } from './cache-stack.ts'
 import { values } from './client.ts'
-import { alice, allowHeaders, allowPrepared, answer, deny, revocations } from './fake-verifier.ts'
+import {
+  alice,
+  allow,
+  allowHeaders,
+  allowPrepared,
+  answer,
+  deny,
+  revocations,
+} from './fake-verifier.ts'
 
 const threads = 2
 /** All clients of a test have one address. */
@@ -318,6 +326,33 @@ describe('an error in what shares verdicts', () => {
       }
     })
   }
+})
+
+describe('what changes memory without the way through string.gsub', () => {
+  it('only runs where HAProxy does not count, and so cannot interrupt it', async (t) => {
+    const guard = 'if debug.gethook() then error("HAProxy counts") end'
+    const places = [
+      'local function inOneStep(change)\n',
+      'if judged and outcome.prepared and canStop then\n',
+    ]
+    const stack = await startCacheStack({
+      editLua: (text) =>
+        places.reduce((edited, place) => {
+          assert.equal(edited.split(place).length, 2, place)
+          return edited.replace(place, `${place.trimEnd()} ${guard}\n`)
+        }, pollingFast(text)),
+      // So each of several tokens is evicted, shared and found again.
+      env: { ENTRA_AUTH_FAST_LANE: 'off', ENTRA_AUTH_CACHE_ENTRIES: '1' },
+    })
+    t.after(() => stack.stop())
+    for (const script of [() => allowPrepared(alice), () => allow()]) {
+      stack.verifier.script = script
+      await stack.untilRemembered()
+      for (let index = 0; index < 40; index++) {
+        assert.equal((await stack.askFor(`token-${index % 5}`)).status, 200)
+      }
+    }
+  })
 })
 
 describe('the own cache of a thread that shares', () => {
